@@ -1,0 +1,1 @@
+//! The Rust client: publish, subscribe, request and reply over TCP.

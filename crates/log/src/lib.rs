@@ -1,0 +1,1 @@
+//! One stream's durable log: tail, segments, recovery, readers, retention.

@@ -1,0 +1,1 @@
+//! One completion-based reactor per pinned thread: io_uring or readiness, timers, mesh.

@@ -1,0 +1,1 @@
+//! Rings, mapped regions, counters and waits: every byte that two threads or two processes share.

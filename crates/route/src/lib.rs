@@ -1,0 +1,1 @@
+//! Subjects, patterns and the tables that match them.

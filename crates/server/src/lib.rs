@@ -1,0 +1,1 @@
+//! The Trunkline server and command line.

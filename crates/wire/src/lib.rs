@@ -1,0 +1,1 @@
+//! Records, frames and sessions: what Trunkline's bytes mean.
