@@ -1,2 +1,3 @@
 //! The `trunkline` binary.
+
 fn main() {}

@@ -1,0 +1,191 @@
+//! The worst-case memory of a server, one term for each thing that can grow.
+
+use serde::Serialize;
+
+use super::{BUFFER_BYTES, Plan};
+use crate::plan::Storage;
+
+/// One part of the worst case: `count` things of `each_bytes`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Term {
+    /// What it is.
+    pub name: String,
+    /// How many there can be.
+    pub count: u64,
+    /// Bytes of one.
+    pub each_bytes: u64,
+    /// All of them.
+    pub bytes: u64,
+    /// The settings that change it.
+    pub set_by: &'static str,
+    /// Whether it is taken when the server starts; what is not, grows with use up to this.
+    pub at_start: bool,
+}
+
+impl Plan {
+    /// The terms of the worst case, largest first. Their sum is [`Plan::memory_bytes`].
+    #[must_use]
+    pub fn memory(&self) -> Vec<Term> {
+        let limits = &self.limits;
+        let workers = self.workers.len() as u64;
+        let connections = u64::from(limits.connections);
+        let streams = self.streams.len() as u64;
+        let mut terms = Vec::new();
+
+        for stream in &self.streams {
+            // The newest records of a stream, prefaulted.
+            terms.push(term(
+                format!("tail of stream {}", stream.name),
+                1,
+                stream.tail_bytes,
+                "streams.tail",
+                true,
+            ));
+            if stream.storage == Storage::File {
+                // One entry of the sparse index for each 64 KiB of what is retained, and of the segment being filled.
+                let kept = stream.retention.bytes.unwrap_or(UNBOUNDED_RETENTION_BYTES)
+                    + stream.segment_bytes;
+                terms.push(term(
+                    format!("index of stream {}", stream.name),
+                    kept / INDEX_STEP_BYTES,
+                    INDEX_ENTRY_BYTES,
+                    "streams.retention.bytes",
+                    false,
+                ));
+            }
+        }
+        // Names of subjects, held once by the stream that captures them.
+        terms.push(term(
+            "subjects of streams",
+            streams * u64::from(limits.stream_subjects),
+            SUBJECT_BYTES,
+            "limits.stream_subjects",
+            false,
+        ));
+        // Bytes that arrived and are not yet worked on.
+        terms.push(term(
+            "receive buffers",
+            workers * limits.receive_buffers(),
+            BUFFER_BYTES,
+            "workers, limits.receive_pool",
+            true,
+        ));
+        // Bytes read back for subscribers that are behind the tail.
+        terms.push(term(
+            "read-back buffers",
+            workers * limits.read_buffers(),
+            BUFFER_BYTES,
+            "workers, limits.read_pool",
+            false,
+        ));
+        // A record that is split over two receive buffers is put together in the session; it grows to what was seen.
+        terms.push(term(
+            "split records of connections",
+            connections,
+            u64::from(limits.max_record_bytes) + RECORD_OVERHEAD_BYTES,
+            "limits.connections, limits.max_record",
+            false,
+        ));
+        // Control frames and read-back records that wait to be sent.
+        terms.push(term(
+            "send queues of connections",
+            connections,
+            u64::from(limits.send_queue_bytes),
+            "limits.connections, limits.send_queue",
+            false,
+        ));
+        // What the session calls a subject, and what the stream calls it.
+        terms.push(term(
+            "subject tables of connections",
+            connections * u64::from(limits.session_subjects),
+            SESSION_SUBJECT_BYTES,
+            "limits.connections, limits.session_subjects",
+            false,
+        ));
+        // Subscriptions with their pattern, cursor and place in the matching table.
+        terms.push(term(
+            "subscriptions",
+            connections * u64::from(limits.subscriptions),
+            SUBSCRIPTION_BYTES,
+            "limits.connections, limits.subscriptions",
+            false,
+        ));
+        // Requests that wait for their answer.
+        terms.push(term(
+            "requests in flight",
+            connections * u64::from(limits.calls),
+            CALL_BYTES,
+            "limits.connections, limits.calls",
+            false,
+        ));
+        // One ring in each direction between two workers.
+        terms.push(term(
+            "mesh",
+            workers * (workers - 1),
+            MESH_RING_BYTES,
+            "workers",
+            true,
+        ));
+        // The program, its stacks and tables of fixed size.
+        terms.push(term("program", 1, PROGRAM_BYTES, "", true));
+
+        terms.retain(|term| term.bytes > 0);
+        terms.sort_by_key(|term| std::cmp::Reverse(term.bytes));
+        terms
+    }
+
+    /// The most memory that this plan can need.
+    #[must_use]
+    pub fn memory_bytes(&self) -> u64 {
+        self.memory()
+            .iter()
+            .fold(0, |sum, term| sum.saturating_add(term.bytes))
+    }
+
+    /// What is taken when the server starts.
+    #[must_use]
+    pub fn memory_at_start_bytes(&self) -> u64 {
+        self.memory()
+            .iter()
+            .filter(|term| term.at_start)
+            .fold(0, |sum, term| sum.saturating_add(term.bytes))
+    }
+}
+
+fn term(
+    name: impl Into<String>,
+    count: u64,
+    each_bytes: u64,
+    set_by: &'static str,
+    at_start: bool,
+) -> Term {
+    Term {
+        name: name.into(),
+        count,
+        each_bytes,
+        bytes: count.saturating_mul(each_bytes),
+        set_by,
+        at_start,
+    }
+}
+
+/// A stream kept by age or count only may fill the disk; the index of its first TiB is what is printed.
+const UNBOUNDED_RETENTION_BYTES: u64 = 1 << 40;
+/// The log remembers the position of one record in each 64 KiB.
+const INDEX_STEP_BYTES: u64 = 64 << 10;
+/// Sequence, time and position.
+const INDEX_ENTRY_BYTES: u64 = 24;
+/// A name of 255 bytes, its id, and its share of two hash tables and the matching table.
+const SUBJECT_BYTES: u64 = 512;
+/// Stream, id and flags.
+const SESSION_SUBJECT_BYTES: u64 = 16;
+/// Pattern, queue group and cursor of 255 bytes each at most, credit, and the place in the log.
+const SUBSCRIPTION_BYTES: u64 = 1024;
+/// Correlations of both sides, deadline, responder.
+const CALL_BYTES: u64 = 48;
+/// Header and padding around a record's payload.
+const RECORD_OVERHEAD_BYTES: u64 = 40;
+/// One direction between two workers.
+pub const MESH_RING_BYTES: u64 = 1 << 20;
+/// Resident after start without any of the above, rounded up.
+const PROGRAM_BYTES: u64 = 16 << 20;

@@ -1,0 +1,79 @@
+//! Small bytes on their way out: frame headers, acks, answers.
+//!
+//! Records leave from the tails themselves; everything else that a session sends is written here first, into fixed chunks
+//! of registered memory that the kernel may read until the send completes. A session holds chunks only while it has something to say, so
+//! ten thousand silent connections cost nothing. The arena grows by whole regions and never shrinks; what it can reach is a term of
+//! the plan.
+//!
+//! It does not know frames, nor which session a chunk belongs to.
+
+use trunkline_reactor::{AnyReactor, Reactor, RegionId, Slice};
+use trunkline_ring::Buffer;
+
+/// Bytes of a chunk: some hundred frame headers, or the largest control frame that the broker writes.
+pub(super) const CHUNK_BYTES: usize = 4096;
+/// Chunks of a region.
+const CHUNKS: usize = 64;
+
+/// One chunk, by number over all regions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ChunkId(u32);
+
+/// The chunks of one worker.
+pub(super) struct Arena {
+    regions: Vec<(Buffer, RegionId)>,
+    free: Vec<ChunkId>,
+}
+
+impl Arena {
+    pub(super) fn new() -> Self {
+        Self { regions: Vec::new(), free: Vec::new() }
+    }
+
+    /// Makes sure that at least `chunks` chunks can be taken without growing.
+    ///
+    /// # Errors
+    /// The system's, when it has no memory for another region.
+    pub(super) fn reserve(&mut self, chunks: usize, reactor: &mut AnyReactor) -> std::io::Result<()> {
+        while self.free.len() < chunks {
+            let buffer = Buffer::new(CHUNK_BYTES * CHUNKS)?;
+            let region = reactor.register_region(buffer.pin());
+            let first = self.regions.len() * CHUNKS;
+            self.regions.push((buffer, region));
+            self.free.extend((first..first + CHUNKS).rev().map(|chunk| ChunkId(chunk as u32)));
+        }
+        Ok(())
+    }
+
+    /// Chunks that can be taken now.
+    pub(super) fn available(&self) -> usize {
+        self.free.len()
+    }
+
+    pub(super) fn take(&mut self) -> Option<ChunkId> {
+        self.free.pop()
+    }
+
+    pub(super) fn give_back(&mut self, chunk: ChunkId) {
+        debug_assert!(!self.free.contains(&chunk), "chunk {chunk:?} came back twice");
+        self.free.push(chunk);
+    }
+
+    /// Copies `bytes` into `chunk` from `offset` on.
+    pub(super) fn write(&mut self, chunk: ChunkId, offset: usize, bytes: &[u8]) {
+        debug_assert!(offset + bytes.len() <= CHUNK_BYTES);
+        let (region, start) = locate(chunk);
+        self.regions[region].0.slice_mut(start + offset, bytes.len()).copy_from_slice(bytes);
+    }
+
+    /// The slice of registered memory that `len` bytes of `chunk` from `offset` on are.
+    pub(super) fn slice(&self, chunk: ChunkId, offset: usize, len: usize) -> Slice {
+        let (region, start) = locate(chunk);
+        Slice { region: self.regions[region].1, offset: (start + offset) as u64, len: len as u32 }
+    }
+}
+
+fn locate(chunk: ChunkId) -> (usize, usize) {
+    let chunk = chunk.0 as usize;
+    (chunk / CHUNKS, chunk % CHUNKS * CHUNK_BYTES)
+}

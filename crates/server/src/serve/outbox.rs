@@ -1,0 +1,183 @@
+//! What one session still has to send: a queue of pieces, one send at a time.
+//!
+//! A piece is either a stretch of an arena chunk (small bytes) or a span of records in somebody's tail or read buffer, held
+//! until its last byte has left. Invariant: the first `in_flight` pieces belong to the send that the reactor has; nothing
+//! about them changes before its completion.
+
+use std::collections::VecDeque;
+
+use trunkline_broker::HoldId;
+use trunkline_reactor::Slice;
+
+use super::arena::{Arena, CHUNK_BYTES, ChunkId};
+
+/// Slices of one send: what the reactor takes at once.
+pub(super) const SLICES_PER_SEND: usize = 64;
+/// Bytes of one send, at which a loopback or network send is most efficient.
+const BYTES_PER_SEND: usize = 256 * 1024;
+
+/// What has to happen when a piece has left.
+#[derive(Clone, Copy, Debug)]
+enum Piece {
+    /// `len` bytes of `chunk`; the chunk is given back afterwards if `last`.
+    Small { chunk: ChunkId, offset: u32, len: u32, last: bool },
+    /// Records; `hold` is released afterwards.
+    Records { slice: Slice, hold: HoldId, owner: u8 },
+}
+
+impl Piece {
+    fn len(&self) -> usize {
+        match self {
+            Piece::Small { len, .. } => *len as usize,
+            Piece::Records { slice, .. } => slice.len as usize,
+        }
+    }
+}
+
+/// The queue of one session.
+#[derive(Default)]
+pub(super) struct Outbox {
+    pieces: VecDeque<Piece>,
+    /// The chunk that small bytes are being added to, and how much of it is used.
+    open: Option<(ChunkId, usize)>,
+    /// Bytes of the first piece that have left already.
+    front_sent: usize,
+    in_flight: usize,
+    queued_bytes: usize,
+    small_bytes: usize,
+}
+
+impl Outbox {
+    pub(super) fn is_empty(&self) -> bool {
+        self.pieces.is_empty()
+    }
+
+    /// Whether the reactor has a send of this session.
+    pub(super) fn is_sending(&self) -> bool {
+        self.in_flight > 0
+    }
+
+    /// Bytes waiting in arena chunks: what a peer that sends but does not read makes grow.
+    pub(super) fn small_bytes(&self) -> usize {
+        self.small_bytes
+    }
+
+    /// Queues small bytes. Returns false, with nothing queued, if the arena has too few free chunks.
+    #[must_use]
+    pub(super) fn push_small(&mut self, arena: &mut Arena, mut bytes: &[u8]) -> bool {
+        let room = self.open.map_or(0, |(_, used)| CHUNK_BYTES - used);
+        if bytes.len() > room && arena.available() * CHUNK_BYTES < bytes.len() - room {
+            return false;
+        }
+        self.queued_bytes += bytes.len();
+        self.small_bytes += bytes.len();
+        while !bytes.is_empty() {
+            let (chunk, used) = match self.open {
+                Some(open) => open,
+                None => (arena.take().expect("counted above"), 0),
+            };
+            let n = bytes.len().min(CHUNK_BYTES - used);
+            arena.write(chunk, used, &bytes[..n]);
+            let full = used + n == CHUNK_BYTES;
+            self.append_small(chunk, used, n, full);
+            self.open = if full { None } else { Some((chunk, used + n)) };
+            bytes = &bytes[n..];
+        }
+        true
+    }
+
+    fn append_small(&mut self, chunk: ChunkId, offset: usize, len: usize, last: bool) {
+        if self.pieces.len() > self.in_flight
+            && let Some(Piece::Small { chunk: same, len: so_far, last: closes, .. }) = self.pieces.back_mut()
+            && *same == chunk
+            && !*closes
+        {
+            *so_far += len as u32;
+            *closes = last;
+            return;
+        }
+        self.pieces.push_back(Piece::Small { chunk, offset: offset as u32, len: len as u32, last });
+    }
+
+    /// Queues records that `owner`'s shard holds under `hold`.
+    pub(super) fn push_records(&mut self, slice: Slice, hold: HoldId, owner: u8) {
+        self.queued_bytes += slice.len as usize;
+        self.pieces.push_back(Piece::Records { slice, hold, owner });
+    }
+
+    /// The slices of the next send, in `into`; none if there is nothing to send or a send is under way.
+    pub(super) fn begin_send<'a>(&mut self, arena: &Arena, into: &'a mut [Slice; SLICES_PER_SEND]) -> &'a [Slice] {
+        if self.in_flight > 0 {
+            return &[];
+        }
+        let mut skip = self.front_sent;
+        let mut bytes = 0;
+        let mut count = 0;
+        for piece in self.pieces.iter().take(SLICES_PER_SEND) {
+            let mut slice = match *piece {
+                Piece::Small { chunk, offset, len, .. } => arena.slice(chunk, offset as usize, len as usize),
+                Piece::Records { slice, .. } => slice,
+            };
+            slice.offset += skip as u64;
+            slice.len -= skip as u32;
+            skip = 0;
+            bytes += slice.len as usize;
+            into[count] = slice;
+            count += 1;
+            if bytes >= BYTES_PER_SEND {
+                break;
+            }
+        }
+        self.in_flight = count;
+        &into[..count]
+    }
+
+    /// Takes back what [`Outbox::begin_send`] handed out, when the reactor could not take it.
+    pub(super) fn abort_send(&mut self) {
+        self.in_flight = 0;
+    }
+
+    /// `sent` bytes of the send under way have left; `released` learns of each hold that ended.
+    pub(super) fn end_send(&mut self, mut sent: usize, arena: &mut Arena, mut released: impl FnMut(u8, HoldId)) {
+        self.in_flight = 0;
+        self.queued_bytes -= sent;
+        while let Some(front) = self.pieces.front() {
+            let left = front.len() - self.front_sent;
+            if sent < left {
+                self.front_sent += sent;
+                break;
+            }
+            sent -= left;
+            self.front_sent = 0;
+            match self.pieces.pop_front() {
+                Some(Piece::Small { chunk, len, last, .. }) => {
+                    self.small_bytes -= len as usize;
+                    if last {
+                        arena.give_back(chunk);
+                    }
+                }
+                Some(Piece::Records { hold, owner, .. }) => released(owner, hold),
+                None => {}
+            }
+        }
+        debug_assert!(!self.pieces.is_empty() || sent == 0, "the reactor sent more than it was given");
+        if self.pieces.is_empty()
+            && let Some((chunk, _)) = self.open.take()
+        {
+            arena.give_back(chunk);
+        }
+    }
+
+    /// Drops everything. The reactor must have no send of this session any more.
+    pub(super) fn clear(&mut self, arena: &mut Arena, mut released: impl FnMut(u8, HoldId)) {
+        self.in_flight = 0;
+        let left = self.queued_bytes;
+        self.end_send(left, arena, &mut released);
+        debug_assert!(self.is_empty());
+    }
+
+    /// Bytes queued and not yet sent.
+    pub(super) fn queued_bytes(&self) -> usize {
+        self.queued_bytes
+    }
+}

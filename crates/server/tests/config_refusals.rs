@@ -1,0 +1,319 @@
+//! Every refusal of a configuration names its file, line and column, and says what to write instead.
+
+use trunkline::config::File;
+use trunkline::plan::{Flags, Machine, Plan};
+
+fn machine() -> Machine {
+    Machine {
+        cpus: vec![0, 1, 2, 3],
+        memory_bytes: 16 << 30,
+    }
+}
+
+/// What `check` prints for the first problem, without the excerpt.
+fn first(text: &str) -> String {
+    all(text).into_iter().next().expect("a refusal")
+}
+
+fn all(text: &str) -> Vec<String> {
+    let problems = match File::parse("t.yaml", text) {
+        Err(problems) => problems,
+        Ok(file) => match Plan::compute(Some(&file), &Flags::default(), &machine()) {
+            Err(problems) => problems,
+            Ok(plan) => panic!("accepted: {plan:#?}"),
+        },
+    };
+    problems
+        .0
+        .iter()
+        .map(|problem| format!("{}: {}", problem.place, problem.message))
+        .collect()
+}
+
+#[track_caller]
+fn refused(text: &str, expected: &str) {
+    let found = first(text);
+    assert!(
+        found.starts_with(expected),
+        "\n found: {found}\nwanted: {expected}"
+    );
+}
+
+#[test]
+fn unknown_keys_are_answered_with_the_nearest_and_with_all() {
+    refused(
+        "data: ./d\nlisten: ['127.0.0.1:0']\nworker: 2\n",
+        "t.yaml:3:1: unknown key `worker`; did you mean `workers`?; valid here: listen, data, workers",
+    );
+    refused(
+        "streams:\n  - name: a\n    subjects: ['a.>']\n    segement: 64MiB\n",
+        "t.yaml:4:5: unknown key `segement`; did you mean `segment`?; valid here: name, subjects, storage",
+    );
+    refused(
+        "limits:\n  max_recrod: 1MiB\n",
+        "t.yaml:2:3: unknown key `max_recrod`; did you mean `max_record`?",
+    );
+    refused(
+        "streams:\n- name: a\n  subjects: [a]\n  retention: {byte: 1GiB}\n",
+        "t.yaml:4:15: unknown key `byte`; did you mean `bytes`?; valid here: bytes, age, records",
+    );
+    refused(
+        "listen:\n- address: 127.0.0.1:0\n  secure: true\n",
+        "t.yaml:3:3: unknown key `secure`; did you mean `insecure`?; valid here: address, insecure",
+    );
+}
+
+#[test]
+fn unknown_choices_are_answered_with_the_valid_ones() {
+    refused(
+        "idle: spinn\n",
+        "t.yaml:1:7: `spinn` is not a choice here; did you mean `spin`?; valid: spin, adaptive, park",
+    );
+    refused(
+        "io: uring\n",
+        "t.yaml:1:5: `uring` is not a choice here; valid: auto, io_uring, epoll",
+    );
+    refused(
+        "streams:\n- name: a\n  subjects: [a]\n  ack: durable\n",
+        "t.yaml:4:8: `durable` is not a choice here; valid: received, stored, synced",
+    );
+    refused(
+        "streams:\n- name: a\n  subjects: [a]\n  storage: disk\n",
+        "t.yaml:4:12: `disk` is not a choice here; valid: file, memory",
+    );
+    refused(
+        "workers: many\n",
+        "t.yaml:1:10: `many` workers is not possible; write `auto` or a number from 1 to 256",
+    );
+    refused("workers: 0\n", "t.yaml:1:10: `0` workers is not possible");
+    refused(
+        "pin: all\n",
+        "t.yaml:1:6: `all` says nothing about pinning; write `none`, `auto` or a list of CPU numbers",
+    );
+}
+
+#[test]
+fn wrong_units_are_answered_with_the_right_ones() {
+    refused(
+        "limits:\n  max_record: 1MB\n",
+        "t.yaml:2:15: `MB` is not a unit of a size; did you mean 1MiB? (units: B, KiB, MiB, GiB, TiB)",
+    );
+    refused(
+        "limits:\n  max_record: 1048576\n",
+        "t.yaml:2:15: `1048576` has no unit; write a size such as 64MiB",
+    );
+    refused(
+        "limits:\n  hello_timeout: 5seconds\n",
+        "t.yaml:2:18: `seconds` is not a unit of a duration; did you mean 5s? (units: ns, us, ms, s, m, h, d)",
+    );
+    refused(
+        "limits:\n  idle_timeout: 10MiB\n",
+        "t.yaml:2:17: `MiB` is not a unit of a duration",
+    );
+    refused(
+        "streams:\n- name: a\n  subjects: [a]\n  retention:\n    age: 1w\n",
+        "t.yaml:5:10: `w` is not a unit of a duration",
+    );
+}
+
+#[test]
+fn values_outside_their_range_are_answered_with_the_range() {
+    refused(
+        "limits:\n  max_record: 1GiB\n",
+        "t.yaml:2:15: max_record of 1GiB is not possible: from 64B to 16MiB",
+    );
+    refused(
+        "limits:\n  connections: 0\n",
+        "t.yaml:2:16: connections of 0 is not possible: from 1 to 1048576",
+    );
+    refused(
+        "limits:\n  hello_timeout: 1ms\n",
+        "t.yaml:2:18: hello_timeout of 1ms is not possible: from 100ms to 1m",
+    );
+    refused(
+        "limits:\n  receive_pool: 5MiB\n",
+        "t.yaml:2:17: a pool of 5MiB is not possible: use a power of two",
+    );
+    refused(
+        "streams:\n- name: a\n  subjects: [a]\n  segment: 100B\n",
+        "t.yaml:4:12: a segment of 100B is not possible: use a multiple of 64KiB from",
+    );
+    refused(
+        "streams:\n- name: a\n  subjects: [a]\n  tail: 10MiB\n",
+        "t.yaml:4:9: a tail of 10MiB is not possible: use a power of two from 8MiB (4 of the largest records) to 16GiB",
+    );
+    refused(
+        "streams:\n- name: a\n  subjects: [a]\n  segment: 64MiB\n  retention: {bytes: 100MiB}\n",
+        "t.yaml:5:22: 100MiB is less than two segments (128MiB)",
+    );
+    refused(
+        "streams:\n- {name: a, subjects: [a], sync_interval: 1ns}\n",
+        "t.yaml:2:43: a sync interval of 1ns",
+    );
+}
+
+#[test]
+fn settings_of_files_are_refused_in_memory() {
+    let memory =
+        |key: &str| format!("streams:\n- name: a\n  subjects: [a]\n  storage: memory\n  {key}\n");
+    refused(
+        &memory("segment: 64MiB"),
+        "t.yaml:5:12: `segment` belongs to storage `file`",
+    );
+    refused(
+        &memory("sync_interval: 1s"),
+        "t.yaml:5:18: `sync_interval` belongs to storage `file`",
+    );
+    refused(
+        &memory("ack: synced"),
+        "t.yaml:5:8: `synced` is not possible in memory, where nothing survives",
+    );
+    refused(
+        &memory("retention: {bytes: 1GiB}"),
+        "t.yaml:5:22: `bytes` belongs to storage `file`",
+    );
+}
+
+#[test]
+fn shapes_that_do_not_fit_are_named() {
+    refused(
+        "streams:\n- subjects: [a]\n",
+        "t.yaml:2:3: `name` is missing",
+    );
+    refused("streams:\n- name: a\n", "t.yaml:2:3: `subjects` is missing");
+    refused("data: a\ndata: b\n", "t.yaml:2:1: `data` is written twice");
+    refused(
+        "limits:\n  connections: many\n",
+        "t.yaml:2:16: expected a value of type u32",
+    );
+    refused("limits: 7\n", "t.yaml:1:9: ");
+    refused("streams: {}\n", "t.yaml:1:10: ");
+    refused("data: [\n", "t.yaml:1:7: ");
+    refused("data: 'a\n", "t.yaml:2:1: ");
+    refused(
+        "workers: 1\n\tidle: x\n",
+        "t.yaml:1:10: while scanning a plain scalar, found a tab",
+    );
+    refused("just text\n", "t.yaml:1:1: ");
+}
+
+#[test]
+fn a_listener_that_other_machines_reach_is_refused_with_the_reason() {
+    refused(
+        "listen:\n- 0.0.0.0:7400\n",
+        "t.yaml:2:3: 0.0.0.0:7400 can be reached from other machines, and there is no authentication yet",
+    );
+    refused(
+        "listen: ['[::]:7400']\n",
+        "t.yaml:1:10: [::]:7400 can be reached from other machines",
+    );
+    refused(
+        "listen:\n- {address: '192.0.2.1:7400'}\n",
+        "t.yaml:2:3: 192.0.2.1:7400 can be reached",
+    );
+    refused(
+        "listen: [here]\n",
+        "t.yaml:1:10: `here` is not an address: write IP:PORT, such as 127.0.0.1:7400",
+    );
+    refused(
+        "listen: ['127.0.0.1:1', '127.0.0.1:1']\n",
+        "t.yaml:1:25: 127.0.0.1:1 is listed twice",
+    );
+    refused("listen: []\n", "t.yaml: `listen` is empty");
+}
+
+#[test]
+fn pins_must_name_one_usable_cpu_for_each_worker() {
+    refused(
+        "workers: 2\npin: [0]\n",
+        "t.yaml:2:6: 1 CPUs are listed for 2 workers; list one for each",
+    );
+    refused(
+        "pin: [0, 9]\n",
+        "t.yaml:1:6: this process may not run on CPU 9; usable: 0, 1, 2, 3",
+    );
+    refused("pin: [1, 1]\n", "t.yaml:1:6: CPU 1 is listed twice");
+    refused(
+        "workers: 8\npin: auto\n",
+        "t.yaml:2:6: 8 workers cannot have a CPU each: this process may use 4",
+    );
+}
+
+#[test]
+fn names_and_subjects_are_checked() {
+    refused(
+        "streams:\n- {name: 'a/b', subjects: [a]}\n",
+        "t.yaml:2:10: `a/b` cannot name a stream",
+    );
+    refused(
+        "streams:\n- {name: '', subjects: [a]}\n",
+        "t.yaml:2:10: `` cannot name a stream",
+    );
+    refused(
+        "streams:\n- {name: a, subjects: []}\n",
+        "t.yaml:2:10: the stream captures no subject",
+    );
+    refused(
+        "streams:\n- {name: a, subjects: [a]}\n- {name: a, subjects: [b]}\n",
+        "t.yaml:3:10: `a` names the stream of line 2 already",
+    );
+}
+
+#[test]
+fn all_problems_of_value_are_reported_in_the_order_of_the_file() {
+    let found = all(
+        "listen: [here]\nlimits:\n  connections: 0\nstreams:\n- {name: 'x y', subjects: [a], tail: 1B}\n",
+    );
+    let lines: Vec<&str> = found
+        .iter()
+        .map(|line| line.split(": ").next().unwrap())
+        .collect();
+    assert_eq!(
+        lines,
+        ["t.yaml:1:10", "t.yaml:3:16", "t.yaml:5:10", "t.yaml:5:38"]
+    );
+}
+
+#[test]
+fn an_excerpt_shows_the_line_with_a_mark_under_the_character() {
+    let problems = File::parse("t.yaml", "workers: 1 #\tof\nstreams: [ {nam: x} ]").unwrap_err();
+    let text = problems.to_string();
+    assert!(
+        text.ends_with("\n  2 | streams: [ {nam: x} ]\n    |             ^"),
+        "{text}"
+    );
+    let problems = File::parse("t.yaml", "idle: often\n").unwrap_err();
+    assert!(
+        problems
+            .to_string()
+            .ends_with("\n  1 | idle: often\n    |       ^"),
+        "{problems}"
+    );
+}
+
+#[test]
+fn a_flag_is_named_where_a_flag_is_wrong() {
+    let flags = Flags {
+        listen: vec!["0.0.0.0:1".to_owned(), "x".to_owned()],
+        ..Flags::default()
+    };
+    let problems = Plan::compute(None, &flags, &machine()).unwrap_err();
+    let text = problems.to_string();
+    assert!(
+        text.starts_with("--listen: 0.0.0.0:1 can be reached from other machines"),
+        "{text}"
+    );
+    assert!(text.contains("give --insecure-listen"), "{text}");
+    assert!(text.contains("\n--listen: `x` is not an address"), "{text}");
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named() {
+    let problems = File::read(std::path::Path::new("/nowhere/t.yaml")).unwrap_err();
+    assert!(
+        problems
+            .to_string()
+            .starts_with("/nowhere/t.yaml: cannot be read: "),
+        "{problems}"
+    );
+}
