@@ -1,1 +1,28 @@
 //! One completion-based reactor per pinned thread: io_uring or readiness, timers, mesh.
+
+pub mod any;
+pub mod clock;
+pub mod completion;
+pub mod config;
+mod core;
+mod errno;
+mod offload;
+pub mod op;
+mod pool;
+pub mod reactor;
+pub mod readiness;
+mod region;
+mod slab;
+mod sys;
+pub mod waker;
+pub mod wheel;
+
+pub use any::{AnyReactor, Choice, IoBackend};
+pub use clock::{Clock, Now};
+pub use completion::{BufferId, Completion, CompletionFlags};
+pub use config::{Config, UringConfig};
+pub use op::{CancelTarget, FileId, Op, RegionId, Slice, SocketId, Wait, WriteMode};
+pub use reactor::{Caps, DrainReport, Full, Reactor};
+pub use readiness::Readiness;
+pub use waker::Waker;
+pub use wheel::{TimerId, TimerWheel};

@@ -1,0 +1,167 @@
+//! Either back-end behind one type, and the choice between them.
+
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::net::{TcpListener, TcpStream};
+
+use trunkline_ring::Pinned;
+
+use crate::completion::{BufferId, Completion};
+use crate::config::Config;
+use crate::op::{CancelTarget, FileId, Op, RegionId, SocketId, Wait};
+use crate::reactor::{Caps, DrainReport, Full, Reactor};
+use crate::readiness::Readiness;
+use crate::waker::Waker;
+
+/// Which back-end to use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IoBackend {
+    /// The one that was measured better, or the other when the system does not allow it.
+    #[default]
+    Auto,
+    /// `io_uring`, or an error.
+    IoUring,
+    /// The readiness queue of the system: `epoll`, `kqueue`.
+    Epoll,
+}
+
+/// Which back-end was taken, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Choice {
+    /// `IoUring` or `Epoll`.
+    pub backend: IoBackend,
+    /// For the log.
+    pub reason: String,
+}
+
+/// A reactor of either kind.
+pub enum AnyReactor {
+    /// Over readiness.
+    Readiness(Box<Readiness>),
+}
+
+impl AnyReactor {
+    /// Makes a reactor for the calling thread.
+    ///
+    /// # Errors
+    /// What the system answered for the back-end that was asked for; for `Auto`, when neither works.
+    pub fn new(_backend: IoBackend, config: &Config) -> io::Result<(Self, Choice)> {
+        let reactor = Self::Readiness(Box::new(Readiness::new(config)?));
+        let choice = Choice {
+            backend: IoBackend::Epoll,
+            reason: "the only back-end so far".into(),
+        };
+        Ok((reactor, choice))
+    }
+}
+
+macro_rules! either {
+    ($self:ident, $reactor:ident => $call:expr) => {
+        match $self {
+            Self::Readiness($reactor) => $call,
+        }
+    };
+}
+
+impl Reactor for AnyReactor {
+    #[inline]
+    fn stage(&mut self, op: Op<'_>, user_data: u64) -> Result<(), Full> {
+        either!(self, reactor => reactor.stage(op, user_data))
+    }
+
+    fn submit(&mut self) -> io::Result<usize> {
+        either!(self, reactor => reactor.submit())
+    }
+
+    fn submit_and_wait(&mut self, want: usize, wait: Wait) -> io::Result<usize> {
+        either!(self, reactor => reactor.submit_and_wait(want, wait))
+    }
+
+    fn reap(&mut self, out: &mut [Completion]) -> usize {
+        either!(self, reactor => reactor.reap(out))
+    }
+
+    fn cancel(&mut self, target: CancelTarget) -> usize {
+        either!(self, reactor => reactor.cancel(target))
+    }
+
+    fn drain(&mut self, deadline_ns: u64) -> DrainReport {
+        either!(self, reactor => reactor.drain(deadline_ns))
+    }
+
+    fn register_region(&mut self, region: Pinned) -> RegionId {
+        either!(self, reactor => reactor.register_region(region))
+    }
+
+    fn unregister_region(&mut self, region: RegionId) {
+        either!(self, reactor => reactor.unregister_region(region));
+    }
+
+    fn add_file(&mut self, file: File) -> FileId {
+        either!(self, reactor => reactor.add_file(file))
+    }
+
+    fn remove_file(&mut self, file: FileId) {
+        either!(self, reactor => reactor.remove_file(file));
+    }
+
+    fn add_listener(&mut self, listener: TcpListener) -> io::Result<SocketId> {
+        either!(self, reactor => reactor.add_listener(listener))
+    }
+
+    fn add_stream(&mut self, stream: TcpStream) -> io::Result<SocketId> {
+        either!(self, reactor => reactor.add_stream(stream))
+    }
+
+    #[inline]
+    fn buffer(&self, id: BufferId) -> &[u8] {
+        either!(self, reactor => reactor.buffer(id))
+    }
+
+    fn buffer_slice(&self, id: BufferId) -> (RegionId, u64) {
+        either!(self, reactor => reactor.buffer_slice(id))
+    }
+
+    fn recycle(&mut self, id: BufferId) {
+        either!(self, reactor => reactor.recycle(id));
+    }
+
+    fn pause(&mut self, socket: SocketId) {
+        either!(self, reactor => reactor.pause(socket));
+    }
+
+    fn resume(&mut self, socket: SocketId) {
+        either!(self, reactor => reactor.resume(socket));
+    }
+
+    fn offload(
+        &mut self,
+        job: Box<dyn FnOnce() -> i32 + Send>,
+        user_data: u64,
+    ) -> Result<(), Full> {
+        either!(self, reactor => reactor.offload(job, user_data))
+    }
+
+    fn waker(&self) -> Waker {
+        either!(self, reactor => reactor.waker())
+    }
+
+    fn caps(&self) -> Caps {
+        either!(self, reactor => reactor.caps())
+    }
+
+    fn in_flight(&self) -> usize {
+        either!(self, reactor => reactor.in_flight())
+    }
+}
+
+impl fmt::Display for IoBackend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::IoUring => "io_uring",
+            Self::Epoll => crate::readiness::BACKEND,
+        })
+    }
+}

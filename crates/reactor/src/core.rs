@@ -1,0 +1,649 @@
+//! What both back-ends have: tables of sockets, files, regions and operations, pools, timers, and the completions that
+//! were made on this side of the kernel.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+
+use trunkline_ring::Pinned;
+
+use crate::clock::Clock;
+use crate::completion::{BufferId, Completion};
+use crate::config::Config;
+use crate::errno;
+use crate::offload::Offload;
+use crate::op::{CancelTarget, FileId, Op, RegionId, Slice, SocketId, WriteMode};
+use crate::pool::Pool;
+use crate::reactor::Full;
+use crate::region::Regions;
+use crate::slab::Slab;
+use crate::sys::{Span, SpanMut};
+use crate::waker::Waker;
+use crate::wheel::{TimerId, TimerWheel};
+
+/// The state that back-ends share; `S` is what a back-end keeps per socket.
+pub(crate) struct Core<S> {
+    pub(crate) config: Config,
+    pub(crate) clock: Clock,
+    pub(crate) operations: Slab<Operation, 20, 12>,
+    pub(crate) sends: Slab<SendVector, 20, 12>,
+    pub(crate) sockets: Slab<Socket<S>, 18, 13>,
+    pub(crate) files: Slab<OpenFile, 16, 16>,
+    pub(crate) regions: Regions,
+    pub(crate) receive: Pool,
+    pub(crate) read: Pool,
+    receive_region: RegionId,
+    read_region: RegionId,
+    /// Reads that wait for a buffer of the read pool.
+    pub(crate) reads_waiting: VecDeque<u32>,
+    pub(crate) timers: TimerWheel,
+    /// Completions that did not come from the kernel's queue.
+    pub(crate) local: VecDeque<Completion>,
+    pub(crate) offload: Offload,
+    pub(crate) waker: Waker,
+}
+
+/// One operation between stage and final completion.
+pub(crate) struct Operation {
+    pub(crate) user_data: u64,
+    pub(crate) action: Action,
+    /// The kernel or another thread has it: it ends when they say so.
+    pub(crate) started: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Action {
+    Accept {
+        listener: SocketId,
+    },
+    Connect {
+        socket: SocketId,
+    },
+    Receive {
+        socket: SocketId,
+    },
+    Send {
+        socket: SocketId,
+        vector: u32,
+        zero_copy: bool,
+    },
+    Write {
+        file: FileId,
+        region: RegionId,
+        from: Span,
+        offset: u64,
+        mode: WriteMode,
+    },
+    Sync {
+        file: FileId,
+        data_only: bool,
+    },
+    Read {
+        file: FileId,
+        offset: u64,
+        len: u32,
+        buffer: Option<u16>,
+    },
+    Timeout {
+        at_ns: u64,
+        timer: Option<TimerId>,
+    },
+    Poll {
+        file: FileId,
+        multi: bool,
+    },
+    Shutdown {
+        socket: SocketId,
+        how: std::net::Shutdown,
+    },
+    Close {
+        socket: SocketId,
+    },
+    Job,
+    /// Refused when staged; completes with this result.
+    Refused {
+        result: i32,
+    },
+}
+
+/// A send's slices as the kernel wants them. The regions are held until the send's last completion.
+pub(crate) struct SendVector {
+    pub(crate) count: usize,
+    pub(crate) vector: [libc::iovec; Op::MAX_SLICES],
+    pub(crate) message: libc::msghdr,
+    regions: [RegionId; Op::MAX_SLICES],
+}
+
+pub(crate) struct Socket<S> {
+    pub(crate) fd: OwnedFd,
+    pub(crate) receive: Option<u32>,
+    pub(crate) send: Option<u32>,
+    pub(crate) accept: Option<u32>,
+    pub(crate) connect: Option<u32>,
+    pub(crate) close: Option<u32>,
+    pub(crate) paused: bool,
+    pub(crate) state: S,
+}
+
+pub(crate) struct OpenFile {
+    pub(crate) file: File,
+    pub(crate) in_flight: u32,
+    pub(crate) retired: bool,
+    pub(crate) poll: Option<u32>,
+}
+
+impl<S> Core<S> {
+    pub(crate) fn new(config: &Config) -> io::Result<Self> {
+        let clock = Clock;
+        let waker = Waker::new()?;
+        let receive = Pool::new(config.receive_buffers, config.receive_buffer_bytes)?;
+        let read = Pool::new(config.read_buffers, config.read_buffer_bytes)?;
+        let mut regions = Regions::new();
+        let receive_region = regions.add(receive.pin());
+        let read_region = regions.add(read.pin());
+        Ok(Self {
+            config: config.clone(),
+            clock,
+            operations: Slab::new(config.max_operations),
+            sends: Slab::new(config.max_sends),
+            sockets: Slab::new(config.max_sockets),
+            files: Slab::new(MAX_FILES),
+            regions,
+            receive,
+            read,
+            receive_region,
+            read_region,
+            reads_waiting: VecDeque::new(),
+            timers: TimerWheel::new(clock.now_ns()),
+            local: VecDeque::with_capacity(1024),
+            offload: Offload::new(config.offload_threads, waker.clone()),
+            waker,
+        })
+    }
+
+    // Staging: checks names and bounds, takes hold of everything that the operation names.
+
+    /// Puts an operation in the table. `new_socket` makes the socket of a connect.
+    pub(crate) fn admit(
+        &mut self,
+        op: Op<'_>,
+        user_data: u64,
+        new_socket: impl FnOnce(&mut Self, std::net::SocketAddr) -> Result<SocketId, i32>,
+    ) -> Result<u32, Full> {
+        if self.operations.is_full() {
+            return Err(Full);
+        }
+        if matches!(op, Op::Send { .. }) && self.sends.is_full() {
+            return Err(Full);
+        }
+        let action = match self.action(op, new_socket) {
+            Ok(action) => action,
+            Err(result) => Action::Refused { result },
+        };
+        let slot = self
+            .operations
+            .insert(Operation {
+                user_data,
+                action,
+                started: false,
+            })
+            .map_err(|_| Full)?;
+        self.attach(slot, action);
+        Ok(slot)
+    }
+
+    fn action(
+        &mut self,
+        op: Op<'_>,
+        new_socket: impl FnOnce(&mut Self, std::net::SocketAddr) -> Result<SocketId, i32>,
+    ) -> Result<Action, i32> {
+        Ok(match op {
+            Op::Accept { listener } => {
+                idle(self.socket(listener)?.accept)?;
+                Action::Accept { listener }
+            }
+            Op::Connect { address } => Action::Connect {
+                socket: new_socket(self, address)?,
+            },
+            Op::RecvMulti { socket } => {
+                idle(self.socket(socket)?.receive)?;
+                Action::Receive { socket }
+            }
+            Op::Send {
+                socket,
+                slices,
+                zero_copy,
+            } => {
+                idle(self.socket(socket)?.send)?;
+                Action::Send {
+                    socket,
+                    vector: self.hold_slices(slices)?,
+                    zero_copy,
+                }
+            }
+            Op::Write {
+                file,
+                slice,
+                offset,
+                mode,
+            } => {
+                self.file(file)?;
+                let address = self.regions.hold(&slice).ok_or(errno::OUT_OF_REGION)?;
+                let from = Span {
+                    address,
+                    len: slice.len as usize,
+                };
+                Action::Write {
+                    file,
+                    region: slice.region,
+                    from,
+                    offset,
+                    mode,
+                }
+            }
+            Op::Sync { file, data_only } => {
+                self.file(file)?;
+                Action::Sync { file, data_only }
+            }
+            Op::Read { file, offset, len } => {
+                self.file(file)?;
+                if len > self.read.bytes_each() {
+                    return Err(errno::INVALID);
+                }
+                Action::Read {
+                    file,
+                    offset,
+                    len,
+                    buffer: None,
+                }
+            }
+            Op::Timeout { at_ns } => Action::Timeout { at_ns, timer: None },
+            Op::Poll { file, multi } => {
+                idle(self.file(file)?.poll)?;
+                Action::Poll { file, multi }
+            }
+            Op::Shutdown { socket, how } => {
+                self.socket(socket)?;
+                Action::Shutdown { socket, how }
+            }
+            Op::Close { socket } => {
+                idle(self.socket(socket)?.close)?;
+                Action::Close { socket }
+            }
+            Op::Nop => Action::Refused { result: 0 },
+        })
+    }
+
+    /// Tells the socket or file of the operation about it.
+    fn attach(&mut self, slot: u32, action: Action) {
+        match action {
+            Action::Accept { listener } => {
+                self.with_socket(listener, |socket| socket.accept = Some(slot))
+            }
+            Action::Connect { socket } => {
+                self.with_socket(socket, |socket| socket.connect = Some(slot))
+            }
+            Action::Receive { socket } => {
+                self.with_socket(socket, |socket| socket.receive = Some(slot))
+            }
+            Action::Send { socket, .. } => {
+                self.with_socket(socket, |socket| socket.send = Some(slot))
+            }
+            Action::Close { socket } => {
+                self.with_socket(socket, |socket| socket.close = Some(slot))
+            }
+            Action::Poll { file, .. } => {
+                if let Some(entry) = self.files.get_mut(file.0) {
+                    entry.poll = Some(slot);
+                    entry.in_flight += 1;
+                }
+            }
+            Action::Write { file, .. } | Action::Sync { file, .. } | Action::Read { file, .. } => {
+                if let Some(entry) = self.files.get_mut(file.0) {
+                    entry.in_flight += 1;
+                }
+            }
+            Action::Shutdown { .. }
+            | Action::Timeout { .. }
+            | Action::Job
+            | Action::Refused { .. } => {}
+        }
+    }
+
+    /// Ends an operation: lets go of what it held. Returns the caller's word.
+    pub(crate) fn end(&mut self, slot: u32) -> Option<u64> {
+        let operation = self.operations.remove(slot)?;
+        match operation.action {
+            Action::Accept { listener } => {
+                self.with_socket(listener, |socket| socket.accept = None)
+            }
+            Action::Connect { socket } => self.with_socket(socket, |socket| socket.connect = None),
+            Action::Receive { socket } => self.with_socket(socket, |socket| socket.receive = None),
+            Action::Send { socket, vector, .. } => {
+                self.with_socket(socket, |socket| {
+                    if socket.send == Some(slot) {
+                        socket.send = None;
+                    }
+                });
+                self.release_slices(vector);
+            }
+            Action::Close { socket } => self.with_socket(socket, |socket| socket.close = None),
+            Action::Write { file, region, .. } => {
+                self.regions.release(region);
+                self.release_file(file);
+            }
+            Action::Sync { file, .. } | Action::Read { file, .. } => self.release_file(file),
+            Action::Poll { file, .. } => {
+                if let Some(entry) = self.files.get_mut(file.0) {
+                    entry.poll = None;
+                }
+                self.release_file(file);
+            }
+            Action::Timeout { timer, .. } => {
+                if let Some(timer) = timer {
+                    self.timers.cancel(timer);
+                }
+            }
+            Action::Shutdown { .. } | Action::Job | Action::Refused { .. } => {}
+        }
+        Some(operation.user_data)
+    }
+
+    /// Ends an operation with a completion.
+    pub(crate) fn complete(&mut self, slot: u32, result: i32) {
+        if let Some(user_data) = self.end(slot) {
+            self.local.push_back(Completion::new(user_data, result));
+        }
+    }
+
+    /// Reports a step of an operation that goes on.
+    pub(crate) fn report(&mut self, slot: u32, result: i32) {
+        if let Some(operation) = self.operations.get(slot) {
+            self.local
+                .push_back(Completion::new(operation.user_data, result).more());
+        }
+    }
+
+    /// The operations that a cancel means.
+    pub(crate) fn matching(&self, target: CancelTarget) -> Vec<u32> {
+        let wanted = |operation: &Operation| match target {
+            CancelTarget::UserData(user_data) => operation.user_data == user_data,
+            CancelTarget::Socket(socket) => operation.action.socket() == Some(socket),
+            CancelTarget::All => true,
+        };
+        let closes = |operation: &Operation| matches!(operation.action, Action::Close { .. });
+        self.operations
+            .iter()
+            .filter(|(_, operation)| wanted(operation) && !closes(operation))
+            .map(|(slot, _)| slot)
+            .collect()
+    }
+
+    // Names.
+
+    pub(crate) fn socket(&self, id: SocketId) -> Result<&Socket<S>, i32> {
+        self.sockets
+            .get(id.0)
+            .filter(|socket| socket.close.is_none())
+            .ok_or(errno::BAD_ID)
+    }
+
+    pub(crate) fn with_socket(&mut self, id: SocketId, change: impl FnOnce(&mut Socket<S>)) {
+        if let Some(socket) = self.sockets.get_mut(id.0) {
+            change(socket);
+        }
+    }
+
+    pub(crate) fn add_socket(&mut self, fd: OwnedFd, state: S) -> Result<SocketId, i32> {
+        let socket = Socket {
+            fd,
+            receive: None,
+            send: None,
+            accept: None,
+            connect: None,
+            close: None,
+            paused: false,
+            state,
+        };
+        self.sockets
+            .insert(socket)
+            .map(SocketId)
+            .map_err(|_| errno::TOO_MANY)
+    }
+
+    fn file(&self, id: FileId) -> Result<&OpenFile, i32> {
+        self.files
+            .get(id.0)
+            .filter(|file| !file.retired)
+            .ok_or(errno::BAD_ID)
+    }
+
+    pub(crate) fn add_file(&mut self, file: File) -> FileId {
+        match self.files.insert(OpenFile {
+            file,
+            in_flight: 0,
+            retired: false,
+            poll: None,
+        }) {
+            Ok(id) => FileId(id),
+            Err(_) => panic!("more than {MAX_FILES} files in one reactor"),
+        }
+    }
+
+    pub(crate) fn file_descriptor(&self, id: FileId) -> Option<RawFd> {
+        self.files.get(id.0).map(|entry| entry.file.as_raw_fd())
+    }
+
+    /// Closes the file when the last operation on it has completed.
+    pub(crate) fn retire_file(&mut self, id: FileId) {
+        if let Some(entry) = self.files.get_mut(id.0) {
+            entry.retired = true;
+            if entry.in_flight == 0 {
+                self.files.remove(id.0);
+            }
+        }
+    }
+
+    fn release_file(&mut self, id: FileId) {
+        let Some(entry) = self.files.get_mut(id.0) else {
+            return;
+        };
+        entry.in_flight -= 1;
+        if entry.in_flight == 0 && entry.retired {
+            self.files.remove(id.0);
+        }
+    }
+
+    pub(crate) fn add_region(&mut self, pinned: Pinned) -> RegionId {
+        self.regions.add(pinned)
+    }
+
+    // Slices.
+
+    fn hold_slices(&mut self, slices: &[Slice]) -> Result<u32, i32> {
+        if slices.len() > Op::MAX_SLICES {
+            return Err(errno::TOO_LONG);
+        }
+        let mut send = SendVector::new();
+        for slice in slices {
+            let Some(address) = self.regions.hold(slice) else {
+                send.regions[..send.count]
+                    .iter()
+                    .for_each(|region| self.regions.release(*region));
+                return Err(errno::OUT_OF_REGION);
+            };
+            send.regions[send.count] = slice.region;
+            send.vector[send.count] = libc::iovec {
+                iov_base: address.cast_mut().cast(),
+                iov_len: slice.len as usize,
+            };
+            send.count += 1;
+        }
+        let id = self.sends.insert(send).map_err(|_| errno::TOO_MANY)?;
+        if let Some(send) = self.sends.get_mut(id) {
+            send.seal();
+        }
+        Ok(id)
+    }
+
+    fn release_slices(&mut self, vector: u32) {
+        if let Some(send) = self.sends.remove(vector) {
+            send.regions[..send.count]
+                .iter()
+                .for_each(|region| self.regions.release(*region));
+        }
+    }
+
+    // Buffers.
+
+    pub(crate) fn buffer(&self, id: BufferId) -> &[u8] {
+        if id.is_read() {
+            self.read.bytes(id.index())
+        } else {
+            self.receive.bytes(id.index())
+        }
+    }
+
+    pub(crate) fn buffer_slice(&self, id: BufferId) -> (RegionId, u64) {
+        if id.is_read() {
+            (self.read_region, self.read.offset(id.index()))
+        } else {
+            (self.receive_region, self.receive.offset(id.index()))
+        }
+    }
+
+    /// Gives a read its buffer: where the kernel may write.
+    pub(crate) fn take_read_buffer(&mut self, slot: u32) -> Option<SpanMut> {
+        let index = self.read.take()?;
+        let address = self.read.address(index);
+        let Some(Operation {
+            action: Action::Read { len, buffer, .. },
+            ..
+        }) = self.operations.get_mut(slot)
+        else {
+            self.read.untake(index);
+            return None;
+        };
+        *buffer = Some(index);
+        Some(SpanMut {
+            address,
+            len: *len as usize,
+        })
+    }
+
+    /// Ends a read that had a buffer.
+    pub(crate) fn complete_read(&mut self, slot: u32, buffer: u16, result: i32) {
+        let Some(user_data) = self.end(slot) else {
+            return;
+        };
+        let completion = Completion::new(user_data, result);
+        match u32::try_from(result) {
+            Ok(len) => {
+                self.read.lease(buffer, len);
+                self.local
+                    .push_back(completion.with_buffer(BufferId::read(buffer)));
+            }
+            Err(_) => {
+                self.read.untake(buffer);
+                self.local.push_back(completion);
+            }
+        }
+    }
+
+    // Time and threads.
+
+    /// Completes the timeouts that are due.
+    pub(crate) fn expire_timers(&mut self) {
+        if self.timers.is_empty() {
+            return;
+        }
+        let now_ns = self.clock.now_ns();
+        let Self {
+            timers,
+            operations,
+            local,
+            ..
+        } = self;
+        timers.expire(now_ns, |slot| {
+            if let Some(operation) = operations.remove(slot as u32) {
+                local.push_back(Completion::new(operation.user_data, errno::TIMED_OUT));
+            }
+        });
+    }
+
+    pub(crate) fn arm_timeout(&mut self, slot: u32) {
+        let Some(Operation {
+            action: Action::Timeout { at_ns, timer },
+            ..
+        }) = self.operations.get_mut(slot)
+        else {
+            return;
+        };
+        *timer = Some(self.timers.arm(*at_ns, u64::from(slot)));
+    }
+
+    pub(crate) fn admit_job(
+        &mut self,
+        job: Box<dyn FnOnce() -> i32 + Send>,
+        user_data: u64,
+    ) -> Result<(), Full> {
+        let operation = Operation {
+            user_data,
+            action: Action::Job,
+            started: true,
+        };
+        let slot = self.operations.insert(operation).map_err(|_| Full)?;
+        if let Err(error) = self.offload.push(slot, crate::offload::Work::Job(job)) {
+            self.complete(slot, errno::of_io(&error));
+        }
+        Ok(())
+    }
+}
+
+impl Action {
+    pub(crate) fn socket(&self) -> Option<SocketId> {
+        match *self {
+            Self::Accept { listener } => Some(listener),
+            Self::Connect { socket }
+            | Self::Receive { socket }
+            | Self::Send { socket, .. }
+            | Self::Shutdown { socket, .. }
+            | Self::Close { socket } => Some(socket),
+            _ => None,
+        }
+    }
+}
+
+impl SendVector {
+    fn new() -> Self {
+        let empty = libc::iovec {
+            iov_base: std::ptr::null_mut(),
+            iov_len: 0,
+        };
+        // SAFETY: a message header is integers and pointers, for which zero is a value: nothing, of length 0.
+        let message = unsafe { std::mem::zeroed() };
+        Self {
+            count: 0,
+            vector: [empty; Op::MAX_SLICES],
+            message,
+            regions: [RegionId(0); Op::MAX_SLICES],
+        }
+    }
+
+    pub(crate) fn spans(&self) -> &[libc::iovec] {
+        &self.vector[..self.count]
+    }
+
+    /// Points the message at the vector; the table's entries never move.
+    fn seal(&mut self) {
+        self.message.msg_iov = self.vector.as_mut_ptr();
+        self.message.msg_iovlen = self.count as _;
+    }
+}
+
+fn idle(slot: Option<u32>) -> Result<(), i32> {
+    slot.map_or(Ok(()), |_| Err(errno::BUSY))
+}
+
+const MAX_FILES: usize = 65_000;
