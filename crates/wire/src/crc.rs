@@ -1,0 +1,387 @@
+//! CRC32C (Castagnoli): the checksum of records.
+//!
+//! Two kernels with identical results. Short input runs through the processor's own CRC instruction, a word at a time,
+//! fused with the copy where there is one; long input through `crc-fast`, which folds many words at once but costs
+//! several nanoseconds to enter. [`LONG`] is where they cross.
+//!
+//! This is the only module of the crate with unsafe code: each block is the call of a function compiled for SSE 4.2,
+//! after the processor was asked whether it has it.
+#![allow(unsafe_code)]
+
+use crate::layout::RecordPrefix;
+
+/// A running checksum: `Crc::new().update(a).update(b).finish()` is the checksum of `a` followed by `b`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Crc(u32);
+
+impl Crc {
+    /// The checksum of nothing yet.
+    pub const fn new() -> Self {
+        Self(!0)
+    }
+
+    /// Continues a finished checksum.
+    pub const fn resume(crc: u32) -> Self {
+        Self(!crc)
+    }
+
+    /// Takes in `bytes`.
+    #[must_use]
+    pub fn update(self, bytes: &[u8]) -> Self {
+        Self(update(self.0, bytes))
+    }
+
+    /// The checksum of all that was taken in.
+    pub const fn finish(self) -> u32 {
+        !self.0
+    }
+}
+
+impl Default for Crc {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// CRC32C of `bytes`.
+pub fn crc32c(bytes: &[u8]) -> u32 {
+    Crc::new().update(bytes).finish()
+}
+
+/// Input from this length on goes to the folding kernel.
+pub const LONG: usize = 256;
+
+/// The 36 bytes that follow the body in a record's checksum, as the words that the CRC instruction takes.
+#[derive(Clone, Copy)]
+pub(crate) struct Trailer {
+    address: u64,
+    head: u64,
+    sequence: u64,
+    timestamp_ns: u64,
+    payload_len: u32,
+}
+
+impl Trailer {
+    #[inline]
+    pub(crate) fn of(prefix: &RecordPrefix) -> Self {
+        let address =
+            u64::from(prefix.subject_id.get()) | u64::from(prefix.route_flags.get()) << 32;
+        let head = u64::from(u32::from_le_bytes(prefix.magic))
+            | u64::from(prefix.version) << 32
+            | u64::from(prefix.kind) << 40
+            | u64::from(prefix.flags.get()) << 48;
+        Self {
+            address,
+            head,
+            sequence: prefix.sequence.get(),
+            timestamp_ns: prefix.timestamp_ns.get(),
+            payload_len: prefix.payload_len.get(),
+        }
+    }
+
+    fn to_bytes(self) -> [u8; 36] {
+        let mut bytes = [0; 36];
+        bytes[..8].copy_from_slice(&self.address.to_le_bytes());
+        bytes[8..16].copy_from_slice(&self.head.to_le_bytes());
+        bytes[16..24].copy_from_slice(&self.sequence.to_le_bytes());
+        bytes[24..32].copy_from_slice(&self.timestamp_ns.to_le_bytes());
+        bytes[32..].copy_from_slice(&self.payload_len.to_le_bytes());
+        bytes
+    }
+}
+
+/// The checksum of a record.
+#[inline]
+pub(crate) fn seal(body: &[u8], trailer: Trailer) -> u32 {
+    #[cfg(target_arch = "x86_64")]
+    if sse42() {
+        // SAFETY: the processor has SSE 4.2, as just asked.
+        // JUSTIFICATION: 36 bytes after a body cost 6 ns here, 14 through the folding kernel.
+        return unsafe { x86::seal(body, trailer) };
+    }
+    Crc(portable(!0, body)).update(&trailer.to_bytes()).finish()
+}
+
+/// Copies `body` to the start of `out`, fills the rest of `out` (less than a word) with zeros, and returns the
+/// checksum of the record.
+#[inline]
+pub(crate) fn copy_seal(body: &[u8], out: &mut [u8], trailer: Trailer) -> u32 {
+    debug_assert!(out.len() == body.len().next_multiple_of(8));
+    #[cfg(target_arch = "x86_64")]
+    if sse42() {
+        // SAFETY: the processor has SSE 4.2, as just asked.
+        // JUSTIFICATION: copy and checksum in one pass; see `seal`.
+        return unsafe { x86::copy_seal(body, out, trailer) };
+    }
+    copy_padded(body, out);
+    Crc(portable(!0, body)).update(&trailer.to_bytes()).finish()
+}
+
+/// Copies a padded body of which `len` bytes count, and returns the record's checksum under the `old` trailer and under
+/// the `new` one. The body is read once.
+#[inline]
+pub(crate) fn copy_reseal(
+    padded: &[u8],
+    len: usize,
+    out: &mut [u8],
+    old: Trailer,
+    new: Trailer,
+) -> (u32, u32) {
+    debug_assert!(padded.len() == len.next_multiple_of(8) && out.len() == padded.len());
+    #[cfg(target_arch = "x86_64")]
+    if sse42() {
+        // SAFETY: the processor has SSE 4.2, as just asked.
+        // JUSTIFICATION: this is the broker's cost per record; the two continuations overlap here.
+        return unsafe { x86::copy_reseal(padded, len, out, old, new) };
+    }
+    out.copy_from_slice(padded);
+    let body = Crc(portable(!0, &padded[..len]));
+    let old = body.update(&old.to_bytes()).finish();
+    let new = body.update(&new.to_bytes()).finish();
+    (old, new)
+}
+
+#[inline]
+fn update(state: u32, bytes: &[u8]) -> u32 {
+    #[cfg(target_arch = "x86_64")]
+    if bytes.len() < LONG && sse42() {
+        // SAFETY: the processor has SSE 4.2, as just asked.
+        // JUSTIFICATION: 64 bytes cost 5 ns here, 10 through the folding kernel.
+        return unsafe { x86::update(state, bytes) };
+    }
+    portable(state, bytes)
+}
+
+#[inline(never)]
+fn portable(state: u32, bytes: &[u8]) -> u32 {
+    let algorithm = crc_fast::CrcAlgorithm::Crc32Iscsi;
+    let mut digest = crc_fast::Digest::new_with_init_state(algorithm, u64::from(state));
+    digest.update(bytes);
+    // The state of a 32-bit algorithm fits: the upper half is zero.
+    digest.get_state() as u32
+}
+
+fn copy_padded(body: &[u8], out: &mut [u8]) {
+    let (head, padding) = out.split_at_mut(body.len());
+    head.copy_from_slice(body);
+    padding.fill(0);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn sse42() -> bool {
+    cfg!(target_feature = "sse4.2") || std::arch::is_x86_feature_detected!("sse4.2")
+}
+
+/// One chain of the CRC instruction: 3 cycles of latency per word, so 24 cycles for 64 bytes of body and 15 for the
+/// trailer, whatever else is in flight.
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::{LONG, Trailer, copy_padded, portable};
+    use core::arch::x86_64::{_mm_crc32_u32, _mm_crc32_u64};
+
+    #[target_feature(enable = "sse4.2")]
+    pub(super) fn update(state: u32, bytes: &[u8]) -> u32 {
+        chain(u64::from(state), bytes) as u32
+    }
+
+    #[target_feature(enable = "sse4.2")]
+    pub(super) fn seal(body: &[u8], trailer: Trailer) -> u32 {
+        let state = if body.len() < LONG {
+            chain(INITIAL, body)
+        } else {
+            u64::from(portable(INITIAL as u32, body))
+        };
+        finish(state, trailer)
+    }
+
+    #[target_feature(enable = "sse4.2")]
+    pub(super) fn copy_seal(body: &[u8], out: &mut [u8], trailer: Trailer) -> u32 {
+        if body.len() >= LONG {
+            copy_padded(body, out);
+            return finish(u64::from(portable(INITIAL as u32, body)), trailer);
+        }
+        let (words, rest) = body.as_chunks::<8>();
+        let (out_words, _) = out.as_chunks_mut::<8>();
+        let mut state = INITIAL;
+        for (out, word) in out_words.iter_mut().zip(words) {
+            *out = *word;
+            state = _mm_crc32_u64(state, u64::from_le_bytes(*word));
+        }
+        if !rest.is_empty() {
+            let word = partial_word(rest);
+            if let Some(out) = out_words.last_mut() {
+                *out = word.to_le_bytes();
+            }
+            state = partial(state, word, rest.len());
+        }
+        finish(state, trailer)
+    }
+
+    #[target_feature(enable = "sse4.2")]
+    pub(super) fn copy_reseal(
+        padded: &[u8],
+        len: usize,
+        out: &mut [u8],
+        old: Trailer,
+        new: Trailer,
+    ) -> (u32, u32) {
+        let state = if len >= LONG {
+            out.copy_from_slice(padded);
+            u64::from(portable(INITIAL as u32, &padded[..len]))
+        } else {
+            let (words, _) = padded.as_chunks::<8>();
+            let (out_words, _) = out.as_chunks_mut::<8>();
+            let whole = len / 8;
+            let mut state = INITIAL;
+            for (out, word) in out_words.iter_mut().zip(words).take(whole) {
+                *out = *word;
+                state = _mm_crc32_u64(state, u64::from_le_bytes(*word));
+            }
+            if len % 8 != 0
+                && let (Some(out), Some(word)) = (out_words.get_mut(whole), words.get(whole))
+            {
+                *out = *word;
+                state = partial(state, u64::from_le_bytes(*word), len % 8);
+            }
+            state
+        };
+        (finish(state, old), finish(state, new))
+    }
+
+    #[target_feature(enable = "sse4.2")]
+    #[inline]
+    fn chain(mut state: u64, bytes: &[u8]) -> u64 {
+        let (words, rest) = bytes.as_chunks::<8>();
+        for word in words {
+            state = _mm_crc32_u64(state, u64::from_le_bytes(*word));
+        }
+        if rest.is_empty() {
+            state
+        } else {
+            partial(state, partial_word(rest), rest.len())
+        }
+    }
+
+    /// Continues over the `count` (1 to 7) low bytes of `word` with one instruction instead of a loop over bytes. Shifting the message to
+    /// the top of a word puts zeros before it, and zeros leave a zero state as it is; what is left of the state
+    /// beyond `count` bytes is not yet due and comes back in by XOR.
+    #[target_feature(enable = "sse4.2")]
+    #[inline]
+    fn partial(state: u64, word: u64, count: usize) -> u64 {
+        let bits = 8 * count as u32;
+        _mm_crc32_u64(0, (state ^ word) << (64 - bits)) ^ (state >> bits)
+    }
+
+    #[target_feature(enable = "sse4.2")]
+    #[inline]
+    fn finish(state: u64, trailer: Trailer) -> u32 {
+        let state = _mm_crc32_u64(state, trailer.address);
+        let state = _mm_crc32_u64(state, trailer.head);
+        let state = _mm_crc32_u64(state, trailer.sequence);
+        let state = _mm_crc32_u64(state, trailer.timestamp_ns);
+        !_mm_crc32_u32(state as u32, trailer.payload_len)
+    }
+
+    /// The bytes of `rest` (1 to 7) as the low bytes of a word, zero above.
+    #[inline]
+    fn partial_word(rest: &[u8]) -> u64 {
+        let mut word = [0; 8];
+        word[..rest.len()].copy_from_slice(rest);
+        u64::from_le_bytes(word)
+    }
+
+    const INITIAL: u64 = 0xffff_ffff;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One bit at a time, straight from the definition.
+    fn oracle(bytes: &[u8]) -> u32 {
+        let mut state = !0u32;
+        for &byte in bytes {
+            state ^= u32::from(byte);
+            for _ in 0..8 {
+                state = (state >> 1) ^ (0x82f6_3b78 & (state & 1).wrapping_neg());
+            }
+        }
+        !state
+    }
+
+    fn sample(len: usize) -> Vec<u8> {
+        (0..len as u32)
+            .map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8)
+            .collect()
+    }
+
+    #[test]
+    fn agrees_with_the_published_vectors() {
+        // RFC 3720, B.4, and the check value of the catalogue.
+        assert_eq!(crc32c(b"123456789"), 0xe306_9283);
+        assert_eq!(crc32c(&[0; 32]), 0x8a91_36aa);
+        assert_eq!(crc32c(&[0xff; 32]), 0x62a8_ab43);
+        let rising: Vec<u8> = (0..32).collect();
+        assert_eq!(crc32c(&rising), 0x46dd_794e);
+        let falling: Vec<u8> = (0..32).rev().collect();
+        assert_eq!(crc32c(&falling), 0x113f_db5c);
+        assert_eq!(crc32c(b""), 0);
+    }
+
+    #[test]
+    fn agrees_with_the_definition_at_every_length_and_split() {
+        for len in (0..600).chain([1000, 4095, 65_536]) {
+            let bytes = sample(len);
+            assert_eq!(crc32c(&bytes), oracle(&bytes), "length {len}");
+            assert_eq!(
+                !portable(!0, &bytes),
+                oracle(&bytes),
+                "folding kernel, length {len}"
+            );
+        }
+        let bytes = sample(700);
+        for split in 0..bytes.len() {
+            let (a, b) = bytes.split_at(split);
+            assert_eq!(
+                Crc::new().update(a).update(b).finish(),
+                oracle(&bytes),
+                "split at {split}"
+            );
+            assert_eq!(Crc::resume(crc32c(a)).update(b).finish(), oracle(&bytes));
+        }
+    }
+
+    #[test]
+    fn every_way_of_sealing_gives_the_checksum_of_body_address_and_header() {
+        use zerocopy::FromBytes;
+        let (old, new) = (sample(40), sample(80));
+        let old = *RecordPrefix::ref_from_bytes(&old).unwrap();
+        let new = *RecordPrefix::ref_from_bytes(&new[40..]).unwrap();
+        for len in (0..=LONG + 20).chain([1000, 65_537]) {
+            let body = sample(len);
+            let expected = |prefix: &RecordPrefix| {
+                let bytes = zerocopy::IntoBytes::as_bytes(prefix);
+                oracle(&[&body[..], &bytes[32..40], &bytes[..28]].concat())
+            };
+            let mut padded = body.clone();
+            padded.resize(len.next_multiple_of(8), 0);
+            let mut out = vec![0xaa; padded.len()];
+            assert_eq!(
+                seal(&body, Trailer::of(&old)),
+                expected(&old),
+                "length {len}"
+            );
+            assert_eq!(
+                copy_seal(&body, &mut out, Trailer::of(&old)),
+                expected(&old),
+                "length {len}"
+            );
+            assert_eq!(out, padded);
+            out.fill(0xaa);
+            let both = copy_reseal(&padded, len, &mut out, Trailer::of(&old), Trailer::of(&new));
+            assert_eq!(both, (expected(&old), expected(&new)), "length {len}");
+            assert_eq!(out, padded);
+        }
+    }
+}

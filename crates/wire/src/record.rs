@@ -1,0 +1,682 @@
+//! Records: the unit of data, the same bytes on the wire, in memory and on disk.
+//!
+//! [`RawRecord`] is a record whose framing is right; [`Record`] is one whose checksum is right, too. [`encode`] writes
+//! a record, [`restamp`] copies one under another sequence, time and subject id, which is what a broker does.
+//!
+//! ```
+//! use trunkline_wire::record::{self, RawRecord, Stamp};
+//!
+//! let mut out = [0; 64];
+//! let len = record::encode(&mut out, &Stamp { sequence: 7, ..Stamp::DATA }, b"hello")?;
+//! let record = RawRecord::peek(&out[..len], 1024)?.expect("it is whole").verify()?;
+//! assert_eq!((record.sequence(), record.body()), (7, &b"hello"[..]));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+use core::fmt;
+
+use zerocopy::little_endian::{U16, U32, U64};
+use zerocopy::{FromBytes, IntoBytes};
+
+use crate::crc::{self, Trailer};
+use crate::frame::ErrorCode;
+use crate::headers::{self, Headers};
+pub use crate::layout::{ADDRESS_BYTES, ALIGN, HEADER_BYTES, PREFIX_BYTES};
+use crate::layout::{MAGIC, RecordPrefix, VERSION};
+
+/// What a record is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Kind {
+    /// What users publish.
+    Data = 1,
+    /// Gives a subject id its name, which is the body.
+    Definition = 2,
+    /// The log's: closes a batch.
+    Batch = 3,
+    /// The log's: closes a segment.
+    Seal = 4,
+    /// The log's: fills space.
+    Pad = 5,
+    /// The log's: opens a segment.
+    Segment = 6,
+}
+
+impl Kind {
+    /// The kind with this number.
+    #[inline]
+    pub const fn from_u8(kind: u8) -> Option<Self> {
+        Some(match kind {
+            1 => Self::Data,
+            2 => Self::Definition,
+            3 => Self::Batch,
+            4 => Self::Seal,
+            5 => Self::Pad,
+            6 => Self::Segment,
+            _ => return None,
+        })
+    }
+}
+
+bitflags::bitflags! {
+    /// Flags of a record. All other bits must be zero.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    pub struct RecordFlags: u16 {
+        /// The body starts with user headers.
+        const HEADERS = 1;
+    }
+}
+
+/// The fields of a record's prefix that its writer chooses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// What the record is for.
+    pub kind: Kind,
+    /// How the body is to be read.
+    pub flags: RecordFlags,
+    /// The producer's on the way in, the stream's once stored.
+    pub sequence: u64,
+    /// Nanoseconds since 1970.
+    pub timestamp_ns: u64,
+    /// The session's or the stream's id of the subject.
+    pub subject_id: u32,
+    /// The feature-flag word of bit routing, 0 when unused.
+    pub route_flags: u32,
+}
+
+impl Stamp {
+    /// A data record with all numbers zero.
+    pub const DATA: Self = Self {
+        kind: Kind::Data,
+        flags: RecordFlags::empty(),
+        sequence: 0,
+        timestamp_ns: 0,
+        subject_id: 0,
+        route_flags: 0,
+    };
+
+    #[inline]
+    fn prefix(&self, payload_len: u32) -> RecordPrefix {
+        RecordPrefix {
+            magic: MAGIC,
+            version: VERSION,
+            kind: self.kind as u8,
+            flags: U16::new(self.flags.bits()),
+            sequence: U64::new(self.sequence),
+            timestamp_ns: U64::new(self.timestamp_ns),
+            payload_len: U32::new(payload_len),
+            crc: U32::ZERO,
+            subject_id: U32::new(self.subject_id),
+            route_flags: U32::new(self.route_flags),
+        }
+    }
+}
+
+/// Bytes that a record of this `payload_len` takes: header, payload, padding.
+#[inline]
+pub const fn record_bytes(payload_len: u32) -> usize {
+    HEADER_BYTES + (payload_len as usize).next_multiple_of(ALIGN)
+}
+
+/// Bytes that a record with a body of `body_len` takes.
+#[inline]
+pub const fn body_record_bytes(body_len: usize) -> usize {
+    PREFIX_BYTES + body_len.next_multiple_of(ALIGN)
+}
+
+/// A record whose framing is right: magic, version, kind, flags, lengths, padding. Its checksum is not yet checked.
+#[derive(Clone, Copy)]
+pub struct RawRecord<'a> {
+    prefix: &'a RecordPrefix,
+    /// The whole record with its padding.
+    bytes: &'a [u8],
+}
+
+impl<'a> RawRecord<'a> {
+    /// Looks at the record at the start of `bytes`, which may go on behind it. `None` asks for more bytes.
+    ///
+    /// # Errors
+    /// What is wrong with the framing, as early as the bytes show it. [`RecordError::TooLong`] when `payload_len`
+    /// is above `payload_max`; the record is otherwise well-formed then, as far as its header says.
+    #[inline]
+    pub fn peek(bytes: &'a [u8], payload_max: u32) -> Result<Option<Self>, RecordError> {
+        let Ok((prefix, _)) = RecordPrefix::ref_from_prefix(bytes) else {
+            return early(bytes);
+        };
+        let payload_len = check_prefix(prefix)?;
+        if payload_len > payload_max {
+            return Err(RecordError::TooLong {
+                payload_len,
+                payload_max,
+            });
+        }
+        let Some(bytes) = bytes.get(..record_bytes(payload_len)) else {
+            return Ok(None);
+        };
+        let record = Self { prefix, bytes };
+        record.check_padding()?;
+        Ok(Some(record))
+    }
+
+    /// The record at the start of a run that was walked before: no check but that it is whole.
+    #[inline]
+    fn again(run: &'a [u8]) -> Option<Self> {
+        let (prefix, _) = RecordPrefix::ref_from_prefix(run).ok()?;
+        let bytes = run.get(..record_bytes(prefix.payload_len.get()))?;
+        Some(Self { prefix, bytes })
+    }
+
+    /// What the record is for.
+    #[inline]
+    pub fn kind(&self) -> Kind {
+        // Checked when `self` was made.
+        Kind::from_u8(self.prefix.kind).unwrap_or(Kind::Pad)
+    }
+
+    /// How the body is to be read.
+    #[inline]
+    pub fn flags(&self) -> RecordFlags {
+        RecordFlags::from_bits_truncate(self.prefix.flags.get())
+    }
+
+    /// The producer's on the way in, the stream's once stored.
+    #[inline]
+    pub fn sequence(&self) -> u64 {
+        self.prefix.sequence.get()
+    }
+
+    /// Nanoseconds since 1970.
+    #[inline]
+    pub fn timestamp_ns(&self) -> u64 {
+        self.prefix.timestamp_ns.get()
+    }
+
+    /// The session's or the stream's id of the subject.
+    #[inline]
+    pub fn subject_id(&self) -> u32 {
+        self.prefix.subject_id.get()
+    }
+
+    /// The feature-flag word of bit routing.
+    #[inline]
+    pub fn route_flags(&self) -> u32 {
+        self.prefix.route_flags.get()
+    }
+
+    /// Address and body, in bytes.
+    #[inline]
+    pub fn payload_len(&self) -> u32 {
+        self.prefix.payload_len.get()
+    }
+
+    /// The checksum as written.
+    #[inline]
+    pub fn crc(&self) -> u32 {
+        self.prefix.crc.get()
+    }
+
+    /// What comes after the address, user headers included, padding not.
+    #[inline]
+    pub fn body(&self) -> &'a [u8] {
+        &self.bytes[PREFIX_BYTES..HEADER_BYTES + self.payload_len() as usize]
+    }
+
+    /// The whole record with its padding.
+    #[inline]
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// Bytes of the whole record with its padding.
+    #[inline]
+    #[allow(clippy::len_without_is_empty, reason = "a record is at least 40 bytes")]
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Everything but the lengths and the checksum.
+    pub fn stamp(&self) -> Stamp {
+        Stamp {
+            kind: self.kind(),
+            flags: self.flags(),
+            sequence: self.sequence(),
+            timestamp_ns: self.timestamp_ns(),
+            subject_id: self.subject_id(),
+            route_flags: self.route_flags(),
+        }
+    }
+
+    /// Checks the checksum and the user headers.
+    ///
+    /// # Errors
+    /// [`RecordError::Checksum`] or [`RecordError::Headers`].
+    #[inline]
+    pub fn verify(self) -> Result<Record<'a>, RecordError> {
+        let body = self.body();
+        if crc::seal(body, Trailer::of(self.prefix)) != self.crc() {
+            return Err(RecordError::Checksum);
+        }
+        if self.flags().contains(RecordFlags::HEADERS) {
+            headers::check(body).map_err(|_| RecordError::Headers)?;
+        }
+        Ok(Record { raw: self })
+    }
+
+    #[inline]
+    fn check_padding(&self) -> Result<(), RecordError> {
+        let used = self.payload_len() as usize % ALIGN;
+        if used != 0
+            && let Some(word) = self.bytes.last_chunk::<ALIGN>()
+            && u64::from_le_bytes(*word) >> (8 * used) != 0
+        {
+            return Err(RecordError::Padding);
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for RawRecord<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RawRecord")
+            .field("stamp", &self.stamp())
+            .field("payload_len", &self.payload_len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A record whose checksum is right and whose user headers are well-formed.
+#[derive(Clone, Copy, Debug)]
+pub struct Record<'a> {
+    raw: RawRecord<'a>,
+}
+
+impl<'a> Record<'a> {
+    /// The user headers; none unless the flag is set.
+    pub fn headers(&self) -> Headers<'a> {
+        if self.flags().contains(RecordFlags::HEADERS) {
+            headers::split(self.raw.body()).map_or(Headers::NONE, |(headers, _)| headers)
+        } else {
+            Headers::NONE
+        }
+    }
+
+    /// What comes after the user headers: what the publisher gave.
+    #[inline]
+    pub fn payload(&self) -> &'a [u8] {
+        let body = self.raw.body();
+        if self.flags().contains(RecordFlags::HEADERS) {
+            headers::split(body).map_or(body, |(_, rest)| rest)
+        } else {
+            body
+        }
+    }
+}
+
+impl<'a> core::ops::Deref for Record<'a> {
+    type Target = RawRecord<'a>;
+
+    fn deref(&self) -> &RawRecord<'a> {
+        &self.raw
+    }
+}
+
+/// Walks a stretch of records; stops at the end, at the first error, or where a record is not whole.
+#[derive(Clone, Debug)]
+pub struct Records<'a> {
+    rest: &'a [u8],
+    payload_max: u32,
+}
+
+impl<'a> Records<'a> {
+    /// Walks `bytes`, refusing records with more payload than `payload_max`.
+    pub fn new(bytes: &'a [u8], payload_max: u32) -> Self {
+        Self {
+            rest: bytes,
+            payload_max,
+        }
+    }
+
+    /// What was not walked yet.
+    pub fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+}
+
+impl<'a> Iterator for Records<'a> {
+    type Item = Result<RawRecord<'a>, RecordError>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        match RawRecord::peek(self.rest, self.payload_max) {
+            Ok(Some(record)) => {
+                self.rest = &self.rest[record.len()..];
+                Some(Ok(record))
+            }
+            Ok(None) => None,
+            Err(error) => {
+                self.rest = &[];
+                Some(Err(error))
+            }
+        }
+    }
+}
+
+/// A run of whole records whose framing was checked by the session.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Run<'a> {
+    bytes: &'a [u8],
+    records: u32,
+}
+
+impl<'a> Run<'a> {
+    /// A run of nothing.
+    pub const EMPTY: Self = Self {
+        bytes: &[],
+        records: 0,
+    };
+
+    /// A run of `records` records; the caller walked them.
+    pub(crate) const fn walked(bytes: &'a [u8], records: u32) -> Self {
+        Self { bytes, records }
+    }
+
+    /// Walks `bytes` and takes them as a run if they are whole records and nothing else.
+    ///
+    /// # Errors
+    /// The first record's that is wrong; [`RecordError::Length`] if the last one is not whole.
+    pub fn check(bytes: &'a [u8], payload_max: u32) -> Result<Self, RecordError> {
+        let mut walk = Records::new(bytes, payload_max);
+        let mut records = 0;
+        for record in &mut walk {
+            record?;
+            records += 1;
+        }
+        match walk.rest() {
+            [] => Ok(Self { bytes, records }),
+            rest => Err(RecordError::Length {
+                payload_len: rest.len() as u32,
+            }),
+        }
+    }
+
+    /// The bytes of all records.
+    #[inline]
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// Bytes of all records.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether there is no record.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// How many records there are.
+    #[inline]
+    pub fn count(&self) -> u32 {
+        self.records
+    }
+
+    /// The records, in order.
+    #[inline]
+    pub fn records(&self) -> RunRecords<'a> {
+        RunRecords { rest: self.bytes }
+    }
+}
+
+impl fmt::Debug for Run<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "Run({} records, {} bytes)",
+            self.records,
+            self.bytes.len()
+        )
+    }
+}
+
+/// The records of a [`Run`].
+#[derive(Clone, Debug)]
+pub struct RunRecords<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> RunRecords<'a> {
+    /// What was not walked yet.
+    pub fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+}
+
+impl<'a> Iterator for RunRecords<'a> {
+    type Item = RawRecord<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<RawRecord<'a>> {
+        let record = RawRecord::again(self.rest)?;
+        self.rest = &self.rest[record.len()..];
+        Some(record)
+    }
+}
+
+/// Writes a record at the start of `out` and returns its bytes, padding included.
+///
+/// # Errors
+/// [`Short`] when `out` cannot take it; `out` is as before then.
+#[inline]
+pub fn encode(out: &mut [u8], stamp: &Stamp, body: &[u8]) -> Result<usize, Short> {
+    let needed = body_record_bytes(body.len());
+    let Some(out) = out.get_mut(..needed) else {
+        return Err(Short { needed });
+    };
+    let Ok(payload_len) = u32::try_from(body.len() + ADDRESS_BYTES) else {
+        return Err(Short::NEVER);
+    };
+    let mut prefix = stamp.prefix(payload_len);
+    let (head, tail) = out.split_at_mut(PREFIX_BYTES);
+    prefix.crc = U32::new(crc::copy_seal(body, tail, Trailer::of(&prefix)));
+    head.copy_from_slice(prefix.as_bytes());
+    Ok(needed)
+}
+
+/// Copies `source` to the start of `out` under another sequence, time and subject id, and returns its bytes. One pass: the body
+/// is read once, its checksum continued over the source's prefix to verify and over the new one to seal.
+///
+/// # Errors
+/// [`RecordError::Checksum`] or [`RecordError::Headers`] when the source is not intact; nothing in `out` is to be used
+/// then. [`RecordError::Length`] when `out` is shorter than the source.
+#[inline]
+pub fn restamp(
+    source: &RawRecord<'_>,
+    out: &mut [u8],
+    sequence: u64,
+    timestamp_ns: u64,
+    subject_id: u32,
+) -> Result<usize, RecordError> {
+    let payload_len = source.payload_len();
+    let Some(out) = out.get_mut(..source.bytes.len()) else {
+        return Err(RecordError::Length { payload_len });
+    };
+    let mut prefix = *source.prefix;
+    prefix.sequence = U64::new(sequence);
+    prefix.timestamp_ns = U64::new(timestamp_ns);
+    prefix.subject_id = U32::new(subject_id);
+    let (head, tail) = out.split_at_mut(PREFIX_BYTES);
+    let (old, new) = crc::copy_reseal(
+        &source.bytes[PREFIX_BYTES..],
+        payload_len as usize - ADDRESS_BYTES,
+        tail,
+        Trailer::of(source.prefix),
+        Trailer::of(&prefix),
+    );
+    if old != source.crc() {
+        return Err(RecordError::Checksum);
+    }
+    if source.flags().contains(RecordFlags::HEADERS) {
+        headers::check(source.body()).map_err(|_| RecordError::Headers)?;
+    }
+    prefix.crc = U32::new(new);
+    head.copy_from_slice(prefix.as_bytes());
+    Ok(source.bytes.len())
+}
+
+/// The checks of a prefix that need nothing else; returns `payload_len`.
+#[inline]
+pub(crate) fn check_prefix(prefix: &RecordPrefix) -> Result<u32, RecordError> {
+    if prefix.magic != MAGIC {
+        return Err(RecordError::Magic);
+    }
+    if prefix.version != VERSION {
+        return Err(RecordError::Version {
+            version: prefix.version,
+        });
+    }
+    if Kind::from_u8(prefix.kind).is_none() {
+        return Err(RecordError::Kind { kind: prefix.kind });
+    }
+    let flags = prefix.flags.get();
+    if flags & !RecordFlags::all().bits() != 0 {
+        return Err(RecordError::Flags { flags });
+    }
+    let payload_len = prefix.payload_len.get();
+    // The upper bound keeps `record_bytes` from wrapping where `usize` has 32 bits.
+    if payload_len < ADDRESS_BYTES as u32 || payload_len > PAYLOAD_LEN_MAX {
+        return Err(RecordError::Length { payload_len });
+    }
+    Ok(payload_len)
+}
+
+/// Fewer bytes than a prefix: says what is already wrong with them.
+#[cold]
+#[inline(never)]
+fn early(bytes: &[u8]) -> Result<Option<RawRecord<'_>>, RecordError> {
+    let seen = bytes.len().min(MAGIC.len());
+    if bytes[..seen] != MAGIC[..seen] {
+        return Err(RecordError::Magic);
+    }
+    match bytes.get(4) {
+        Some(&version) if version != VERSION => return Err(RecordError::Version { version }),
+        _ => {}
+    }
+    match bytes.get(5) {
+        Some(&kind) if Kind::from_u8(kind).is_none() => Err(RecordError::Kind { kind }),
+        _ => Ok(None),
+    }
+}
+
+/// What no record's `payload_len` exceeds, whatever the limits are.
+pub const PAYLOAD_LEN_MAX: u32 = 1 << 30;
+
+/// What is wrong with a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecordError {
+    /// It does not start with the magic.
+    Magic,
+    /// It has a version that is not ours.
+    Version {
+        /// The version it has.
+        version: u8,
+    },
+    /// It has a kind that there is not, or not here.
+    Kind {
+        /// The kind it has.
+        kind: u8,
+    },
+    /// It has flags that there are not.
+    Flags {
+        /// The flags it has.
+        flags: u16,
+    },
+    /// Its length cannot be, or goes beyond what holds it.
+    Length {
+        /// The `payload_len` it has.
+        payload_len: u32,
+    },
+    /// It is longer than the limit.
+    TooLong {
+        /// The `payload_len` it has.
+        payload_len: u32,
+        /// The limit.
+        payload_max: u32,
+    },
+    /// The padding after its body is not zero.
+    Padding,
+    /// Its user headers are malformed.
+    Headers,
+    /// Its checksum does not match.
+    Checksum,
+}
+
+impl RecordError {
+    /// The code that tells the peer.
+    pub const fn code(self) -> ErrorCode {
+        match self {
+            Self::Magic | Self::Version { .. } | Self::Kind { .. } => ErrorCode::RECORD,
+            Self::Checksum => ErrorCode::CHECKSUM,
+            Self::TooLong { .. } => ErrorCode::RECORD_TOO_LONG,
+            Self::Flags { .. } => ErrorCode::UNSUPPORTED,
+            Self::Length { .. } | Self::Padding | Self::Headers => ErrorCode::MALFORMED,
+        }
+    }
+}
+
+impl fmt::Display for RecordError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Magic => write!(f, "record does not start with TLN1"),
+            Self::Version { version } => {
+                write!(f, "record has version {version}, this is version {VERSION}")
+            }
+            Self::Kind { kind } => write!(f, "record has kind {kind}, which is not allowed here"),
+            Self::Flags { flags } => write!(f, "record has unknown flags {flags:#06x}"),
+            Self::Length { payload_len } => write!(
+                f,
+                "record has an impossible length: payload_len is {payload_len}"
+            ),
+            Self::TooLong {
+                payload_len,
+                payload_max,
+            } => {
+                write!(
+                    f,
+                    "record is over the limit: payload_len is {payload_len}, the limit is {payload_max}"
+                )
+            }
+            Self::Padding => write!(f, "padding after the record is not zero"),
+            Self::Headers => write!(f, "user headers of the record are malformed"),
+            Self::Checksum => write!(f, "checksum of the record does not match"),
+        }
+    }
+}
+
+impl core::error::Error for RecordError {}
+
+/// The buffer is too short for what was to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Short {
+    /// Bytes that it would have taken; `usize::MAX` for what the format cannot hold at all.
+    pub needed: usize,
+}
+
+impl Short {
+    /// No buffer would do: the format has no room for it.
+    pub const NEVER: Self = Self { needed: usize::MAX };
+}
+
+impl fmt::Display for Short {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if *self == Self::NEVER {
+            write!(f, "longer than the format allows")
+        } else {
+            write!(f, "buffer is too short: {} bytes are needed", self.needed)
+        }
+    }
+}
+
+impl core::error::Error for Short {}
