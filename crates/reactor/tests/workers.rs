@@ -1,0 +1,128 @@
+//! Workers as a whole: start, mesh, wake, jobs, stop.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use trunkline_reactor::{Idle, IoBackend, Turn, WorkerStrategy, Workers};
+
+#[test]
+fn a_message_goes_round_parked_workers_and_comes_back_outside() {
+    let mut workers = Workers::builder()
+        .workers(WorkerStrategy::Fixed(3))
+        .idle(Idle::Park)
+        .start::<u64, _>(|mut worker| {
+            worker.run(|worker, _| {
+                let mut arrived = Vec::new();
+                let work = worker.mesh.receive(16, |_, message| arrived.push(message));
+                for message in arrived {
+                    worker.mesh.send(worker.index + 1, message + 1).unwrap();
+                }
+                Turn {
+                    work,
+                    deadline_ns: None,
+                }
+            })
+        })
+        .unwrap();
+    assert_eq!(workers.choices().len(), 3);
+    for round in 0..100 {
+        workers.outside.send(0, round).unwrap();
+        workers.outside.flush();
+        let mut back = None;
+        let patience = Instant::now() + Duration::from_secs(10);
+        while back.is_none() && Instant::now() < patience {
+            workers
+                .outside
+                .receive(1, |from, message| back = Some((from, message)));
+            std::thread::yield_now();
+        }
+        assert_eq!(back, Some((2, round + 3)));
+    }
+    workers.stop();
+    workers.join().unwrap();
+}
+
+#[test]
+fn an_idle_worker_does_the_jobs_of_a_busy_one() {
+    let done = Arc::new(AtomicUsize::new(0));
+    let by_others = Arc::new(AtomicUsize::new(0));
+    let (count, elsewhere) = (Arc::clone(&done), Arc::clone(&by_others));
+    let workers = Workers::builder()
+        .workers(WorkerStrategy::Fixed(2))
+        .idle(Idle::Park)
+        .start::<(), _>(move |mut worker| {
+            if worker.index == 0 {
+                let me = std::thread::current().id();
+                for _ in 0..64 {
+                    let (count, elsewhere) = (Arc::clone(&count), Arc::clone(&elsewhere));
+                    let job = move || {
+                        if std::thread::current().id() != me {
+                            elsewhere.fetch_add(1, Ordering::SeqCst);
+                        }
+                        count.fetch_add(1, Ordering::SeqCst);
+                    };
+                    worker.jobs.push(Box::new(job)).ok().unwrap();
+                }
+                // Busy with something else until the other has helped.
+                while elsewhere.load(Ordering::SeqCst) == 0 {
+                    std::thread::yield_now();
+                }
+            }
+            worker.run(|_, _| Turn::default())
+        })
+        .unwrap();
+    let patience = Instant::now() + Duration::from_secs(10);
+    while done.load(Ordering::SeqCst) < 64 && Instant::now() < patience {
+        std::thread::yield_now();
+    }
+    assert_eq!(done.load(Ordering::SeqCst), 64);
+    assert!(by_others.load(Ordering::SeqCst) > 0);
+    workers.stop();
+    workers.join().unwrap();
+}
+
+#[test]
+fn a_deadline_ends_a_parked_wait() {
+    let turns = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&turns);
+    let workers = Workers::builder()
+        .workers(WorkerStrategy::Fixed(1))
+        .idle(Idle::Park)
+        .start::<(), _>(move |mut worker| {
+            worker.run(|_, now| {
+                seen.fetch_add(1, Ordering::SeqCst);
+                Turn {
+                    work: 0,
+                    deadline_ns: Some(now.mono_ns + 1_000_000),
+                }
+            })
+        })
+        .unwrap();
+    let patience = Instant::now() + Duration::from_secs(10);
+    while turns.load(Ordering::SeqCst) < 5 && Instant::now() < patience {
+        std::thread::yield_now();
+    }
+    assert!(turns.load(Ordering::SeqCst) >= 5);
+    workers.stop();
+    workers.join().unwrap();
+}
+
+#[test]
+fn no_workers_is_refused() {
+    let refused = Workers::builder()
+        .workers(WorkerStrategy::Fixed(0))
+        .start::<(), _>(|_| Ok(()));
+    assert!(refused.is_err());
+}
+
+#[test]
+fn the_back_end_that_was_chosen_is_said_with_its_reason() {
+    let workers = Workers::builder()
+        .workers(WorkerStrategy::Fixed(1))
+        .io_backend(IoBackend::Auto)
+        .start::<(), _>(|_| Ok(()))
+        .unwrap();
+    assert!(!workers.choices()[0].reason.is_empty());
+    workers.join().unwrap();
+}
