@@ -1,2 +1,73 @@
-//! The project's own tasks.
-fn main() {}
+//! The project's own tasks: `cargo xtask TASK`.
+//!
+//! What runs here on a laptop is what runs in CI; there is no other script. The rules of the project that a compiler
+//! does not check are checked by `tidy`.
+#![forbid(unsafe_code)]
+
+mod bench;
+mod ci;
+mod fuzz;
+mod licences;
+mod setup;
+mod shell;
+mod test;
+mod tidy;
+mod workspace;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done = match words[..] {
+        ["setup"] => setup::run(),
+        ["test"] => test::run(),
+        ["ci"] => ci::run(),
+        ["tidy"] => tidy::run(),
+        ["licences"] => licences::run(),
+        ["fuzz"] => fuzz::run(DEFAULT_FUZZ_SECONDS),
+        ["fuzz", seconds] => match seconds.parse() {
+            Ok(seconds) => fuzz::run(seconds),
+            Err(_) => Err(format!("`{seconds}` is not a number of seconds")),
+        },
+        ["bench", ref rest @ ..] => bench::run(rest),
+        ["help" | "--help" | "-h"] => {
+            print!("{HELP}");
+            return ExitCode::SUCCESS;
+        }
+        [] => {
+            eprint!("{HELP}");
+            return ExitCode::from(2);
+        }
+        [task, ..] => {
+            eprintln!("xtask: `{task}` is not a task, or has other arguments\n\n{HELP}");
+            return ExitCode::from(2);
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("xtask: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What a task returns: the reason in a sentence when it failed.
+type Outcome = Result<(), String>;
+
+const DEFAULT_FUZZ_SECONDS: u64 = 10;
+
+const HELP: &str = "\
+Usage: cargo xtask TASK
+
+  setup           installs what the tests need beside Rust, where it is missing
+  test            everything that must pass: tests, examples in the documentation, loom models
+  ci              what CI runs: format, lints, documentation, tidy, licences, fuzz smoke, test
+  tidy            the project's rules: crate arrows, unsafe code, leftovers, stray files
+  licences        licences (and, where they can be had, advisories) of the dependencies
+  fuzz [SECONDS]  each fuzz target for so long (default 10); needs a nightly toolchain and cargo-fuzz
+  bench [FILTER]  the benchmarks behind docs/BENCHMARKS.md, quick versions; FILTER is part of a name
+
+CI=true keeps going after a failed step and never asks anything; no task reads standard input.
+";

@@ -1,0 +1,59 @@
+//! Installs what the tests need beside Rust.
+
+use std::process::Command;
+
+use crate::{Outcome, shell};
+
+/// Program, Debian package, and why it is needed.
+const NEEDED: [(&str, &str, &str); 2] = [
+    ("cc", "gcc libc6-dev", "links every Rust program"),
+    ("git", "git", "tells tidy which files belong to the project"),
+];
+
+/// Program, how to get it, and what is lost without it.
+const OPTIONAL: [(&str, &str, &str); 3] = [
+    (
+        "cargo-nextest",
+        "cargo install cargo-nextest --locked",
+        "tests run one crate after another",
+    ),
+    (
+        "cargo-deny",
+        "cargo install cargo-deny --locked",
+        "no check against published advisories",
+    ),
+    (
+        "cargo-fuzz",
+        "cargo install cargo-fuzz --locked",
+        "no fuzz smoke in ci",
+    ),
+];
+
+/// Installs what is missing as root on Debian; elsewhere says what to do.
+pub(crate) fn run() -> Outcome {
+    let missing: Vec<_> = NEEDED
+        .iter()
+        .filter(|needed| !shell::has_program(needed.0))
+        .collect();
+    for (program, packages, why) in &missing {
+        eprintln!("xtask: `{program}` is missing (Debian: {packages}); it {why}");
+    }
+    for (program, how, loss) in OPTIONAL.iter().filter(|tool| !shell::has_program(tool.0)) {
+        eprintln!("xtask: optional: {program} is not installed ({how}); without it: {loss}");
+    }
+    if missing.is_empty() {
+        eprintln!("xtask: everything that the tests need is installed");
+        return Ok(());
+    }
+    let root = shell::output(Command::new("id").arg("-u")).is_some_and(|id| id.trim() == "0");
+    if !root || !shell::has_program("apt-get") {
+        return Err("install the packages named above, then run `cargo xtask setup` again".into());
+    }
+    shell::run(Command::new("apt-get").args(["update", "--quiet"]))?;
+    let mut install = Command::new("apt-get");
+    install.args(["install", "--yes", "--quiet", "--no-install-recommends"]);
+    for (_, packages, _) in missing {
+        install.args(packages.split(' '));
+    }
+    shell::run(install.env("DEBIAN_FRONTEND", "noninteractive"))
+}
