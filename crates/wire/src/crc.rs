@@ -238,7 +238,7 @@ mod x86 {
                 *out = *word;
                 state = _mm_crc32_u64(state, u64::from_le_bytes(*word));
             }
-            if len % 8 != 0
+            if !len.is_multiple_of(8)
                 && let (Some(out), Some(word)) = (out_words.get_mut(whole), words.get(whole))
             {
                 *out = *word;

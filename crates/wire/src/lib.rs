@@ -11,6 +11,8 @@
 //! | [`encoder`], [`decoder`] | frames into and out of the caller's buffers |
 //! | [`session`] | both roles of a connection as a state machine |
 //! | [`violation`] | what a peer did wrong, where, and the Error frame that says so |
+//! | [`response`] | a buffer of frames on their way out |
+//! | [`teleport`] | typed values that are read where they lie |
 //! | [`subject`] | which texts are subjects and patterns |
 //! | [`crc`] | CRC32C |
 #![deny(unsafe_code)]
@@ -23,9 +25,15 @@ mod field;
 pub mod frame;
 pub mod headers;
 pub mod layout;
+mod limits;
 pub mod record;
+mod record_error;
+pub mod response;
+mod run;
 pub mod session;
+mod short;
 pub mod subject;
+pub mod teleport;
 pub mod violation;
 
 pub use body::{

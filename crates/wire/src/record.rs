@@ -19,10 +19,12 @@ use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::crc::{self, Trailer};
-use crate::frame::ErrorCode;
 use crate::headers::{self, Headers};
 pub use crate::layout::{ADDRESS_BYTES, ALIGN, HEADER_BYTES, PREFIX_BYTES};
 use crate::layout::{MAGIC, RecordPrefix, VERSION};
+pub use crate::record_error::RecordError;
+pub use crate::run::{Records, Run, RunRecords};
+pub use crate::short::Short;
 
 /// What a record is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -160,7 +162,7 @@ impl<'a> RawRecord<'a> {
 
     /// The record at the start of a run that was walked before: no check but that it is whole.
     #[inline]
-    fn again(run: &'a [u8]) -> Option<Self> {
+    pub(crate) fn again(run: &'a [u8]) -> Option<Self> {
         let (prefix, _) = RecordPrefix::ref_from_prefix(run).ok()?;
         let bytes = run.get(..record_bytes(prefix.payload_len.get()))?;
         Some(Self { prefix, bytes })
@@ -320,151 +322,6 @@ impl<'a> core::ops::Deref for Record<'a> {
     }
 }
 
-/// Walks a stretch of records; stops at the end, at the first error, or where a record is not whole.
-#[derive(Clone, Debug)]
-pub struct Records<'a> {
-    rest: &'a [u8],
-    payload_max: u32,
-}
-
-impl<'a> Records<'a> {
-    /// Walks `bytes`, refusing records with more payload than `payload_max`.
-    pub fn new(bytes: &'a [u8], payload_max: u32) -> Self {
-        Self {
-            rest: bytes,
-            payload_max,
-        }
-    }
-
-    /// What was not walked yet.
-    pub fn rest(&self) -> &'a [u8] {
-        self.rest
-    }
-}
-
-impl<'a> Iterator for Records<'a> {
-    type Item = Result<RawRecord<'a>, RecordError>;
-
-    #[inline]
-    fn next(&mut self) -> Option<Self::Item> {
-        match RawRecord::peek(self.rest, self.payload_max) {
-            Ok(Some(record)) => {
-                self.rest = &self.rest[record.len()..];
-                Some(Ok(record))
-            }
-            Ok(None) => None,
-            Err(error) => {
-                self.rest = &[];
-                Some(Err(error))
-            }
-        }
-    }
-}
-
-/// A run of whole records whose framing was checked by the session.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Run<'a> {
-    bytes: &'a [u8],
-    records: u32,
-}
-
-impl<'a> Run<'a> {
-    /// A run of nothing.
-    pub const EMPTY: Self = Self {
-        bytes: &[],
-        records: 0,
-    };
-
-    /// A run of `records` records; the caller walked them.
-    pub(crate) const fn walked(bytes: &'a [u8], records: u32) -> Self {
-        Self { bytes, records }
-    }
-
-    /// Walks `bytes` and takes them as a run if they are whole records and nothing else.
-    ///
-    /// # Errors
-    /// The first record's that is wrong; [`RecordError::Length`] if the last one is not whole.
-    pub fn check(bytes: &'a [u8], payload_max: u32) -> Result<Self, RecordError> {
-        let mut walk = Records::new(bytes, payload_max);
-        let mut records = 0;
-        for record in &mut walk {
-            record?;
-            records += 1;
-        }
-        match walk.rest() {
-            [] => Ok(Self { bytes, records }),
-            rest => Err(RecordError::Length {
-                payload_len: rest.len() as u32,
-            }),
-        }
-    }
-
-    /// The bytes of all records.
-    #[inline]
-    pub fn bytes(&self) -> &'a [u8] {
-        self.bytes
-    }
-
-    /// Bytes of all records.
-    #[inline]
-    pub fn len(&self) -> usize {
-        self.bytes.len()
-    }
-
-    /// Whether there is no record.
-    #[inline]
-    pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
-    }
-
-    /// How many records there are.
-    #[inline]
-    pub fn count(&self) -> u32 {
-        self.records
-    }
-
-    /// The records, in order.
-    #[inline]
-    pub fn records(&self) -> RunRecords<'a> {
-        RunRecords { rest: self.bytes }
-    }
-}
-
-impl fmt::Debug for Run<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "Run({} records, {} bytes)",
-            self.records,
-            self.bytes.len()
-        )
-    }
-}
-
-/// The records of a [`Run`].
-#[derive(Clone, Debug)]
-pub struct RunRecords<'a> {
-    rest: &'a [u8],
-}
-
-impl<'a> RunRecords<'a> {
-    /// What was not walked yet.
-    pub fn rest(&self) -> &'a [u8] {
-        self.rest
-    }
-}
-
-impl<'a> Iterator for RunRecords<'a> {
-    type Item = RawRecord<'a>;
-
-    #[inline]
-    fn next(&mut self) -> Option<RawRecord<'a>> {
-        let record = RawRecord::again(self.rest)?;
-        self.rest = &self.rest[record.len()..];
-        Some(record)
-    }
-}
-
 /// Writes a record at the start of `out` and returns its bytes, padding included.
 ///
 /// # Errors
@@ -572,111 +429,3 @@ fn early(bytes: &[u8]) -> Result<Option<RawRecord<'_>>, RecordError> {
 
 /// What no record's `payload_len` exceeds, whatever the limits are.
 pub const PAYLOAD_LEN_MAX: u32 = 1 << 30;
-
-/// What is wrong with a record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RecordError {
-    /// It does not start with the magic.
-    Magic,
-    /// It has a version that is not ours.
-    Version {
-        /// The version it has.
-        version: u8,
-    },
-    /// It has a kind that there is not, or not here.
-    Kind {
-        /// The kind it has.
-        kind: u8,
-    },
-    /// It has flags that there are not.
-    Flags {
-        /// The flags it has.
-        flags: u16,
-    },
-    /// Its length cannot be, or goes beyond what holds it.
-    Length {
-        /// The `payload_len` it has.
-        payload_len: u32,
-    },
-    /// It is longer than the limit.
-    TooLong {
-        /// The `payload_len` it has.
-        payload_len: u32,
-        /// The limit.
-        payload_max: u32,
-    },
-    /// The padding after its body is not zero.
-    Padding,
-    /// Its user headers are malformed.
-    Headers,
-    /// Its checksum does not match.
-    Checksum,
-}
-
-impl RecordError {
-    /// The code that tells the peer.
-    pub const fn code(self) -> ErrorCode {
-        match self {
-            Self::Magic | Self::Version { .. } | Self::Kind { .. } => ErrorCode::RECORD,
-            Self::Checksum => ErrorCode::CHECKSUM,
-            Self::TooLong { .. } => ErrorCode::RECORD_TOO_LONG,
-            Self::Flags { .. } => ErrorCode::UNSUPPORTED,
-            Self::Length { .. } | Self::Padding | Self::Headers => ErrorCode::MALFORMED,
-        }
-    }
-}
-
-impl fmt::Display for RecordError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Magic => write!(f, "record does not start with TLN1"),
-            Self::Version { version } => {
-                write!(f, "record has version {version}, this is version {VERSION}")
-            }
-            Self::Kind { kind } => write!(f, "record has kind {kind}, which is not allowed here"),
-            Self::Flags { flags } => write!(f, "record has unknown flags {flags:#06x}"),
-            Self::Length { payload_len } => write!(
-                f,
-                "record has an impossible length: payload_len is {payload_len}"
-            ),
-            Self::TooLong {
-                payload_len,
-                payload_max,
-            } => {
-                write!(
-                    f,
-                    "record is over the limit: payload_len is {payload_len}, the limit is {payload_max}"
-                )
-            }
-            Self::Padding => write!(f, "padding after the record is not zero"),
-            Self::Headers => write!(f, "user headers of the record are malformed"),
-            Self::Checksum => write!(f, "checksum of the record does not match"),
-        }
-    }
-}
-
-impl core::error::Error for RecordError {}
-
-/// The buffer is too short for what was to be written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Short {
-    /// Bytes that it would have taken; `usize::MAX` for what the format cannot hold at all.
-    pub needed: usize,
-}
-
-impl Short {
-    /// No buffer would do: the format has no room for it.
-    pub const NEVER: Self = Self { needed: usize::MAX };
-}
-
-impl fmt::Display for Short {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if *self == Self::NEVER {
-            write!(f, "longer than the format allows")
-        } else {
-            write!(f, "buffer is too short: {} bytes are needed", self.needed)
-        }
-    }
-}
-
-impl core::error::Error for Short {}

@@ -30,230 +30,18 @@ use core::ops::Range;
 
 use zerocopy::FromBytes;
 
-use crate::body::{
-    Ack, ClientHello, Close, Confirm, Credit, ErrorBody, Gap, Hello, RpcCall, ServerHello,
-    Subscribe, Subscribed, Unsubscribe,
-};
-use crate::field::Malformed;
+mod event;
+mod role;
+
+pub use self::event::{Event, Oversized};
+pub use self::role::{Client, Role, Server};
 use crate::frame::{
-    CONTROL_BYTES_MAX, FRAME_BYTES_MAX_BEFORE_HELLO, FRAME_BYTES_MAX_DEFAULT, FRAME_HEADER_BYTES,
-    FrameError, FrameFlags, FrameHeader, Opcode, PING_BYTES_MAX, RECORD_BYTES_MAX_DEFAULT,
+    FRAME_BYTES_MAX_BEFORE_HELLO, FRAME_HEADER_BYTES, FrameError, FrameFlags, FrameHeader, Opcode,
 };
 use crate::layout::{PREFIX_BYTES, RecordPrefix};
+pub use crate::limits::Limits;
 use crate::record::{Kind, RawRecord, RecordError, Run, check_prefix, record_bytes};
 use crate::violation::{Fault, Violation};
-
-/// What a session takes at most.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Longest body of a frame, in bytes. Default 4 MiB.
-    pub max_frame_bytes: u32,
-    /// Largest `payload_len` of a record, in bytes. Default 1 MiB. The carry buffer of a session may grow to this
-    /// and a prefix, or to 64 KiB if that is more.
-    pub max_record_bytes: u32,
-}
-
-impl Limits {
-    /// Longest body that a frame of this opcode may have, once Hello is through.
-    fn body_max(&self, opcode: Opcode) -> u32 {
-        match opcode {
-            Opcode::Publish | Opcode::Deliver => self.max_frame_bytes,
-            Opcode::Ping | Opcode::Pong => PING_BYTES_MAX,
-            Opcode::Hello => FRAME_BYTES_MAX_BEFORE_HELLO,
-            Opcode::RpcCall | Opcode::RpcResponse => self.call_bytes_max(),
-            _ => CONTROL_BYTES_MAX.min(self.max_frame_bytes),
-        }
-    }
-
-    /// Longest body of a call or its answer: as much as a record may have, and as a control frame may have.
-    pub const fn call_bytes_max(&self) -> u32 {
-        let call = if self.max_record_bytes > CONTROL_BYTES_MAX {
-            self.max_record_bytes
-        } else {
-            CONTROL_BYTES_MAX
-        };
-        if call < self.max_frame_bytes {
-            call
-        } else {
-            self.max_frame_bytes
-        }
-    }
-
-    /// Most bytes that the carry buffer of one session ever holds.
-    pub const fn carry_bytes_max(&self) -> usize {
-        let record = record_bytes(self.max_record_bytes);
-        let call = FRAME_HEADER_BYTES + self.call_bytes_max() as usize;
-        if record > call { record } else { call }
-    }
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            max_frame_bytes: FRAME_BYTES_MAX_DEFAULT,
-            max_record_bytes: RECORD_BYTES_MAX_DEFAULT,
-        }
-    }
-}
-
-/// Which side of the connection this is.
-pub trait Role: sealed::Sealed {
-    /// The opcode of the frames with records that this side gets.
-    const RUNS: Opcode;
-    /// Whether frames with this opcode come to this side.
-    fn hears(opcode: Opcode) -> bool;
-    /// Whether they may come before the other side's Hello.
-    fn hears_before_hello(opcode: Opcode) -> bool;
-    /// Whether a record of this kind may come.
-    fn takes(kind: Kind) -> bool;
-    /// Whether a record over the limit is skipped and told of, instead of ending the connection.
-    const SKIPS_OVERSIZED: bool;
-    /// Reads the other side's Hello.
-    fn hello(body: &[u8]) -> Result<Hello<'_>, Malformed>;
-}
-
-/// The role of a server: hears clients.
-#[derive(Clone, Copy, Debug)]
-pub enum Server {}
-
-/// The role of a client: hears a server.
-#[derive(Clone, Copy, Debug)]
-pub enum Client {}
-
-impl Role for Server {
-    const RUNS: Opcode = Opcode::Publish;
-    const SKIPS_OVERSIZED: bool = true;
-
-    fn hears(opcode: Opcode) -> bool {
-        use Opcode::{
-            Close, Confirm, Credit, Hello, Ping, Pong, Publish, RpcCall, RpcResponse, Subscribe,
-            Unsubscribe,
-        };
-        matches!(
-            opcode,
-            Ping | Pong
-                | Close
-                | Hello
-                | Publish
-                | Subscribe
-                | Unsubscribe
-                | Credit
-                | Confirm
-                | RpcCall
-                | RpcResponse
-        )
-    }
-
-    fn hears_before_hello(opcode: Opcode) -> bool {
-        opcode == Opcode::Hello
-    }
-
-    fn takes(kind: Kind) -> bool {
-        matches!(kind, Kind::Data | Kind::Definition)
-    }
-
-    fn hello(body: &[u8]) -> Result<Hello<'_>, Malformed> {
-        ClientHello::decode(body).map(Hello::Client)
-    }
-}
-
-impl Role for Client {
-    const RUNS: Opcode = Opcode::Deliver;
-    const SKIPS_OVERSIZED: bool = false;
-
-    fn hears(opcode: Opcode) -> bool {
-        use Opcode::{
-            Ack, Close, Deliver, Error, Gap, Hello, Ping, Pong, RpcCall, RpcResponse, Subscribed,
-        };
-        matches!(
-            opcode,
-            Ping | Pong
-                | Close
-                | Hello
-                | Deliver
-                | Ack
-                | Subscribed
-                | Gap
-                | Error
-                | RpcCall
-                | RpcResponse
-        )
-    }
-
-    /// A server may refuse before it greets.
-    fn hears_before_hello(opcode: Opcode) -> bool {
-        matches!(opcode, Opcode::Hello | Opcode::Error | Opcode::Close)
-    }
-
-    fn takes(_: Kind) -> bool {
-        true
-    }
-
-    fn hello(body: &[u8]) -> Result<Hello<'_>, Malformed> {
-        ServerHello::decode(body).map(Hello::Server)
-    }
-}
-
-mod sealed {
-    pub trait Sealed {}
-    impl Sealed for super::Server {}
-    impl Sealed for super::Client {}
-}
-
-/// What arrived. Control frames come with their header (flags, sequence) and their body.
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[allow(
-    missing_docs,
-    reason = "the variants are named after the frames of docs/format/wire.md"
-)]
-pub enum Event<'a> {
-    Hello(FrameHeader, Hello<'a>),
-    Ping(FrameHeader, &'a [u8]),
-    Pong(FrameHeader, &'a [u8]),
-    Close(FrameHeader, Close<'a>),
-    /// Whole records of a Publish (to a server) or Deliver (to a client) frame, as they arrive.
-    Records {
-        /// The frame that they belong to.
-        frame: FrameHeader,
-        /// Whether the frame starts with this run.
-        first: bool,
-        /// Whether the frame ends with this run. A run without records is always the last.
-        last: bool,
-        /// The records. Their framing is right; their checksums are yet to be checked.
-        run: Run<'a>,
-    },
-    /// Takes the place of a frame's last run when the rest of the frame was skipped.
-    Oversized(Oversized),
-    Ack(FrameHeader, Ack),
-    Subscribe(FrameHeader, Subscribe<'a>),
-    Subscribed(FrameHeader, Subscribed<'a>),
-    Unsubscribe(FrameHeader, Unsubscribe),
-    Credit(FrameHeader, Credit),
-    Confirm(FrameHeader, Confirm),
-    Gap(FrameHeader, Gap),
-    Error(FrameHeader, ErrorBody<'a>),
-    RpcCall(FrameHeader, RpcCall<'a>),
-    RpcResponse(FrameHeader, &'a [u8]),
-}
-
-/// A record was over the limit: it and what came after it in its frame was skipped. The frame is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Oversized {
-    /// The frame that it came in.
-    pub frame: FrameHeader,
-    /// Whether nothing of the frame was handed out before.
-    pub first: bool,
-    /// The record's sequence: its producer's.
-    pub sequence: u64,
-    /// The record's `payload_len`.
-    pub payload_len: u32,
-    /// The limit.
-    pub payload_max: u32,
-    /// How many data records were skipped, this one included.
-    pub records: u32,
-    /// Byte of the connection's input at which the record starts.
-    pub offset: u64,
-}
 
 /// One side of a connection.
 ///
@@ -417,7 +205,7 @@ impl<R: Role> Session<R> {
                         &self.carry[FRAME_HEADER_BYTES..]
                     }
                 };
-                match control::<R>(header, body) {
+                match event::control::<R>(header, body) {
                     Ok(event) => event,
                     Err(fault) => {
                         let within = match fault {
@@ -887,45 +675,4 @@ fn skipped_kind<R: Role>(prefix: &RecordPrefix) -> Result<u32, RecordError> {
         Some(kind) if R::takes(kind) => Ok(u32::from(kind == Kind::Data)),
         _ => Err(RecordError::Kind { kind: prefix.kind }),
     }
-}
-
-/// Reads the body of a frame that is not a run of records.
-fn control<R: Role>(header: FrameHeader, body: &[u8]) -> Result<Event<'_>, Fault> {
-    let event = match header.opcode {
-        Opcode::Hello => {
-            let hello = R::hello(body)?;
-            let (Hello::Client(ClientHello { version, .. })
-            | Hello::Server(ServerHello { version, .. })) = hello;
-            if version != crate::PROTOCOL_VERSION {
-                return Err(Fault::HelloVersion { version });
-            }
-            Event::Hello(header, hello)
-        }
-        Opcode::Ping => Event::Ping(header, body),
-        Opcode::Pong => Event::Pong(header, body),
-        Opcode::Close => Event::Close(header, Close::decode(body)?),
-        Opcode::Ack => Event::Ack(header, Ack::decode(body)?),
-        Opcode::Subscribe => Event::Subscribe(header, Subscribe::decode(body)?),
-        Opcode::Subscribed => Event::Subscribed(header, Subscribed::decode(body)?),
-        Opcode::Unsubscribe => Event::Unsubscribe(header, Unsubscribe::decode(body)?),
-        Opcode::Credit => Event::Credit(header, Credit::decode(body)?),
-        Opcode::Confirm => Event::Confirm(header, Confirm::decode(body)?),
-        Opcode::Gap => Event::Gap(header, Gap::decode(body)?),
-        Opcode::Error => Event::Error(header, ErrorBody::decode(body)?),
-        Opcode::RpcCall => Event::RpcCall(header, RpcCall::decode(body)?),
-        Opcode::RpcResponse => Event::RpcResponse(header, body),
-        // `Role::hears` lets none of these through.
-        Opcode::Publish
-        | Opcode::Deliver
-        | Opcode::StateSync
-        | Opcode::StateDelta
-        | Opcode::HtipClone
-        | Opcode::HtipPatchText
-        | Opcode::ClientEvent => {
-            return Err(Fault::Direction {
-                opcode: header.opcode as u8,
-            });
-        }
-    };
-    Ok(event)
 }
