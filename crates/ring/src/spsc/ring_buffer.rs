@@ -1,0 +1,223 @@
+//! The memory of a ring: indices and slots, inline with a constant capacity or laid out in a region.
+
+use std::alloc::Layout;
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+
+use super::indices::Indices;
+use super::{Consumer, Producer};
+use crate::atomic::{Arc, UnsafeCell, adopt};
+use crate::capacity::{BadCapacity, Capacity, Dynamic, Fixed};
+use crate::memory::Region;
+use crate::padded::CachePadded;
+use crate::slots::{Slot, Slots};
+
+/// A ring of `N` elements, `N` a power of two (checked when it is compiled), with its slots inline.
+///
+/// ```
+/// use trunkline_ring::spsc::{Full, RingBuffer};
+///
+/// let (mut producer, mut consumer) = RingBuffer::<&str, 2>::channel();
+/// producer.push("first").unwrap();
+/// producer.push("second").unwrap();
+/// assert_eq!(producer.push("third"), Err(Full("third")));
+/// assert_eq!(consumer.pop(), Some("first"));
+/// ```
+#[derive(Debug)]
+#[repr(C)]
+pub struct RingBuffer<T, const N: usize> {
+    indices: Indices,
+    slots: CachePadded<[Slot<T>; N]>,
+}
+
+// SAFETY: the slots are handed from the producer to the consumer and back by release and acquire;
+// only elements cross threads, hence `T: Send`.
+unsafe impl<T: Send, const N: usize> Sync for RingBuffer<T, N> {}
+
+impl<T, const N: usize> RingBuffer<T, N> {
+    /// An empty ring.
+    pub fn new() -> Self {
+        Self::starting_at(0)
+    }
+
+    /// An empty ring whose positions begin at `position`: for tests of what happens when they wrap.
+    #[doc(hidden)]
+    pub fn starting_at(position: usize) -> Self {
+        let _checked = Fixed::<N>::NEW;
+        Self {
+            indices: Indices::new(position),
+            slots: CachePadded::new(std::array::from_fn(|_| {
+                UnsafeCell::new(std::mem::MaybeUninit::uninit())
+            })),
+        }
+    }
+
+    /// The two ends, which borrow the ring. Elements that are left when both were dropped stay for
+    /// the next split.
+    pub fn split(&mut self) -> (Producer<'_, T, Fixed<N>>, Consumer<'_, T, Fixed<N>>) {
+        self.indices.rejoin();
+        let indices = NonNull::from(&self.indices);
+        // SAFETY: the ring is borrowed mutably for as long as the halves live: indices and slots
+        // stay where they are, and no other halves exist.
+        unsafe { halves(indices, self.slots(), None) }
+    }
+
+    /// The two ends of a new ring on the heap, which is freed when both were dropped.
+    pub fn channel() -> (
+        Producer<'static, T, Fixed<N>>,
+        Consumer<'static, T, Fixed<N>>,
+    )
+    where
+        T: Send + 'static,
+    {
+        let ring = std::sync::Arc::new(Self::new());
+        let indices = NonNull::from(&ring.indices);
+        let slots = ring.slots();
+        // SAFETY: each half keeps the `Arc`, so that indices and slots stay where they are; the
+        // ring was just made, no other halves exist.
+        unsafe {
+            halves(
+                indices,
+                slots,
+                Some(adopt(ring as std::sync::Arc<dyn Keep>)),
+            )
+        }
+    }
+
+    fn slots(&self) -> Slots<T, Fixed<N>> {
+        let first = NonNull::from(&*self.slots).cast();
+        // SAFETY: `first` begins `N` slots, and the caller keeps the ring in place.
+        unsafe { Slots::new(first, Fixed::NEW) }
+    }
+}
+
+impl<T, const N: usize> Default for RingBuffer<T, N> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T, const N: usize> Drop for RingBuffer<T, N> {
+    fn drop(&mut self) {
+        let (released, published) = (self.indices.released(), self.indices.published());
+        // SAFETY: both halves are gone; elements from `released` to `published` are in their slots.
+        unsafe { self.slots().drop_range(released, published) };
+    }
+}
+
+/// A ring laid out in a region: the indices first, then the slots.
+#[derive(Debug)]
+pub(super) struct InRegion<T> {
+    region: Region,
+    capacity: Dynamic,
+    elements: PhantomData<T>,
+}
+
+// SAFETY: as for `RingBuffer`.
+unsafe impl<T: Send> Sync for InRegion<T> {}
+// SAFETY: as for `RingBuffer`; the last half may drop the elements on any thread.
+unsafe impl<T: Send> Send for InRegion<T> {}
+
+impl<T> InRegion<T> {
+    pub(super) fn bytes(capacity: Dynamic) -> Result<usize, BadCapacity> {
+        let slots = Layout::array::<Slot<T>>(capacity.slots())
+            .map_err(|_| BadCapacity(capacity.slots()))?;
+        slots
+            .size()
+            .checked_add(Self::SLOTS_OFFSET)
+            .ok_or(BadCapacity(capacity.slots()))
+    }
+
+    pub(super) fn new(region: Region, capacity: usize) -> Result<Self, BadCapacity> {
+        const {
+            assert!(
+                align_of::<Slot<T>>() <= 4096,
+                "elements are aligned to a page at most"
+            )
+        };
+        let dynamic = Dynamic::new(capacity)?;
+        if region.len() < Self::bytes(dynamic)? {
+            return Err(BadCapacity(capacity));
+        }
+        let ring = Self {
+            region,
+            capacity: dynamic,
+            elements: PhantomData,
+        };
+        // SAFETY: the region is page aligned, larger than the indices, and nobody else's.
+        unsafe { ring.indices().write(Indices::new(0)) };
+        for index in 0..capacity {
+            // SAFETY: within the region by its checked size; aligned by `SLOTS_OFFSET`.
+            let slot = unsafe { ring.first_slot().add(index) };
+            // SAFETY: nobody else knows the slot yet.
+            unsafe { slot.write(UnsafeCell::new(std::mem::MaybeUninit::uninit())) };
+        }
+        Ok(ring)
+    }
+
+    pub(super) fn halves(
+        ring: std::sync::Arc<Self>,
+    ) -> (Producer<'static, T, Dynamic>, Consumer<'static, T, Dynamic>)
+    where
+        T: Send + 'static,
+    {
+        let (indices, slots) = (ring.indices(), ring.slots());
+        // SAFETY: `new` initialized both; each half keeps the `Arc`; there are no other halves.
+        unsafe {
+            halves(
+                indices,
+                slots,
+                Some(adopt(ring as std::sync::Arc<dyn Keep>)),
+            )
+        }
+    }
+
+    fn indices(&self) -> NonNull<Indices> {
+        NonNull::new(self.region.as_ptr())
+            .expect("a region has an address")
+            .cast()
+    }
+
+    fn first_slot(&self) -> NonNull<Slot<T>> {
+        // SAFETY: the offset lies within the region, which `new` compared with `bytes`.
+        unsafe { self.indices().cast::<u8>().add(Self::SLOTS_OFFSET) }.cast()
+    }
+
+    fn slots(&self) -> Slots<T, Dynamic> {
+        // SAFETY: `new` checked that the region holds so many slots; the caller keeps the ring.
+        unsafe { Slots::new(self.first_slot(), self.capacity) }
+    }
+
+    const SLOTS_OFFSET: usize =
+        size_of::<Indices>().next_multiple_of(align_of::<CachePadded<Slot<T>>>());
+}
+
+impl<T> Drop for InRegion<T> {
+    fn drop(&mut self) {
+        // SAFETY: initialized by `new`, and both halves are gone.
+        let indices = unsafe { self.indices().as_mut() };
+        let (released, published) = (indices.released(), indices.published());
+        // SAFETY: elements from `released` to `published` are in their slots and nobody else's.
+        unsafe { self.slots().drop_range(released, published) };
+    }
+}
+
+/// Keeps a ring's memory where it is.
+pub(super) trait Keep: Send + Sync {}
+impl<T: Send, const N: usize> Keep for RingBuffer<T, N> {}
+impl<T: Send> Keep for InRegion<T> {}
+
+/// # Safety
+/// Indices and slots belong to one ring and stay where they are while the halves live (`'a`, or as
+/// long as `keep` is held); no other halves of this ring exist.
+unsafe fn halves<'a, T, C: Capacity>(
+    indices: NonNull<Indices>,
+    slots: Slots<T, C>,
+    keep: Option<Arc<dyn Keep>>,
+) -> (Producer<'a, T, C>, Consumer<'a, T, C>) {
+    // SAFETY: the caller's promise, passed on; this is the one producer.
+    let producer = unsafe { Producer::new(indices, slots.clone(), keep.clone()) };
+    // SAFETY: as above; this is the one consumer.
+    let consumer = unsafe { Consumer::new(indices, slots, keep) };
+    (producer, consumer)
+}
