@@ -164,9 +164,19 @@ fn small_retention_gets_small_segments() {
 }
 
 #[test]
+fn large_segments_get_a_larger_retention() {
+    let text = "streams:\n- {name: a, subjects: [a], segment: 1GiB}\n";
+    assert_eq!(
+        plan(text, &Flags::default()).streams[0].retention.bytes,
+        Some(4 << 30)
+    );
+}
+
+#[test]
 fn large_records_get_a_larger_tail() {
     let plan = plan("limits: {max_record: 16MiB}\n", &Flags::default());
-    assert_eq!(plan.streams[0].tail_bytes, 128 << 20);
+    assert_eq!(plan.streams[0].tail_bytes, 64 << 20);
+    assert_eq!(plan.streams[0].segment_bytes, 64 << 20);
     assert!(plan.limits.max_frame_bytes > plan.limits.max_record_bytes);
 }
 

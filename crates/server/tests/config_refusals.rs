@@ -120,7 +120,7 @@ fn wrong_units_are_answered_with_the_right_ones() {
 fn values_outside_their_range_are_answered_with_the_range() {
     refused(
         "limits:\n  max_record: 1GiB\n",
-        "t.yaml:2:15: max_record of 1GiB is not possible: from 64B to 16MiB",
+        "t.yaml:2:15: max_record of 1GiB is not possible: from 128B to 16MiB",
     );
     refused(
         "limits:\n  connections: 0\n",
@@ -140,11 +140,11 @@ fn values_outside_their_range_are_answered_with_the_range() {
     );
     refused(
         "streams:\n- name: a\n  subjects: [a]\n  tail: 10MiB\n",
-        "t.yaml:4:9: a tail of 10MiB is not possible: use a power of two from 8MiB (4 of the largest records) to 16GiB",
+        "t.yaml:4:9: a tail of 10MiB is not possible: use a power of two from 4MiB (4 of the largest records) to 1GiB",
     );
     refused(
         "streams:\n- name: a\n  subjects: [a]\n  segment: 64MiB\n  retention: {bytes: 100MiB}\n",
-        "t.yaml:5:22: 100MiB is less than two segments (128MiB)",
+        "t.yaml:5:22: 100MiB is less than 4 segments of 64MiB (256MiB): retention removes whole segments",
     );
     refused(
         "streams:\n- {name: a, subjects: [a], sync_interval: 1ns}\n",
@@ -315,5 +315,33 @@ fn a_file_that_cannot_be_read_is_named() {
             .to_string()
             .starts_with("/nowhere/t.yaml: cannot be read: "),
         "{problems}"
+    );
+}
+
+#[test]
+fn overlapping_streams_are_refused_with_both_places() {
+    refused(
+        "streams:\n- name: orders\n  subjects: [a.x, 'orders.>']\n- name: eu\n  subjects: [b, 'orders.eu.*']\n",
+        "t.yaml:5:17: `orders.eu.*` overlaps `orders.>` of stream orders (t.yaml:3:19): a subject belongs to one stream",
+    );
+    refused(
+        "streams:\n- {name: a, subjects: ['>']}\n- {name: b, subjects: [x]}\n",
+        "t.yaml:3:24: `x` overlaps `>` of stream a (t.yaml:2:24)",
+    );
+}
+
+#[test]
+fn patterns_are_checked_as_the_wire_checks_them() {
+    refused(
+        "streams:\n- {name: a, subjects: ['a..b']}\n",
+        "t.yaml:2:24: `a..b` is not a pattern: ",
+    );
+    refused(
+        "streams:\n- {name: a, subjects: ['a.>.b']}\n",
+        "t.yaml:2:24: `a.>.b` is not a pattern: ",
+    );
+    refused(
+        "streams:\n- {name: a, subjects: ['a b']}\n",
+        "t.yaml:2:24: `a b` is not a pattern: ",
     );
 }

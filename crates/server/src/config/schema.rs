@@ -89,7 +89,7 @@ pub enum Io {
 #[derive(Debug, Clone, Default, DeriveDeserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// Largest payload of a record, with its address.
+    /// Largest record with its header.
     pub max_record: Option<Spanned<Bytes>>,
     /// Largest body of a frame.
     pub max_frame: Option<Spanned<Bytes>>,

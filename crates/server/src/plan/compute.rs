@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde_saphyr::Spanned;
+use trunkline_route::Pattern;
 
 use super::{
     BUFFER_BYTES, DEFAULT_ADDRESS, DEFAULT_DATA_DIR, Limits, ListenerPlan, Machine, Plan,
@@ -234,7 +235,7 @@ impl Draft<'_> {
         let none = config::Limits::default();
         let written = file.config.limits.as_ref().unwrap_or(&none);
         let max_record_bytes =
-            self.bytes(&written.max_record, "max_record", 1 << 20, 64, 16 << 20) as u32;
+            self.bytes(&written.max_record, "max_record", 1 << 20, 128, 16 << 20) as u32;
         // The largest record with its header, and the definition of its subject before it.
         let frame_min = u64::from(max_record_bytes) + 1024;
         let limits = Limits {
@@ -260,7 +261,7 @@ impl Draft<'_> {
                 "stream_subjects",
                 65_536,
                 1,
-                1 << 24,
+                1 << 20,
             ),
             calls: self.count(&written.calls, "calls", 1024, 1, 65_535),
             send_queue_bytes: self.bytes(
@@ -471,6 +472,14 @@ impl Draft<'_> {
     }
 }
 
+/// What cannot be read as a pattern is refused elsewhere.
+fn overlaps(a: &str, b: &str) -> bool {
+    match (Pattern::new(a), Pattern::new(b)) {
+        (Ok(a), Ok(b)) => a.overlaps(&b),
+        _ => false,
+    }
+}
+
 fn listener(text: &str, allowed: bool, remedy: &str) -> Result<ListenerPlan, String> {
     let address: SocketAddr = match text.strip_prefix("localhost:") {
         Some(port) => format!("127.0.0.1:{port}").parse(),
@@ -495,11 +504,3 @@ const SECOND: u64 = 1_000_000_000;
 const HOUR: u64 = 3600 * SECOND;
 /// Streams of one configuration; each costs a tail.
 const MAX_STREAMS: usize = 4096;
-
-pub(super) fn check_pattern(_pattern: &str) -> Result<(), String> {
-    Ok(())
-}
-
-fn overlaps(_a: &str, _b: &str) -> bool {
-    false
-}

@@ -82,7 +82,7 @@ impl Plan {
         terms.push(term(
             "split records of connections",
             connections,
-            u64::from(limits.max_record_bytes) + RECORD_OVERHEAD_BYTES,
+            u64::from(limits.max_record_bytes),
             "limits.connections, limits.max_record",
             false,
         ));
@@ -183,8 +183,6 @@ const SESSION_SUBJECT_BYTES: u64 = 16;
 const SUBSCRIPTION_BYTES: u64 = 1024;
 /// Correlations of both sides, deadline, responder.
 const CALL_BYTES: u64 = 48;
-/// Header and padding around a record's payload.
-const RECORD_OVERHEAD_BYTES: u64 = 40;
 /// One direction between two workers.
 pub const MESH_RING_BYTES: u64 = 1 << 20;
 /// Resident after start without any of the above, rounded up.

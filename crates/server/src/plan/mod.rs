@@ -64,7 +64,8 @@ pub struct WorkerPlan {
 /// Bounds on what clients can ask for, with the memory that each may cost.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Limits {
-    /// Largest `payload_len` of a record: address, headers and payload. Default 1 MiB; 64 B to 16 MiB.
+    /// Largest record with its header and address (40 bytes). Default 1 MiB; 128 B to 16 MiB. Tails and segments hold
+    /// [`RECORDS_PER_TAIL`] of them.
     pub max_record_bytes: u32,
     /// Largest body of a frame. Default 4 MiB; at least one largest record. Bodies are not buffered: it costs no memory.
     pub max_frame_bytes: u32,
@@ -95,6 +96,12 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// Largest `payload_len` in a record's header: address and body, without the header.
+    #[must_use]
+    pub const fn payload_len_max(&self) -> u32 {
+        self.max_record_bytes - 32
+    }
+
     /// Buffers of one worker for received bytes.
     #[must_use]
     pub const fn receive_buffers(&self) -> u64 {

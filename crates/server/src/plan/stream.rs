@@ -21,7 +21,7 @@ pub struct StreamPlan {
     pub visible: Visible,
     /// What is kept. Default 1 GiB.
     pub retention: RetentionPlan,
-    /// Size of a segment file. Default 64 MiB, less where a quarter of the retention is less.
+    /// Size of a segment file. Default 64 MiB, less where a quarter of the retention is less; 0 in memory.
     pub segment_bytes: u64,
     /// Memory for the newest records; a power of two. Default 8 MiB, for storage `memory` 64 MiB.
     pub tail_bytes: u64,
@@ -59,7 +59,7 @@ impl StreamPlan {
                 age_ns: None,
                 records: None,
             },
-            segment_bytes: DEFAULT_SEGMENT_BYTES,
+            segment_bytes: smallest_segment(limits).max(DEFAULT_SEGMENT_BYTES),
             tail_bytes: smallest_tail(limits).max(DEFAULT_TAIL_BYTES),
             sync_interval_ns: DEFAULT_SYNC_INTERVAL_NS,
             subjects_max: limits.stream_subjects,
@@ -153,7 +153,7 @@ impl<T> Check<'_, T> {
             );
         }
         for subject in &stream.subjects {
-            if let Err(reason) = super::compute::check_pattern(&subject.value) {
+            if let Err(reason) = trunkline_wire::check_pattern(&subject.value) {
                 self.refuse(
                     subject,
                     format!("`{}` is not a pattern: {reason}", subject.value),
@@ -163,58 +163,51 @@ impl<T> Check<'_, T> {
     }
 
     fn durable(&mut self, stream: &Stream, limits: &Limits, plan: StreamPlan) -> StreamPlan {
-        let retention = self.retention(stream, Some(DEFAULT_RETENTION_BYTES));
-        // At least four segments, so that retention takes away a quarter at a time and not all.
-        let fitting = retention.bytes.map_or(DEFAULT_SEGMENT_BYTES, |bytes| {
-            (bytes / 4) & !(SEGMENT_STEP_BYTES - 1)
-        });
-        let segment_bytes = stream
-            .segment
-            .as_ref()
-            .map_or(DEFAULT_SEGMENT_BYTES.min(fitting), |bytes| bytes.value.0);
-        // A segment's own header and the padding that ends a synced page come on top of the records.
-        let smallest =
-            (RECORDS_PER_TAIL * largest_record(limits)).next_multiple_of(SEGMENT_STEP_BYTES);
-        if let Some(segment) = &stream.segment {
-            if !(smallest..=MAX_SEGMENT_BYTES).contains(&segment_bytes)
-                || !segment_bytes.is_multiple_of(SEGMENT_STEP_BYTES)
+        let smallest = smallest_segment(limits);
+        let kept = stream.retention.as_ref();
+        let (segment, bytes) = (
+            &stream.segment,
+            kept.and_then(|kept| kept.value.bytes.as_ref()),
+        );
+        if let Some(written) = segment {
+            let possible = smallest..=MAX_SEGMENT_BYTES;
+            if !possible.contains(&written.value.0)
+                || !written.value.0.is_multiple_of(SEGMENT_STEP_BYTES)
             {
                 let (least, most) = (Bytes(smallest), Bytes(MAX_SEGMENT_BYTES));
-                self.refuse(segment, format!(
-                    "a segment of {} is not possible: use a multiple of 64KiB from {least} ({RECORDS_PER_TAIL} of the largest records) to {most}",
-                    segment.value
-                ));
+                let message = format!(
+                    "a segment of {} is not possible: use a multiple of 64KiB from {least} \
+                     ({RECORDS_PER_TAIL} of the largest records) to {most}",
+                    written.value
+                );
+                self.refuse(written, message);
             }
         }
-        if let (Some(bytes), Some(written)) = (
-            retention.bytes,
-            stream
-                .retention
-                .as_ref()
-                .and_then(|kept| kept.value.bytes.as_ref()),
-        ) {
-            let least = 2 * if stream.segment.is_some() {
-                segment_bytes
-            } else {
-                smallest.max(SEGMENT_STEP_BYTES)
-            };
-            if bytes < least {
-                self.refuse(
-                    written,
-                    format!(
-                        "{} is less than two segments ({}): retention removes whole segments",
-                        Bytes(bytes),
-                        Bytes(least)
-                    ),
-                );
+        // What is written rules; of two sizes that are not written the retention's default comes first.
+        let segment_bytes = match (segment, bytes) {
+            (Some(segment), _) => segment.value.0,
+            (None, Some(bytes)) => {
+                let quarter = (bytes.value.0 / SEGMENTS_MIN) & !(SEGMENT_STEP_BYTES - 1);
+                quarter.clamp(smallest, DEFAULT_SEGMENT_BYTES.max(smallest))
             }
+            (None, None) => DEFAULT_SEGMENT_BYTES.max(smallest),
+        };
+        let least = segment_bytes.saturating_mul(SEGMENTS_MIN);
+        if let Some(written) = bytes.filter(|bytes| bytes.value.0 < least) {
+            let message = format!(
+                "{} is less than {SEGMENTS_MIN} segments of {} ({}): retention removes whole segments",
+                written.value,
+                Bytes(segment_bytes),
+                Bytes(least)
+            );
+            self.refuse(written, message);
         }
         StreamPlan {
             ack: stream.ack.as_ref().map_or(Ack::Stored, |ack| ack.value),
-            segment_bytes: segment_bytes.max(smallest),
+            segment_bytes,
             tail_bytes: self.tail(stream, limits, DEFAULT_TAIL_BYTES),
             sync_interval_ns: self.sync_interval(stream),
-            retention,
+            retention: self.retention(stream, Some(DEFAULT_RETENTION_BYTES.max(least))),
             ..plan
         }
     }
@@ -316,15 +309,20 @@ impl<T> Check<'_, T> {
     }
 }
 
-/// The bytes of the largest record with header and padding.
-const fn largest_record(limits: &Limits) -> u64 {
-    (limits.max_record_bytes as u64 + 32).next_multiple_of(8)
-}
-
 const fn smallest_tail(limits: &Limits) -> u64 {
-    let bytes = (RECORDS_PER_TAIL * largest_record(limits)).next_power_of_two();
+    let bytes = (RECORDS_PER_TAIL * limits.max_record_bytes as u64).next_power_of_two();
     if bytes < MIN_TAIL_BYTES {
         MIN_TAIL_BYTES
+    } else {
+        bytes
+    }
+}
+
+const fn smallest_segment(limits: &Limits) -> u64 {
+    let bytes = RECORDS_PER_TAIL * limits.max_record_bytes as u64;
+    let bytes = bytes.next_multiple_of(SEGMENT_STEP_BYTES);
+    if bytes < MIN_SEGMENT_BYTES {
+        MIN_SEGMENT_BYTES
     } else {
         bytes
     }
@@ -335,8 +333,11 @@ const DEFAULT_SEGMENT_BYTES: u64 = 64 << 20;
 const DEFAULT_TAIL_BYTES: u64 = 8 << 20;
 const DEFAULT_MEMORY_TAIL_BYTES: u64 = 64 << 20;
 const DEFAULT_SYNC_INTERVAL_NS: u64 = 1_000_000_000;
+/// Retention removes whole segments: with fewer than four a stream would lose half of itself at a time.
+const SEGMENTS_MIN: u64 = 4;
 const SEGMENT_STEP_BYTES: u64 = 64 << 10;
-const MAX_SEGMENT_BYTES: u64 = 4 << 30;
+const MIN_SEGMENT_BYTES: u64 = 256 << 10;
+const MAX_SEGMENT_BYTES: u64 = 1 << 30;
 const MIN_TAIL_BYTES: u64 = 256 << 10;
-const MAX_TAIL_BYTES: u64 = 16 << 30;
+const MAX_TAIL_BYTES: u64 = 1 << 30;
 const MIN_AGE: Span = Span(1_000_000_000);
