@@ -1,0 +1,84 @@
+//! The blocking side of the disk: what opening a log needs.
+
+use std::io;
+
+/// One stream's directory. The log calls it only from [`Log::open`](crate::Log::open), before anything is served.
+///
+/// Who implements it also keeps a second process out (a lock file is not the log's), and can use the same functions to answer
+/// [`Request::Prepare`](crate::Request) and [`Request::Remove`](crate::Request) on a background thread.
+pub trait Files {
+    /// The segments there are, in any order. Files in preparation ([`segment_name`] and `.new`) are removed, other
+    /// files are not the log's.
+    ///
+    /// # Errors
+    /// The system's.
+    fn list(&mut self) -> io::Result<Vec<SegmentFile>>;
+
+    /// Brings a segment of `bytes` zero bytes into being: written and synced under another name (an older file there is replaced), renamed into place,
+    /// the directory synced. When it returns, the file survives a crash.
+    ///
+    /// # Errors
+    /// The system's; nothing is left under the segment's name then.
+    fn create(&mut self, segment: u64, bytes: u64) -> io::Result<()>;
+
+    /// Fills `out` from `offset`. Where the platform can, not from the page cache: after a failed sync it may hold what the device does not.
+    ///
+    /// # Errors
+    /// The system's; `UnexpectedEof` when the file is shorter.
+    fn read_at(&mut self, segment: u64, offset: u64, out: &mut [u8]) -> io::Result<()>;
+
+    /// Writes all of `bytes` at `offset`, within the file.
+    ///
+    /// # Errors
+    /// The system's.
+    fn write_at(&mut self, segment: u64, offset: u64, bytes: &[u8]) -> io::Result<()>;
+
+    /// Makes the file's contents durable.
+    ///
+    /// # Errors
+    /// The system's.
+    fn sync(&mut self, segment: u64) -> io::Result<()>;
+
+    /// Unlinks the segment and syncs the directory.
+    ///
+    /// # Errors
+    /// The system's.
+    fn remove(&mut self, segment: u64) -> io::Result<()>;
+
+    /// Keeps a copy of bytes that recovery is about to overwrite. Optional; the default keeps none.
+    ///
+    /// # Errors
+    /// The system's.
+    fn keep_aside(&mut self, segment: u64, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let _ = (segment, offset, bytes);
+        Ok(())
+    }
+}
+
+/// A segment's file as listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SegmentFile {
+    /// The segment's index, from the name.
+    pub index: u64,
+    /// Bytes of the file.
+    pub bytes: u64,
+}
+
+/// The name of a segment's file.
+pub fn segment_name(index: u64) -> String {
+    format!("{index:016x}.seg")
+}
+
+/// The index in a segment's file name; `None` for other files.
+pub fn segment_index(name: &str) -> Option<u64> {
+    let digits = name.strip_suffix(".seg")?;
+    let canonical = digits.len() == 16
+        && digits
+            .bytes()
+            .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    if canonical {
+        u64::from_str_radix(digits, 16).ok()
+    } else {
+        None
+    }
+}

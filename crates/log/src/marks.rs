@@ -1,0 +1,305 @@
+//! The log's own records: written in place, read back with every check.
+
+use trunkline_wire::crc::Crc;
+use trunkline_wire::layout::{
+    ADDRESS_BYTES, MAGIC, PREFIX_BYTES, RecordPrefix, VERSION as RECORD_VERSION,
+};
+use trunkline_wire::record::{Kind, RawRecord};
+use zerocopy::little_endian::{U16, U32, U64};
+use zerocopy::{FromBytes, IntoBytes};
+
+use crate::index::Entry;
+use crate::layout::{
+    INCOMPATIBLE_KNOWN, MarkBody, SEAL_MAGIC, SEGMENT_RECORD_BYTES, SealCounts, SealEntry,
+    SealSubject, SealTrailer, SegmentBody, VERSION,
+};
+use crate::mark::Mark;
+use crate::subjects::Place;
+
+/// What is the same in all segments of a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) uuid: [u8; 16],
+    pub(crate) salt: u64,
+    pub(crate) segment_bytes: u64,
+}
+
+impl Identity {
+    /// From random bits; every bit of them counts for both the id and the salt.
+    pub(crate) fn new(entropy: u128, segment_bytes: u64) -> Self {
+        let mut state = (entropy as u64) ^ (entropy >> 64) as u64;
+        let mut next = || {
+            // SplitMix64: any input gives well-spread output.
+            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut z = state;
+            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            z ^ (z >> 31)
+        };
+        let uuid = entropy ^ (u128::from(next()) << 64 | u128::from(next()));
+        // The salt must not be computable from the id, which is not secret.
+        let salt = next() ^ (entropy >> 64) as u64;
+        // Version 4, variant 1: a random UUID by the book.
+        let uuid = uuid & !(0xf << 76) & !(0x3 << 62) | 0x4 << 76 | 0x2 << 62;
+        Self {
+            uuid: uuid.to_be_bytes(),
+            salt,
+            segment_bytes,
+        }
+    }
+}
+
+/// What a mark says about the log at the time it was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Evidence {
+    /// Known to be on the device.
+    pub(crate) durable: Mark,
+    /// The oldest segment that must exist.
+    pub(crate) first_segment: u64,
+}
+
+/// A segment record, read back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SegmentHead {
+    pub(crate) identity: Identity,
+    pub(crate) index: u64,
+    pub(crate) base_sequence: u64,
+    pub(crate) base_ns: u64,
+    pub(crate) evidence: Evidence,
+}
+
+/// Why bytes are not a segment record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HeadError {
+    Invalid,
+    Newer { version: u16, incompatible: u32 },
+}
+
+/// Writes a segment record at the start of `out`.
+pub(crate) fn write_segment(out: &mut [u8], head: &SegmentHead) {
+    let out = &mut out[..SEGMENT_RECORD_BYTES as usize];
+    let body = SegmentBody {
+        version: U16::new(VERSION),
+        reserved: U16::ZERO,
+        incompatible: U32::new(INCOMPATIBLE_KNOWN),
+        compatible: U32::ZERO,
+        reserved_2: U32::ZERO,
+        uuid: head.identity.uuid,
+        salt: U64::new(head.identity.salt),
+        index: U64::new(head.index),
+        segment_bytes: U64::new(head.identity.segment_bytes),
+        durable_sequence: U64::new(head.evidence.durable.sequence),
+        durable_position: U64::new(head.evidence.durable.position),
+        first_segment: U64::new(head.evidence.first_segment),
+    };
+    out[PREFIX_BYTES..].copy_from_slice(body.as_bytes());
+    seal_in_place(out, Kind::Segment, head.base_sequence, head.base_ns);
+}
+
+/// Reads the segment record at the start of `bytes`.
+pub(crate) fn read_segment(bytes: &[u8]) -> Result<SegmentHead, HeadError> {
+    let record = match RawRecord::peek(bytes, u32::MAX) {
+        Ok(Some(record)) if record.kind() == Kind::Segment => record,
+        _ => return Err(HeadError::Invalid),
+    };
+    let Ok(record) = record.verify() else {
+        return Err(HeadError::Invalid);
+    };
+    // A newer version may have a longer body: the version comes first, and is believed because the checksum holds.
+    let Ok((version, _)) = U16::read_from_prefix(record.body()) else {
+        return Err(HeadError::Invalid);
+    };
+    let Ok((body, rest)) = SegmentBody::read_from_prefix(record.body()) else {
+        return Err(if version.get() > VERSION {
+            HeadError::Newer {
+                version: version.get(),
+                incompatible: 0,
+            }
+        } else {
+            HeadError::Invalid
+        });
+    };
+    let (version, incompatible) = (body.version.get(), body.incompatible.get());
+    if version > VERSION || incompatible & !INCOMPATIBLE_KNOWN != 0 {
+        return Err(HeadError::Newer {
+            version,
+            incompatible,
+        });
+    }
+    if version == 0 || !rest.is_empty() {
+        return Err(HeadError::Invalid);
+    }
+    Ok(SegmentHead {
+        identity: Identity {
+            uuid: body.uuid,
+            salt: body.salt.get(),
+            segment_bytes: body.segment_bytes.get(),
+        },
+        index: body.index.get(),
+        base_sequence: record.sequence(),
+        base_ns: record.timestamp_ns(),
+        evidence: Evidence {
+            durable: Mark {
+                sequence: body.durable_sequence.get(),
+                position: body.durable_position.get(),
+            },
+            first_segment: body.first_segment.get(),
+        },
+    })
+}
+
+/// Where and when a batch or seal record is written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stand {
+    pub(crate) salt: u64,
+    pub(crate) at: Mark,
+    pub(crate) timestamp_ns: u64,
+}
+
+/// Makes all of `out` one batch record.
+pub(crate) fn write_batch(out: &mut [u8], place: Stand, evidence: Evidence) {
+    let fields = mark_body(place, evidence);
+    let (used, rest) = out[PREFIX_BYTES..].split_at_mut(size_of::<MarkBody>());
+    used.copy_from_slice(fields.as_bytes());
+    rest.fill(0);
+    seal_in_place(out, Kind::Batch, place.at.sequence, place.timestamp_ns);
+}
+
+/// What a batch or seal record says, if it is this stream's and stands where it was written.
+pub(crate) fn read_evidence(record: &RawRecord<'_>, salt: u64, position: u64) -> Option<Evidence> {
+    let record = record.verify().ok()?;
+    let (body, _) = MarkBody::ref_from_prefix(record.body()).ok()?;
+    (body.salt.get() == salt && body.position.get() == position).then(|| Evidence {
+        durable: Mark {
+            sequence: body.durable_sequence.get(),
+            position: body.durable_position.get(),
+        },
+        first_segment: body.first_segment.get(),
+    })
+}
+
+/// Makes all of `out`, which reaches to the end of its segment, one seal record.
+pub(crate) fn write_seal<'a>(
+    out: &mut [u8],
+    place: Stand,
+    evidence: Evidence,
+    offset: u32,
+    index: impl Iterator<Item = &'a Entry>,
+    subjects: &[Place],
+) {
+    let (head, mut rest) = out[PREFIX_BYTES..].split_at_mut(size_of::<MarkBody>());
+    head.copy_from_slice(mark_body(place, evidence).as_bytes());
+    rest.fill(0);
+    let trailer = SealTrailer {
+        offset: U32::new(offset),
+        magic: SEAL_MAGIC,
+    };
+    let trailer_at = rest.len() - size_of::<SealTrailer>();
+    rest[trailer_at..].copy_from_slice(trailer.as_bytes());
+    rest = &mut rest[..trailer_at];
+    let (counts, mut rest) = rest.split_at_mut(size_of::<SealCounts>());
+    // The index is a hint and may be cut; the definitions may not, and room for them was kept.
+    let entries_max =
+        (rest.len() - subjects.len() * size_of::<SealSubject>()) / size_of::<SealEntry>();
+    let mut index_count = 0;
+    for entry in index.take(entries_max) {
+        let (slot, behind) = rest.split_at_mut(size_of::<SealEntry>());
+        let entry = SealEntry {
+            sequence: U64::new(entry.sequence),
+            timestamp_ns: U64::new(entry.timestamp_ns),
+            position: U64::new(entry.position),
+        };
+        slot.copy_from_slice(entry.as_bytes());
+        rest = behind;
+        index_count += 1;
+    }
+    for subject in subjects {
+        let (slot, behind) = rest.split_at_mut(size_of::<SealSubject>());
+        let subject = SealSubject {
+            subject_id: U32::new(subject.id),
+            offset: U32::new(subject.offset),
+        };
+        slot.copy_from_slice(subject.as_bytes());
+        rest = behind;
+    }
+    let count = SealCounts {
+        index_count: U32::new(index_count),
+        subject_count: U32::new(subjects.len() as u32),
+    };
+    counts.copy_from_slice(count.as_bytes());
+    seal_in_place(out, Kind::Seal, place.at.sequence, place.timestamp_ns);
+}
+
+/// A seal record, read back.
+#[derive(Debug)]
+pub(crate) struct Seal<'a> {
+    pub(crate) next_sequence: u64,
+    pub(crate) last_ns: u64,
+    pub(crate) evidence: Evidence,
+    pub(crate) index: &'a [SealEntry],
+    pub(crate) subjects: &'a [SealSubject],
+}
+
+/// Where the seal of a segment starts, by its last bytes.
+pub(crate) fn seal_offset(trailer: &[u8]) -> Option<u32> {
+    let trailer = SealTrailer::read_from_bytes(trailer).ok()?;
+    (trailer.magic == SEAL_MAGIC).then(|| trailer.offset.get())
+}
+
+/// Reads the seal record that fills `bytes` and stands at `position`.
+pub(crate) fn read_seal<'a>(bytes: &'a [u8], salt: u64, position: u64) -> Option<Seal<'a>> {
+    let record = RawRecord::peek(bytes, u32::MAX).ok()??;
+    if record.kind() != Kind::Seal || record.len() != bytes.len() {
+        return None;
+    }
+    let evidence = read_evidence(&record, salt, position)?;
+    let body: &'a [u8] = record.body().get(size_of::<MarkBody>()..)?;
+    let (counts, rest) = SealCounts::read_from_prefix(body).ok()?;
+    let (index, rest) =
+        <[SealEntry]>::ref_from_prefix_with_elems(rest, counts.index_count.get() as usize).ok()?;
+    let (subjects, _) =
+        <[SealSubject]>::ref_from_prefix_with_elems(rest, counts.subject_count.get() as usize)
+            .ok()?;
+    Some(Seal {
+        next_sequence: record.sequence(),
+        last_ns: record.timestamp_ns(),
+        evidence,
+        index,
+        subjects,
+    })
+}
+
+fn mark_body(place: Stand, evidence: Evidence) -> MarkBody {
+    MarkBody {
+        salt: U64::new(place.salt),
+        position: U64::new(place.at.position),
+        durable_sequence: U64::new(evidence.durable.sequence),
+        durable_position: U64::new(evidence.durable.position),
+        first_segment: U64::new(evidence.first_segment),
+    }
+}
+
+/// Writes the prefix of a record whose body is in place.
+fn seal_in_place(out: &mut [u8], kind: Kind, sequence: u64, timestamp_ns: u64) {
+    let (head, body) = out.split_at_mut(PREFIX_BYTES);
+    let mut prefix = RecordPrefix {
+        magic: MAGIC,
+        version: RECORD_VERSION,
+        kind: kind as u8,
+        flags: U16::ZERO,
+        sequence: U64::new(sequence),
+        timestamp_ns: U64::new(timestamp_ns),
+        payload_len: U32::new((ADDRESS_BYTES + body.len()) as u32),
+        crc: U32::ZERO,
+        subject_id: U32::ZERO,
+        route_flags: U32::ZERO,
+    };
+    let bytes = prefix.as_bytes();
+    let crc = Crc::new()
+        .update(body)
+        .update(&bytes[32..40])
+        .update(&bytes[..28])
+        .finish();
+    prefix.crc = U32::new(crc);
+    head.copy_from_slice(prefix.as_bytes());
+}

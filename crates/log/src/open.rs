@@ -1,0 +1,270 @@
+//! Opening a log, and everything that can be wrong with its files.
+
+use std::collections::VecDeque;
+use std::{fmt, io};
+
+use crate::config::{ConfigError, LogConfig, Storage};
+use crate::files::Files;
+use crate::index::Index;
+use crate::layout::{BLOCK_BYTES, PAGE_BYTES, SEGMENT_RECORD_BYTES};
+use crate::log::{Log, Parts};
+use crate::mark::{LogId, Mark, Now, SEQUENCE_FIRST};
+use crate::marks::{self, Evidence, Identity, SegmentHead, Stand};
+use crate::segments::{Base, Segments};
+use crate::subjects::Subjects;
+use crate::tail::Tail;
+
+/// What opening a log found and did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovery {
+    /// The stream did not exist before.
+    pub created: bool,
+    /// Segments that hold records.
+    pub segments: u64,
+    /// The oldest sequence kept.
+    pub first: u64,
+    /// The newest sequence; less than `first` when there is none.
+    pub last: u64,
+    /// Bytes whose records were verified one by one.
+    pub scanned_bytes: u64,
+    /// A torn tail that was cut off.
+    pub torn: Option<Torn>,
+    /// Bytes that were written again because nothing proved them to be on the device.
+    pub rewritten_bytes: u64,
+    /// Segments whose removal had been interrupted.
+    pub removed_segments: u64,
+}
+
+/// What a crash left behind the last whole record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Torn {
+    /// The segment in which the log ends.
+    pub segment: u64,
+    /// Where in its file.
+    pub offset: u64,
+    /// Bytes that were not zero and are now, rounded up to pages.
+    pub bytes: u64,
+}
+
+/// Why a log cannot be opened. Nothing in its directory was changed.
+#[derive(Debug)]
+pub enum OpenError {
+    /// The settings do not fit each other.
+    Config(ConfigError),
+    /// There is no memory for the tail.
+    Memory(io::Error),
+    /// The system refused an operation.
+    Io {
+        /// What was to be done.
+        doing: &'static str,
+        /// To which segment, if to one.
+        segment: Option<u64>,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The stream was written by a newer version.
+    Newer {
+        /// The segment that says so.
+        segment: u64,
+        /// Its format version.
+        version: u16,
+        /// Its feature bits that a reader must know.
+        incompatible: u32,
+    },
+    /// A file belongs to another stream, or to another place in this one.
+    Foreign {
+        /// The file's name says this segment.
+        segment: u64,
+        /// Its contents say this one.
+        index: u64,
+        /// Whether it is of another stream.
+        other_stream: bool,
+    },
+    /// Acknowledged data is damaged or missing.
+    Damaged(Damage),
+}
+
+/// Damage to data that was known to be on the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// What is wrong.
+    pub what: Defect,
+    /// The segment.
+    pub segment: u64,
+    /// The first byte of the file that is affected.
+    pub start: u64,
+    /// The byte behind the last one.
+    pub end: u64,
+    /// The first data sequence that is affected.
+    pub first: u64,
+    /// The last one; less than `first` when only the log's own records are affected.
+    pub last: u64,
+}
+
+/// What is wrong with a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Defect {
+    /// Records do not validate.
+    Records,
+    /// The segment record does not validate.
+    Head,
+    /// The seal of a segment does not validate.
+    Seal,
+    /// The file is not there.
+    Missing,
+    /// The file has another length than the stream's segments.
+    Length {
+        /// Its bytes.
+        bytes: u64,
+    },
+}
+
+impl Log {
+    /// Opens the stream in `files`, or creates it; recovers it if need be. Blocks.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open(
+        id: LogId,
+        config: &LogConfig,
+        files: &mut impl Files,
+        now: Now,
+    ) -> Result<(Self, Recovery), OpenError> {
+        config.check().map_err(OpenError::Config)?;
+        if config.storage == Storage::Memory {
+            return Self::open_in_memory(id, config);
+        }
+        let _ = (files, now);
+        Err(OpenError::Config(ConfigError::SegmentBytes(0)))
+    }
+
+    /// Makes a stream without files: what it holds ends with it.
+    ///
+    /// # Errors
+    /// [`OpenError::Config`] and [`OpenError::Memory`].
+    pub fn open_in_memory(id: LogId, config: &LogConfig) -> Result<(Self, Recovery), OpenError> {
+        let config = LogConfig {
+            storage: Storage::Memory,
+            ..config.clone()
+        };
+        config.check().map_err(OpenError::Config)?;
+        let start = Mark {
+            sequence: SEQUENCE_FIRST,
+            position: 0,
+        };
+        let base = Base {
+            index: 0,
+            sequence: SEQUENCE_FIRST,
+            before_ns: 0,
+        };
+        let parts = Parts {
+            id,
+            identity: Identity::new(config.entropy, u64::MAX),
+            tail: Tail::new(config.tail_bytes, 0).map_err(OpenError::Memory)?,
+            subjects: Subjects::new(config.subjects_max),
+            index: Index::new(BLOCK_BYTES),
+            segments: Segments::new(VecDeque::from([base]), u64::MAX),
+            next: start,
+            first: start,
+            last_ns: 0,
+            told: 0,
+            config,
+        };
+        let report = Recovery {
+            created: true,
+            first: SEQUENCE_FIRST,
+            ..Recovery::default()
+        };
+        Ok((Self::assemble(parts), report))
+    }
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(error) => error.fmt(f),
+            Self::Memory(error) => write!(f, "no memory for the stream's tail: {error}"),
+            Self::Io {
+                doing,
+                segment: Some(segment),
+                error,
+            } => write!(f, "cannot {doing} segment {segment}: {error}"),
+            Self::Io {
+                doing,
+                segment: None,
+                error,
+            } => write!(f, "cannot {doing}: {error}"),
+            Self::Newer {
+                segment,
+                version,
+                incompatible: 0,
+            } => write!(
+                f,
+                "segment {segment} has format version {version}, this program knows up to {}: use a newer one",
+                crate::layout::VERSION
+            ),
+            Self::Newer {
+                segment,
+                incompatible,
+                ..
+            } => write!(
+                f,
+                "segment {segment} uses features {incompatible:#x} that this program does not know: use a newer one"
+            ),
+            Self::Foreign {
+                segment,
+                other_stream: true,
+                ..
+            } => {
+                write!(f, "the file of segment {segment} belongs to another stream")
+            }
+            Self::Foreign { segment, index, .. } => {
+                write!(f, "the file of segment {segment} holds segment {index}")
+            }
+            Self::Damaged(damage) => damage.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            what,
+            segment,
+            start,
+            end,
+            first,
+            last,
+        } = self;
+        match what {
+            Defect::Missing => write!(f, "segment {segment} is missing")?,
+            Defect::Length { bytes } => {
+                write!(f, "segment {segment} has {bytes} bytes instead of {end}")?
+            }
+            Defect::Records => write!(f, "segment {segment} is damaged at bytes {start}..{end}")?,
+            Defect::Head => write!(
+                f,
+                "segment {segment} is damaged: its head at bytes {start}..{end} is not valid"
+            )?,
+            Defect::Seal => write!(
+                f,
+                "segment {segment} is damaged: its seal at bytes {start}..{end} is not valid"
+            )?,
+        }
+        if last >= first {
+            write!(f, ", which held sequences {first} to {last}")
+        } else {
+            Ok(())
+        }
+    }
+}
+
+impl std::error::Error for OpenError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Config(error) => Some(error),
+            Self::Memory(error) | Self::Io { error, .. } => Some(error),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! What is removed and when: whole segments, oldest first, never before it is durable that they are gone.
+
+use crate::config::Storage;
+use crate::disk::{Disk, DiskError, DiskErrorKind, Request, Token};
+use crate::log::{Log, State};
+use crate::mark::{Mark, Now};
+use crate::writer::TokenClass;
+
+/// Which segments are to go, which are gone.
+///
+/// ```text
+/// removed ≤ first_segment                       removal of `removed` may be submitted once
+///                                               `told_at` (a mark that says so) is synced
+/// ```
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    /// The oldest segment that readers see.
+    pub(crate) first_segment: u64,
+    /// The oldest file that exists.
+    removed: u64,
+    /// End of the first mark that tells `first_segment`.
+    told_at: Option<u64>,
+    in_flight: Option<Token>,
+    /// When a removal that failed is tried again.
+    retry_at_ns: u64,
+    /// Look at the limits at the next turn.
+    pub(crate) due: bool,
+    next_look_ns: u64,
+    /// Wall clock minus steady clock when they were last in step.
+    offset_ns: Option<i128>,
+}
+
+/// Between two looks at the limits.
+const LOOK_NS: u64 = 1_000_000_000;
+/// A wall clock that gains more than this on the steady one between two looks is not believed.
+const CLOCK_JUMP_NS: i128 = 3_600_000_000_000;
+
+impl Keeper {
+    pub(crate) fn new(first_segment: u64) -> Self {
+        Self {
+            first_segment,
+            removed: first_segment,
+            told_at: None,
+            in_flight: None,
+            retry_at_ns: 0,
+            due: true,
+            next_look_ns: 0,
+            offset_ns: None,
+        }
+    }
+
+    pub(crate) fn on_mark(&mut self, first_segment: u64, end: u64) {
+        if first_segment == self.first_segment
+            && self.removed < first_segment
+            && self.told_at.is_none()
+        {
+            self.told_at = Some(end);
+        }
+    }
+
+    pub(crate) fn next_look_ns(&self) -> u64 {
+        self.next_look_ns
+    }
+
+    /// Whether the wall clock may be used to throw records away.
+    fn trusts_clock(&mut self, now: Now) -> bool {
+        let offset = i128::from(now.wall_ns) - i128::from(now.mono_ns);
+        match self.offset_ns {
+            Some(known) if offset - known > CLOCK_JUMP_NS => false,
+            _ => {
+                self.offset_ns = Some(offset);
+                true
+            }
+        }
+    }
+}
+
+impl Log {
+    /// Looks at the limits once a second and after each rotation.
+    pub(crate) fn retain(&mut self, now: Now) {
+        let trusted = self.keeper.trusts_clock(now);
+        self.stats.clock_held = !trusted;
+        if !self.keeper.due && now.mono_ns < self.keeper.next_look_ns {
+            return;
+        }
+        self.keeper.due = false;
+        self.keeper.next_look_ns = now.mono_ns + LOOK_NS;
+        match self.config.storage {
+            Storage::Memory => self.retain_in_memory(now, trusted),
+            Storage::Files => self.retain_segments(now, trusted),
+        }
+    }
+
+    fn retain_segments(&mut self, now: Now, clock_trusted: bool) {
+        let retention = self.config.retention;
+        let before = self.keeper.first_segment;
+        while let Some(second) = self.segments.second().copied() {
+            let start = second.index * self.identity.segment_bytes;
+            let bytes = self.next.position - (start - self.identity.segment_bytes);
+            let over_bytes = retention.bytes_max.is_some_and(|max| bytes > max);
+            let over_age = clock_trusted
+                && retention
+                    .age_ns_max
+                    .is_some_and(|max| second.before_ns < now.wall_ns.saturating_sub(max));
+            let over_records = retention
+                .records_max
+                .is_some_and(|max| self.next.sequence - second.sequence >= max);
+            // What is not on the device yet is not thrown away either: recovery starts behind it.
+            if !(over_bytes || over_age || over_records) || start > self.writer.synced_position {
+                break;
+            }
+            self.segments.remove_first();
+            self.first = Mark {
+                sequence: second.sequence,
+                position: start,
+            };
+            self.keeper.first_segment = second.index;
+        }
+        if self.keeper.first_segment != before {
+            self.index.remove_before(self.first.position);
+            self.keeper.told_at = None;
+        }
+    }
+
+    fn retain_in_memory(&mut self, now: Now, clock_trusted: bool) {
+        let retention = self.config.retention;
+        while let Some(second) = self.index.second().copied() {
+            let over_bytes = retention
+                .bytes_max
+                .is_some_and(|max| self.next.position - self.first.position > max);
+            let over_age = clock_trusted
+                && retention
+                    .age_ns_max
+                    .is_some_and(|max| second.timestamp_ns < now.wall_ns.saturating_sub(max));
+            let over_records = retention
+                .records_max
+                .is_some_and(|max| self.next.sequence - second.sequence >= max);
+            if !(over_bytes || over_age || over_records) {
+                break;
+            }
+            self.index.pop_front();
+            self.first = Mark {
+                sequence: second.sequence,
+                position: second.position,
+            };
+        }
+    }
+
+    /// Without files, what the tail gave up is gone.
+    pub(crate) fn forget_overwritten(&mut self) {
+        let oldest = self.tail.oldest();
+        if self.first.position >= oldest {
+            return;
+        }
+        self.index.remove_before(oldest);
+        self.first = match self.index.front() {
+            Some(entry) => Mark {
+                sequence: entry.sequence,
+                position: entry.position,
+            },
+            None => self.next,
+        };
+    }
+
+    /// Whether a mark has to be synced before a removal can go on.
+    pub(crate) fn wants_removal_told(&self) -> bool {
+        self.keeper.removed < self.keeper.first_segment && self.keeper.told_at.is_none()
+    }
+
+    /// Submits the next removal if it is durable that the segment is gone and nobody reads it.
+    pub(crate) fn remove_next(&mut self, now: Now, disk: &mut impl Disk) {
+        let segment = self.keeper.removed;
+        let told = self
+            .keeper
+            .told_at
+            .is_some_and(|end| end <= self.writer.synced_position);
+        let waits = now.mono_ns < self.keeper.retry_at_ns;
+        let busy = waits || self.keeper.in_flight.is_some() || self.reads.touch(segment);
+        if segment == self.keeper.first_segment
+            || !told
+            || busy
+            || matches!(self.state, State::Poisoned(_))
+        {
+            return;
+        }
+        let token = self.writer.token(TokenClass::Remove);
+        self.keeper.in_flight = Some(token);
+        disk.submit(self.id, token, Request::Remove { segment });
+    }
+
+    pub(crate) fn on_removed(&mut self, token: Token, result: Result<u32, DiskError>, now: Now) {
+        if self.keeper.in_flight != Some(token) {
+            return;
+        }
+        self.keeper.in_flight = None;
+        match result {
+            Ok(_) => {}
+            Err(error) if error.kind == DiskErrorKind::NotFound => {}
+            Err(error) => {
+                self.keeper.retry_at_ns = now.mono_ns + LOOK_NS;
+                self.stats.removes_failed += 1;
+                self.stats.last_error = Some(error);
+                return;
+            }
+        }
+        self.keeper.removed += 1;
+        self.stats.segments_removed += 1;
+    }
+}
