@@ -117,6 +117,7 @@ fn flags_win_over_the_file() {
         data: Some(PathBuf::from("/tmp/other")),
         listen: vec!["localhost:0".to_owned()],
         insecure_listen: false,
+        ready_file: None,
         workers: Some(Workers::Count(2)),
         idle: Some(Idle::Park),
         io: Some(Io::IoUring),

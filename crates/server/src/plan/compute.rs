@@ -23,6 +23,8 @@ pub struct Flags {
     pub listen: Vec<String>,
     /// `--insecure-listen`: allows addresses that other machines can reach, of the file too.
     pub insecure_listen: bool,
+    /// `--ready-file`.
+    pub ready_file: Option<PathBuf>,
     /// `--workers`.
     pub workers: Option<Workers>,
     /// `--idle`.
@@ -64,6 +66,7 @@ impl Plan {
         let plan = Self {
             config_file: named,
             data_dir: draft.data_dir(),
+            ready_file: flags.ready_file.clone(),
             listeners: draft.listeners(),
             idle: flags.idle.or(file.config.idle).unwrap_or(Idle::Adaptive),
             io: flags.io.or(file.config.io).unwrap_or(Io::Auto),

@@ -31,6 +31,9 @@ pub struct Plan {
     pub config_file: Option<PathBuf>,
     /// Directory of locks, durable streams and cursors.
     pub data_dir: PathBuf,
+    /// Written when connections are accepted: the bound addresses, one on each line. For whoever started the server with
+    /// port 0, or waits for it.
+    pub ready_file: Option<PathBuf>,
     /// Where to listen; never empty.
     pub listeners: Vec<ListenerPlan>,
     /// The workers; never empty. The index is the worker's number.
