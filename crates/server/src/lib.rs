@@ -8,4 +8,5 @@ pub mod config;
 pub mod logging;
 pub mod plan;
 pub mod serve;
+pub mod storage;
 pub mod system;

@@ -3,7 +3,6 @@
 use serde::Serialize;
 
 use super::{BUFFER_BYTES, Plan};
-use crate::plan::Storage;
 
 /// One part of the worst case: `count` things of `each_bytes`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -29,7 +28,6 @@ impl Plan {
         let limits = &self.limits;
         let workers = self.workers.len() as u64;
         let connections = u64::from(limits.connections);
-        let streams = self.streams.len() as u64;
         let mut terms = Vec::new();
 
         for stream in &self.streams {
@@ -41,27 +39,16 @@ impl Plan {
                 "streams.tail",
                 true,
             ));
-            if stream.storage == Storage::File {
-                // One entry of the sparse index for each 64 KiB of what is retained, and of the segment being filled.
-                let kept = stream.retention.bytes.unwrap_or(UNBOUNDED_RETENTION_BYTES)
-                    + stream.segment_bytes;
-                terms.push(term(
-                    format!("index of stream {}", stream.name),
-                    kept / INDEX_STEP_BYTES,
-                    INDEX_ENTRY_BYTES,
-                    "streams.retention.bytes",
-                    false,
-                ));
-            }
+            // Its index and the names of its subjects, as the log itself adds them up.
+            let log = stream.log_config(limits, 0).memory_bytes_max() - stream.tail_bytes;
+            terms.push(term(
+                format!("index and subjects of stream {}", stream.name),
+                1,
+                log,
+                "limits.stream_subjects",
+                false,
+            ));
         }
-        // Names of subjects, held once by the stream that captures them.
-        terms.push(term(
-            "subjects of streams",
-            streams * u64::from(limits.stream_subjects),
-            SUBJECT_BYTES,
-            "limits.stream_subjects",
-            false,
-        ));
         // Bytes that arrived and are not yet worked on.
         terms.push(term(
             "receive buffers",
@@ -169,14 +156,6 @@ fn term(
     }
 }
 
-/// A stream kept by age or count only may fill the disk; the index of its first TiB is what is printed.
-const UNBOUNDED_RETENTION_BYTES: u64 = 1 << 40;
-/// The log remembers the position of one record in each 64 KiB.
-const INDEX_STEP_BYTES: u64 = 64 << 10;
-/// Sequence, time and position.
-const INDEX_ENTRY_BYTES: u64 = 24;
-/// A name of 255 bytes, its id, and its share of two hash tables and the matching table.
-const SUBJECT_BYTES: u64 = 512;
 /// Stream, id and flags.
 const SESSION_SUBJECT_BYTES: u64 = 16;
 /// Pattern, queue group and cursor of 255 bytes each at most, credit, and the place in the log.

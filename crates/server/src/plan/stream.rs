@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use serde_saphyr::Spanned;
+use trunkline_log::{Durability, LogConfig, Retention};
 
 use super::{Ack, Limits, RECORDS_PER_TAIL, Storage, Visible, worker_of};
 use crate::config::{Bytes, File, Problem, Problems, Span, Stream};
@@ -117,6 +118,35 @@ impl StreamPlan {
         match storage {
             Storage::File => check.durable(stream, limits, plan),
             Storage::Memory => check.volatile(stream, limits, plan),
+        }
+    }
+}
+
+impl StreamPlan {
+    /// What its log is opened with. `entropy` is random and fresh; it is used when the stream is created.
+    #[must_use]
+    pub fn log_config(&self, limits: &Limits, entropy: u128) -> LogConfig {
+        LogConfig {
+            storage: match self.storage {
+                Storage::File => trunkline_log::Storage::Files,
+                Storage::Memory => trunkline_log::Storage::Memory,
+            },
+            durability: match self.ack {
+                Ack::Synced => Durability::Synced,
+                Ack::Stored | Ack::Received => Durability::Stored,
+            },
+            tail_bytes: self.tail_bytes,
+            segment_bytes: self.segment_bytes,
+            record_bytes_max: limits.payload_len_max(),
+            subjects_max: self.subjects_max,
+            sync_interval_ns: self.sync_interval_ns,
+            retention: Retention {
+                bytes_max: self.retention.bytes,
+                age_ns_max: self.retention.age_ns,
+                records_max: self.retention.records,
+            },
+            entropy,
+            ..LogConfig::default()
         }
     }
 }

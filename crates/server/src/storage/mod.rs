@@ -1,0 +1,326 @@
+//! The data directory: who may use it, which format it has, and what lies where.
+//!
+//! ```text
+//! DIR/
+//!   LOCK              held by the server that uses the directory; holds its process id
+//!   FORMAT            the version of this layout; a newer one is refused
+//!   added/NAME.json   a stream that was added while the server ran, as `streams` in a configuration would say it
+//!   streams/NAME/     one durable stream: its segments (docs/format/log.md)
+//! ```
+//!
+//! Everything here blocks. It runs before anything is served, or on threads that serve nothing.
+
+mod lock;
+mod stream_dir;
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use lock::Lock;
+pub use stream_dir::StreamDir;
+
+/// A data directory that this process owns until it drops this.
+#[derive(Debug)]
+pub struct DataDir {
+    path: PathBuf,
+    _lock: Lock,
+}
+
+/// Why a data directory cannot be used; each says what to do.
+#[derive(Debug)]
+pub enum StorageError {
+    /// Another process has it.
+    Held {
+        /// The directory.
+        path: PathBuf,
+        /// Its process id, when the lock file says so.
+        holder: Option<u32>,
+    },
+    /// A newer version wrote it.
+    Newer {
+        /// The directory.
+        path: PathBuf,
+        /// What its `FORMAT` says.
+        found: u32,
+    },
+    /// It holds files that are not ours.
+    Foreign {
+        /// The directory.
+        path: PathBuf,
+        /// One of the files.
+        example: String,
+    },
+    /// `FORMAT` is not one of ours.
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The system refused.
+    Io {
+        /// What was done, as a verb: `create`, `read`, `write`.
+        doing: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// The refusal.
+        error: io::Error,
+    },
+}
+
+impl DataDir {
+    /// Creates the directory if it is not there, takes it for this process, and checks its format.
+    ///
+    /// # Errors
+    /// See [`StorageError`].
+    pub fn open(path: &Path) -> Result<Self, StorageError> {
+        fs::create_dir_all(path).map_err(failed("create", path))?;
+        refuse_foreign(path)?;
+        let lock = Lock::take(path)?;
+        check_format(path)?;
+        for folder in [STREAMS, ADDED] {
+            let folder = path.join(folder);
+            fs::create_dir_all(&folder).map_err(failed("create", &folder))?;
+        }
+        sync_dir(path).map_err(failed("sync", path))?;
+        Ok(Self {
+            path: path.to_owned(),
+            _lock: lock,
+        })
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The directory of one durable stream, created if it is not there.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn stream(&self, name: &str) -> Result<StreamDir, StorageError> {
+        let path = self.path.join(STREAMS).join(name);
+        StreamDir::open(&path).map_err(failed("open", &path))
+    }
+
+    /// Names of the streams that have a directory, sorted; those of a configuration and others.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn streams(&self) -> Result<Vec<String>, StorageError> {
+        let path = self.path.join(STREAMS);
+        names(&path, |entry| {
+            entry.path().is_dir().then(|| entry.file_name())
+        })
+        .map_err(failed("read", &path))
+    }
+
+    /// Removes a stream's files for good.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn remove_stream(&self, name: &str) -> Result<(), StorageError> {
+        let path = self.path.join(STREAMS).join(name);
+        match fs::remove_dir_all(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(failed("remove", &path)(error));
+            }
+            _ => {}
+        }
+        let folder = self.path.join(STREAMS);
+        sync_dir(&folder).map_err(failed("sync", &folder))
+    }
+
+    /// The streams that were added while a server ran: name and description, sorted by name.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn added(&self) -> Result<Vec<(String, String)>, StorageError> {
+        let folder = self.path.join(ADDED);
+        let names = names(&folder, |entry| {
+            let path = entry.path();
+            path.extension()
+                .is_some_and(|end| end == "json")
+                .then(|| path.file_stem().map(Into::into))?
+        })
+        .map_err(failed("read", &folder))?;
+        let mut added = Vec::with_capacity(names.len());
+        for name in names {
+            let path = folder.join(format!("{name}.json"));
+            let text = fs::read_to_string(&path).map_err(failed("read", &path))?;
+            added.push((name, text));
+        }
+        Ok(added)
+    }
+
+    /// Remembers a stream that was added while the server runs.
+    ///
+    /// # Errors
+    /// The system's; nothing is remembered then.
+    pub fn add(&self, name: &str, description: &str) -> Result<(), StorageError> {
+        let path = self.path.join(ADDED).join(format!("{name}.json"));
+        replace(&path, description.as_bytes()).map_err(failed("write", &path))
+    }
+
+    /// Forgets a stream that was added.
+    ///
+    /// # Errors
+    /// The system's. A stream that was not added is no error.
+    pub fn forget(&self, name: &str) -> Result<(), StorageError> {
+        let folder = self.path.join(ADDED);
+        let path = folder.join(format!("{name}.json"));
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(failed("remove", &path)(error));
+            }
+            _ => {}
+        }
+        sync_dir(&folder).map_err(failed("sync", &folder))
+    }
+}
+
+impl fmt::Display for StorageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Held { path, holder } => {
+                write!(f, "data directory {} is in use by ", path.display())?;
+                match holder {
+                    Some(pid) => write!(f, "process {pid}")?,
+                    None => f.write_str("another process")?,
+                }
+                f.write_str("; stop it, or give this server another directory with --data")
+            }
+            Self::Newer { path, found } => write!(
+                f,
+                "data directory {} has format {found}, and this version knows formats up to {FORMAT_VERSION}; \
+                 use the version that wrote it, or a newer one",
+                path.display()
+            ),
+            Self::Foreign { path, example } => write!(
+                f,
+                "{} is not empty and not a data directory of trunkline (it holds {example}); \
+                 name an empty or a new directory with --data",
+                path.display()
+            ),
+            Self::Unreadable { path } => write!(
+                f,
+                "{} does not say a format; it was not written by trunkline, or is damaged",
+                path.display()
+            ),
+            Self::Io { doing, path, error } => {
+                write!(f, "cannot {doing} {}: {error}", path.display())?;
+                match error.kind() {
+                    io::ErrorKind::PermissionDenied => f.write_str(
+                        "; run as a user who may write there, change its owner, or name another directory with --data",
+                    ),
+                    io::ErrorKind::ReadOnlyFilesystem => {
+                        f.write_str("; the file system is read-only: name another directory with --data")
+                    }
+                    io::ErrorKind::StorageFull => f.write_str("; free some space"),
+                    io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
+                        f.write_str("; it is not a directory: name another with --data")
+                    }
+                    _ => Ok(()),
+                }
+            }
+        }
+    }
+}
+
+impl std::error::Error for StorageError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Io { error, .. } => Some(error),
+            _ => None,
+        }
+    }
+}
+
+/// A directory without a `FORMAT` must be empty, but for what an interrupted first start or a file system leaves.
+fn refuse_foreign(path: &Path) -> Result<(), StorageError> {
+    if path.join(FORMAT).exists() {
+        return Ok(());
+    }
+    let harmless = [LOCK, "FORMAT.new", "lost+found"];
+    let found = names(path, |entry| Some(entry.file_name())).map_err(failed("read", path))?;
+    match found
+        .into_iter()
+        .find(|name| !harmless.contains(&name.as_str()))
+    {
+        Some(example) => Err(StorageError::Foreign {
+            path: path.to_owned(),
+            example,
+        }),
+        None => Ok(()),
+    }
+}
+
+/// Reads `FORMAT`, or writes it into a new directory.
+fn check_format(path: &Path) -> Result<(), StorageError> {
+    let file = path.join(FORMAT);
+    let text = match fs::read_to_string(&file) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let text = format!("{FORMAT_WORDS} {FORMAT_VERSION}\n");
+            return replace(&file, text.as_bytes()).map_err(failed("write", &file));
+        }
+        Err(error) => return Err(failed("read", &file)(error)),
+    };
+    let version = text
+        .trim()
+        .strip_prefix(FORMAT_WORDS)
+        .and_then(|rest| rest.trim().parse().ok());
+    match version {
+        Some(found @ 1..) if found > FORMAT_VERSION => Err(StorageError::Newer {
+            path: path.to_owned(),
+            found,
+        }),
+        Some(1..) => Ok(()),
+        _ => Err(StorageError::Unreadable { path: file }),
+    }
+}
+
+fn names(
+    path: &Path,
+    mut keep: impl FnMut(&fs::DirEntry) -> Option<std::ffi::OsString>,
+) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(path)? {
+        names.extend(keep(&entry?).and_then(|name| name.into_string().ok()));
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Brings a small file into being so that it is there whole or not at all, whatever happens.
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut fresh = path.to_owned().into_os_string();
+    fresh.push(".new");
+    let mut file = File::create(&fresh)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&fresh, path)?;
+    sync_dir(path.parent().unwrap_or(Path::new(".")))
+}
+
+/// A new, renamed or removed name survives a crash only once its directory is synced.
+fn sync_dir(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+fn failed<'a>(doing: &'static str, path: &'a Path) -> impl Fn(io::Error) -> StorageError + 'a {
+    move |error| StorageError::Io {
+        doing,
+        path: path.to_owned(),
+        error,
+    }
+}
+
+const LOCK: &str = "LOCK";
+const FORMAT: &str = "FORMAT";
+const STREAMS: &str = "streams";
+const ADDED: &str = "added";
+const FORMAT_WORDS: &str = "trunkline data directory, format";
+/// The newest layout that this version reads, and the one it writes.
+pub const FORMAT_VERSION: u32 = 1;

@@ -1,0 +1,249 @@
+//! One stream's directory on a file system: [`trunkline_log::Files`] over `std::fs`.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Advice, FallocateFlags};
+use trunkline_log::{Files, SegmentFile, segment_index, segment_name};
+
+use super::sync_dir;
+
+/// The segments of one stream. Cheap to clone: clones name the same directory and share nothing else, so that
+/// preparing and removing segments can go on elsewhere while the log is open.
+#[derive(Debug)]
+pub struct StreamDir {
+    path: PathBuf,
+    /// The file that was read last: recovery reads one segment from end to end.
+    reading: Option<(u64, Reader)>,
+}
+
+impl Clone for StreamDir {
+    fn clone(&self) -> Self {
+        Self {
+            path: self.path.clone(),
+            reading: None,
+        }
+    }
+}
+
+impl StreamDir {
+    /// Opens a stream's directory, which is created if it is not there.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        if !path.is_dir() {
+            fs::create_dir_all(path)?;
+            sync_dir(path.parent().unwrap_or(Path::new(".")))?;
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            reading: None,
+        })
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A segment's file for reading and writing by a reactor.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn segment(&self, segment: u64) -> io::Result<File> {
+        OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(self.segment_path(segment))
+    }
+
+    /// Bytes that were copied aside before recovery overwrote them.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn kept_aside(&self) -> io::Result<Vec<PathBuf>> {
+        let mut files = Vec::new();
+        for entry in fs::read_dir(&self.path)? {
+            let path = entry?.path();
+            if path
+                .extension()
+                .is_some_and(|extension| extension == "torn")
+            {
+                files.push(path);
+            }
+        }
+        files.sort();
+        Ok(files)
+    }
+
+    fn segment_path(&self, segment: u64) -> PathBuf {
+        self.path.join(segment_name(segment))
+    }
+
+    fn reader(&mut self, segment: u64) -> io::Result<&mut Reader> {
+        if self
+            .reading
+            .as_ref()
+            .is_none_or(|reading| reading.0 != segment)
+        {
+            let reader = Reader::open(&self.segment_path(segment))?;
+            self.reading = Some((segment, reader));
+        }
+        match &mut self.reading {
+            Some((_, reader)) => Ok(reader),
+            None => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+}
+
+impl Files for StreamDir {
+    fn list(&mut self) -> io::Result<Vec<SegmentFile>> {
+        let mut segments = Vec::new();
+        for entry in fs::read_dir(&self.path)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            if let Some(index) = segment_index(&name) {
+                segments.push(SegmentFile {
+                    index,
+                    bytes: entry.metadata()?.len(),
+                });
+            } else if name.strip_suffix(".new").and_then(segment_index).is_some() {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(segments)
+    }
+
+    fn create(&mut self, segment: u64, bytes: u64) -> io::Result<()> {
+        let path = self.segment_path(segment);
+        let fresh = self.path.join(format!("{}.new", segment_name(segment)));
+        let written = write_zeros(&fresh, bytes).and_then(|()| fs::rename(&fresh, &path));
+        if let Err(error) = written {
+            // What is left of it would only take the space that is missing.
+            let _ = fs::remove_file(&fresh);
+            return Err(error);
+        }
+        sync_dir(&self.path)
+    }
+
+    fn read_at(&mut self, segment: u64, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.reader(segment)?.read_exact_at(offset, out)
+    }
+
+    fn write_at(&mut self, segment: u64, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.reading = None;
+        self.segment(segment)?.write_all_at(bytes, offset)
+    }
+
+    fn sync(&mut self, segment: u64) -> io::Result<()> {
+        self.segment(segment)?.sync_data()
+    }
+
+    fn remove(&mut self, segment: u64) -> io::Result<()> {
+        self.reading = None;
+        fs::remove_file(self.segment_path(segment))?;
+        sync_dir(&self.path)
+    }
+
+    fn keep_aside(&mut self, segment: u64, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let name = format!("{segment:016x}-{offset:016x}.torn");
+        let mut file = File::create(self.path.join(name))?;
+        file.write_all(bytes)?;
+        file.sync_data()
+    }
+}
+
+/// A file of `bytes` zeros, on the device. The zeros are written, not only promised: a write into promised space changes
+/// the file system's tables, and each sync would wait for those as well.
+fn write_zeros(path: &Path, bytes: u64) -> io::Result<()> {
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .open(path)?;
+    // One piece on the disk where the file system can; and a full disk says so before anything is written.
+    match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, bytes) {
+        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS)
+        | Ok(()) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let zeros = vec![0_u8; CHUNK_BYTES.min(bytes as usize)];
+    let mut offset = 0;
+    while offset < bytes {
+        let count = zeros.len().min((bytes - offset) as usize);
+        file.write_all_at(&zeros[..count], offset)?;
+        offset += count as u64;
+    }
+    file.sync_all()
+}
+
+/// Reads one file past the page cache where the file system allows it.
+#[derive(Debug)]
+struct Reader {
+    file: File,
+    /// For direct reads: [`CHUNK_BYTES`] from an aligned place. Empty when reads go through the cache.
+    bounce: Vec<u8>,
+}
+
+impl Reader {
+    fn open(path: &Path) -> io::Result<Self> {
+        let direct = rustix::fs::OFlags::DIRECT.bits() as i32;
+        match OpenOptions::new()
+            .read(true)
+            .custom_flags(direct)
+            .open(path)
+        {
+            Ok(file) => Ok(Self {
+                file,
+                bounce: vec![0; CHUNK_BYTES + ALIGN_BYTES],
+            }),
+            // The errors of file systems that keep files in memory anyway.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => Self::cached(path),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn cached(path: &Path) -> io::Result<Self> {
+        let file = File::open(path)?;
+        // Clean pages go, so that what is read comes from the device; it is only a request.
+        let _ = rustix::fs::fadvise(&file, 0, None, Advice::DontNeed);
+        Ok(Self {
+            file,
+            bounce: Vec::new(),
+        })
+    }
+
+    fn read_exact_at(&mut self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        if self.bounce.is_empty() {
+            return self.file.read_exact_at(out, offset);
+        }
+        let start = self.bounce.as_ptr().align_offset(ALIGN_BYTES);
+        let aligned = &mut self.bounce[start..start + CHUNK_BYTES];
+        let mut done = 0;
+        while done < out.len() {
+            let from = offset + done as u64;
+            let base = from & !(ALIGN_BYTES as u64 - 1);
+            let skip = (from - base) as usize;
+            let wanted = (skip + out.len() - done)
+                .next_multiple_of(ALIGN_BYTES)
+                .min(CHUNK_BYTES);
+            let read = self.file.read_at(&mut aligned[..wanted], base)?;
+            if read <= skip {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            let count = (read - skip).min(out.len() - done);
+            out[done..done + count].copy_from_slice(&aligned[skip..skip + count]);
+            done += count;
+        }
+        Ok(())
+    }
+}
+
+const CHUNK_BYTES: usize = 1 << 20;
+/// The largest block of any device that is in use.
+const ALIGN_BYTES: usize = 4096;
