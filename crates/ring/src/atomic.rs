@@ -6,10 +6,10 @@
 #[allow(unused_imports, reason = "TMP")]
 mod real {
     pub(crate) use std::hint::spin_loop;
-    pub(crate) use std::sync::Arc;
     pub(crate) use std::sync::atomic::{
         AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
     };
+    pub(crate) use std::sync::{Arc, Condvar, Mutex};
 
     /// Counts an `Arc` of the standard library under this shim; only loom has to do something.
     pub(crate) fn adopt<T: ?Sized>(shared: std::sync::Arc<T>) -> Arc<T> {
@@ -44,10 +44,10 @@ mod real {
 mod real {
     pub(crate) use loom::cell::UnsafeCell;
     pub(crate) use loom::hint::spin_loop;
-    pub(crate) use loom::sync::Arc;
     pub(crate) use loom::sync::atomic::{
         AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
     };
+    pub(crate) use loom::sync::{Arc, Condvar, Mutex};
 
     /// An `Arc` that is not shared yet becomes one whose counting loom follows. (Loom's own cannot
     /// be coerced to `Arc<dyn Trait>`.)

@@ -1,14 +1,18 @@
 //! Rings, mapped memory, counters and waits: every byte that two threads or two processes share.
 
 mod atomic;
+pub mod bytes;
 mod capacity;
+pub mod counter;
 mod full;
 pub mod memory;
 mod padded;
 mod slots;
 pub mod spsc;
+pub mod wait;
 
 pub use capacity::{BadCapacity, Capacity, Dynamic, Fixed};
+pub use counter::{Counter, CounterReader};
 pub use full::Full;
 pub use memory::{Buffer, Mirror, Pinned, Region};
 pub use padded::CachePadded;

@@ -3,7 +3,9 @@
 //! `RUSTFLAGS="--cfg loom" cargo test -p trunkline-ring --test loom --release`
 #![cfg(loom)]
 
+mod bytes;
 mod spsc;
+mod wait;
 
 /// Runs `model` under loom with a bound on preemptions: three find what two threads can do wrong
 /// in a few operations, and keep the whole suite within a minute.
