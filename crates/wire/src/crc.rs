@@ -209,7 +209,7 @@ mod x86 {
             state = _mm_crc32_u64(state, u64::from_le_bytes(*word));
         }
         if !rest.is_empty() {
-            let word = partial_word(rest);
+            let word = partial_word(body, rest);
             if let Some(out) = out_words.last_mut() {
                 *out = word.to_le_bytes();
             }
@@ -259,7 +259,7 @@ mod x86 {
         if rest.is_empty() {
             state
         } else {
-            partial(state, partial_word(rest), rest.len())
+            partial(state, partial_word(bytes, rest), rest.len())
         }
     }
 
@@ -283,12 +283,20 @@ mod x86 {
         !_mm_crc32_u32(state as u32, trailer.payload_len)
     }
 
-    /// The bytes of `rest` (1 to 7) as the low bytes of a word, zero above.
+    /// The bytes of `rest`, the last 1 to 7 of `bytes`, as the low bytes of a word, zero above. By fixed-size loads that may
+    /// overlap: a copy of variable length would be a call.
     #[inline]
-    fn partial_word(rest: &[u8]) -> u64 {
-        let mut word = [0; 8];
-        word[..rest.len()].copy_from_slice(rest);
-        u64::from_le_bytes(word)
+    fn partial_word(bytes: &[u8], rest: &[u8]) -> u64 {
+        if let Some(last) = bytes.last_chunk::<8>() {
+            return u64::from_le_bytes(*last) >> (64 - 8 * rest.len());
+        }
+        if let (Some(low), Some(high)) = (rest.first_chunk::<4>(), rest.last_chunk::<4>()) {
+            let high = u64::from(u32::from_le_bytes(*high)) << (8 * (rest.len() - 4));
+            return u64::from(u32::from_le_bytes(*low)) | high;
+        }
+        let low = rest.first().copied().map_or(0, u64::from);
+        let middle = rest.get(1).copied().map_or(0, u64::from) << 8;
+        low | middle | rest.get(2).copied().map_or(0, u64::from) << 16
     }
 
     const INITIAL: u64 = 0xffff_ffff;

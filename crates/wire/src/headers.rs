@@ -88,15 +88,15 @@ pub fn encode_headers(out: &mut [u8], headers: &[(&str, &[u8])]) -> Result<usize
     let needed = headers_bytes(headers);
     let entries = u16::try_from(needed - PROLOGUE_BYTES).map_err(|_| Short::NEVER)?;
     let count = u16::try_from(headers.len()).map_err(|_| Short::NEVER)?;
-    let Some(out) = out.get_mut(..needed) else {
-        return Err(Short { needed });
-    };
     if headers
         .iter()
         .any(|(key, _)| key.len() > usize::from(u8::MAX))
     {
         return Err(Short::NEVER);
     }
+    let Some(out) = out.get_mut(..needed) else {
+        return Err(Short { needed });
+    };
     out[..2].copy_from_slice(&count.to_le_bytes());
     out[2..4].copy_from_slice(&entries.to_le_bytes());
     let mut at = PROLOGUE_BYTES;

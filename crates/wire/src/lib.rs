@@ -23,6 +23,9 @@ pub mod decoder;
 pub mod encoder;
 mod field;
 pub mod frame;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod headers;
 pub mod layout;
 mod limits;

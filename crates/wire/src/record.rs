@@ -171,7 +171,7 @@ impl<'a> RawRecord<'a> {
     /// What the record is for.
     #[inline]
     pub fn kind(&self) -> Kind {
-        // Checked when `self` was made.
+        // Checked when `self` was made, so the default never shows.
         Kind::from_u8(self.prefix.kind).unwrap_or(Kind::Pad)
     }
 
@@ -386,20 +386,14 @@ pub fn restamp(
 /// The checks of a prefix that need nothing else; returns `payload_len`.
 #[inline]
 pub(crate) fn check_prefix(prefix: &RecordPrefix) -> Result<u32, RecordError> {
-    if prefix.magic != MAGIC {
-        return Err(RecordError::Magic);
-    }
-    if prefix.version != VERSION {
-        return Err(RecordError::Version {
-            version: prefix.version,
-        });
-    }
-    if Kind::from_u8(prefix.kind).is_none() {
-        return Err(RecordError::Kind { kind: prefix.kind });
-    }
-    let flags = prefix.flags.get();
-    if flags & !RecordFlags::all().bits() != 0 {
-        return Err(RecordError::Flags { flags });
+    let head = u64::from(u32::from_le_bytes(prefix.magic))
+        | u64::from(prefix.version) << 32
+        | u64::from(prefix.kind) << 40
+        | u64::from(prefix.flags.get()) << 48;
+    // Magic, version and flags in one comparison of the first word; the kind in another.
+    let kind = (head >> 40) & 0xff;
+    if (head & !HEAD_FREE_BITS) != HEAD || kind.wrapping_sub(Kind::Data as u64) > 5 {
+        return Err(misfit(prefix));
     }
     let payload_len = prefix.payload_len.get();
     // The upper bound keeps `record_bytes` from wrapping where `usize` has 32 bits.
@@ -408,6 +402,31 @@ pub(crate) fn check_prefix(prefix: &RecordPrefix) -> Result<u32, RecordError> {
     }
     Ok(payload_len)
 }
+
+/// Which of the checks of a prefix's first word fails.
+#[cold]
+#[inline(never)]
+fn misfit(prefix: &RecordPrefix) -> RecordError {
+    if prefix.magic != MAGIC {
+        return RecordError::Magic;
+    }
+    if prefix.version != VERSION {
+        return RecordError::Version {
+            version: prefix.version,
+        };
+    }
+    if Kind::from_u8(prefix.kind).is_none() {
+        return RecordError::Kind { kind: prefix.kind };
+    }
+    RecordError::Flags {
+        flags: prefix.flags.get(),
+    }
+}
+
+/// The first word of a record, but for [`HEAD_FREE_BITS`].
+const HEAD: u64 = u32::from_le_bytes(MAGIC) as u64 | (VERSION as u64) << 32;
+/// Kind and known flags.
+const HEAD_FREE_BITS: u64 = 0xff << 40 | (RecordFlags::all().bits() as u64) << 48;
 
 /// Fewer bytes than a prefix: says what is already wrong with them.
 #[cold]

@@ -355,7 +355,7 @@ impl<R: Role> Session<R> {
             return self.split_record(body, input, at);
         }
         let available = &input[..input.len().min(body.left as usize)];
-        let (bytes, records, stop) = walk::<R>(available, self.limits.max_record_bytes);
+        let (bytes, records, stop) = walk::<R>(available, body.left, self.limits.max_record_bytes);
         if bytes > 0 {
             let last = self.advance(body, bytes);
             return Ok((
@@ -533,14 +533,18 @@ impl<R: Role> Session<R> {
                 offset: start,
                 sequence: body.frame.sequence,
             };
-            used += self.fill(&input[used..], PREFIX_BYTES.min(body.left as usize));
-            check_fit(body, &self.carry, start)?;
+            if (body.left as usize) < PREFIX_BYTES {
+                return Err(located(RecordError::Length { payload_len: 0 }));
+            }
+            used += self.fill(&input[used..], PREFIX_BYTES);
             let Ok(prefix) = RecordPrefix::ref_from_bytes(&self.carry) else {
                 RawRecord::peek(&self.carry, u32::MAX).map_err(located)?;
                 return Ok((used, Found::Nothing));
             };
             let payload_len = check_prefix(prefix).map_err(located)?;
-            skip.oversized.records += skipped_kind::<R>(prefix).map_err(located)?;
+            let counts = skipped_kind::<R>(prefix).map_err(located)?;
+            check_fit(body, &self.carry, start)?;
+            skip.oversized.records += counts;
             skip.gap = record_bytes(payload_len) - PREFIX_BYTES;
             body.left -= PREFIX_BYTES as u32;
             self.carry.clear();
@@ -624,23 +628,22 @@ struct Located {
 }
 
 /// Bytes and count of the whole records at the start of `bytes`, and what is wrong behind them, if it shows yet.
+/// `left` is what is left of the frame's body, of which `bytes` is the part that came.
 #[inline]
-fn walk<R: Role>(bytes: &[u8], payload_max: u32) -> (usize, u32, Option<RecordError>) {
+fn walk<R: Role>(bytes: &[u8], left: u32, payload_max: u32) -> (usize, u32, Option<RecordError>) {
     let (mut at, mut records) = (0, 0);
     while at < bytes.len() {
+        if left as usize - at < PREFIX_BYTES {
+            return (at, records, Some(RecordError::Length { payload_len: 0 }));
+        }
         match RawRecord::peek(&bytes[at..], payload_max) {
             Ok(Some(record)) if R::takes(record.kind()) => {
                 at += record.len();
                 records += 1;
             }
             Ok(Some(record)) => {
-                return (
-                    at,
-                    records,
-                    Some(RecordError::Kind {
-                        kind: record.kind() as u8,
-                    }),
-                );
+                let kind = record.kind() as u8;
+                return (at, records, Some(RecordError::Kind { kind }));
             }
             Ok(None) => break,
             Err(error) => return (at, records, Some(error)),
