@@ -12,6 +12,8 @@ use crate::config::Config;
 use crate::op::{CancelTarget, FileId, Op, RegionId, SocketId, Wait};
 use crate::reactor::{Caps, DrainReport, Full, Reactor};
 use crate::readiness::Readiness;
+#[cfg(target_os = "linux")]
+use crate::uring::{Uring, explain};
 use crate::waker::Waker;
 
 /// Which back-end to use.
@@ -39,6 +41,9 @@ pub struct Choice {
 pub enum AnyReactor {
     /// Over readiness.
     Readiness(Box<Readiness>),
+    /// Over `io_uring`.
+    #[cfg(target_os = "linux")]
+    Uring(Box<Uring>),
 }
 
 impl AnyReactor {
@@ -46,13 +51,54 @@ impl AnyReactor {
     ///
     /// # Errors
     /// What the system answered for the back-end that was asked for; for `Auto`, when neither works.
-    pub fn new(_backend: IoBackend, config: &Config) -> io::Result<(Self, Choice)> {
-        let reactor = Self::Readiness(Box::new(Readiness::new(config)?));
-        let choice = Choice {
-            backend: IoBackend::Epoll,
-            reason: "the only back-end so far".into(),
+    pub fn new(backend: IoBackend, config: &Config) -> io::Result<(Self, Choice)> {
+        let made = match backend {
+            IoBackend::Epoll => Self::readiness(config, "asked for".into()),
+            IoBackend::IoUring => Self::uring(config, "asked for"),
+            IoBackend::Auto => Self::automatic(config),
         };
-        Ok((reactor, choice))
+        if let Ok((_, Choice { backend, reason })) = &made {
+            tracing::info!(backend = %backend, reason, "reactor");
+        }
+        made
+    }
+
+    fn readiness(config: &Config, reason: String) -> io::Result<(Self, Choice)> {
+        let reactor = Self::Readiness(Box::new(Readiness::new(config)?));
+        Ok((
+            reactor,
+            Choice {
+                backend: IoBackend::Epoll,
+                reason,
+            },
+        ))
+    }
+
+    #[cfg(target_os = "linux")]
+    fn uring(config: &Config, reason: &str) -> io::Result<(Self, Choice)> {
+        match Uring::new(config) {
+            Ok(uring) => {
+                let choice = Choice {
+                    backend: IoBackend::IoUring,
+                    reason: reason.into(),
+                };
+                Ok((Self::Uring(Box::new(uring)), choice))
+            }
+            Err(error) => Err(io::Error::new(error.kind(), explain(&error))),
+        }
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn uring(_config: &Config, _reason: &str) -> io::Result<(Self, Choice)> {
+        Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "io_uring is a part of Linux",
+        ))
+    }
+
+    fn automatic(config: &Config) -> io::Result<(Self, Choice)> {
+        Self::uring(config, "preferred, and available")
+            .or_else(|error| Self::readiness(config, error.to_string()))
     }
 }
 
@@ -60,6 +106,8 @@ macro_rules! either {
     ($self:ident, $reactor:ident => $call:expr) => {
         match $self {
             Self::Readiness($reactor) => $call,
+            #[cfg(target_os = "linux")]
+            Self::Uring($reactor) => $call,
         }
     };
 }

@@ -18,6 +18,8 @@ mod region;
 mod slab;
 mod sys;
 pub mod topology;
+#[cfg(target_os = "linux")]
+pub mod uring;
 pub mod waker;
 pub mod wheel;
 pub mod workers;
@@ -33,6 +35,8 @@ pub use op::{CancelTarget, FileId, Op, RegionId, Slice, SocketId, Wait, WriteMod
 pub use reactor::{Caps, DrainReport, Full, Reactor};
 pub use readiness::Readiness;
 pub use topology::{Cpu, Topology, pin_current_thread};
+#[cfg(target_os = "linux")]
+pub use uring::Uring;
 pub use waker::Waker;
 pub use wheel::{TimerId, TimerWheel};
 pub use workers::{Builder, Pinning, Turn, Worker, WorkerStrategy, Workers};

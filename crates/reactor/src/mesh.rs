@@ -130,11 +130,11 @@ mod tests {
     #[test]
     fn every_end_reaches_every_other_end_and_not_itself() {
         let mut ends = ends(3);
-        for from in 0..4 {
+        for (from, end) in ends.iter_mut().enumerate() {
             for to in 0..4 {
-                assert_eq!(ends[from].send(to, (from, 7)).is_ok(), from != to);
+                assert_eq!(end.send(to, (from, 7)).is_ok(), from != to);
             }
-            assert!(ends[from].send(4, (from, 7)).is_err());
+            assert!(end.send(4, (from, 7)).is_err());
         }
         for (to, end) in ends.iter_mut().enumerate() {
             let mut senders = Vec::new();

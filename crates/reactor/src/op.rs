@@ -28,8 +28,8 @@ pub enum Op<'a> {
         socket: SocketId,
         /// At most [`Op::MAX_SLICES`]; copied when staged. More complete with `-EMSGSIZE`.
         slices: &'a [Slice],
-        /// Let the network card read the pages themselves, where that is possible. Then two completions come: the byte count with
-        /// `MORE`, and one with `NOTIF` when the bytes may be reused.
+        /// Let the network card read the pages themselves, where [`crate::Caps::zero_copy_send`] says that this is possible. Then
+        /// two completions come: the byte count with `MORE`, and one with `NOTIF` when the bytes may be reused.
         zero_copy: bool,
     },
     /// Writes a slice to a file at a place; the result is the number of bytes written.

@@ -50,10 +50,6 @@ impl Pool {
         self.bytes_each
     }
 
-    pub(crate) fn count(&self) -> u16 {
-        self.leases.len() as u16
-    }
-
     /// Takes a free buffer out, for the kernel to write to.
     #[inline]
     pub(crate) fn take(&mut self) -> Option<u16> {

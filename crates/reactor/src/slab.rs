@@ -97,6 +97,14 @@ impl<T, const INDEX_BITS: u32, const GENERATION_BITS: u32> Slab<T, INDEX_BITS, G
         Some(value)
     }
 
+    /// Drops every value; the ids of all of them are stale.
+    pub(crate) fn clear(&mut self) {
+        for index in 0..self.entries.len() as u32 {
+            let generation = self.entries[index as usize].generation;
+            self.remove(generation << INDEX_BITS | index);
+        }
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
         self.entries
             .iter()

@@ -1,0 +1,8 @@
+//! One suite for every back-end: what is said about [`trunkline_reactor::Reactor`] holds whichever does the work.
+
+mod bed;
+mod files;
+mod receiving;
+mod sending;
+mod sockets;
+mod time_and_threads;
