@@ -40,15 +40,28 @@
 //! Everything is bounded by [`Limits`], which adds itself up. After warm-up, publishing and delivering allocate nothing.
 #![forbid(unsafe_code)]
 
+mod acks;
+mod channel;
+mod cursors;
+mod deliver;
+mod delivery;
+mod feed;
+mod hash;
 mod limits;
 mod out;
+mod policy;
 mod publish;
 mod ranges;
 mod refusal;
+mod rpc;
+mod session;
 mod shard;
 mod slab;
 mod stream;
+mod subjects;
+mod subscribe;
 
+pub use cursors::CursorInfo;
 pub use limits::Limits;
 pub use out::{HoldId, Out, SessionId, Source, Span};
 pub use publish::{PublishFrame, Published};

@@ -36,8 +36,10 @@ pub struct Limits {
     pub calls: u32,
     /// Calls that one session waits for, and that one responder works on. Default 256.
     pub session_calls: u32,
-    /// Bytes of the payload of a call or of its answer. Default 63 KiB, so that a call fits a control frame.
+    /// Bytes of the payload of a call or of its answer. Default 1 MiB.
     pub call_bytes: u32,
+    /// Bytes of the payloads of all calls that one responder works on, if there is more than one. Default 4 MiB.
+    pub responder_bytes: u64,
     /// Runs handed over in one turn. Default 256.
     pub turn_runs: u32,
 }
@@ -61,7 +63,8 @@ impl Default for Limits {
             cursors: 4096,
             calls: 16_384,
             session_calls: 256,
-            call_bytes: 63 << 10,
+            call_bytes: 1 << 20,
+            responder_bytes: 4 << 20,
             turn_runs: 256,
         }
     }

@@ -1,6 +1,19 @@
 //! What comes in: runs of records.
 
-use trunkline_wire::{AckLevel, FrameFlags, FrameHeader};
+use trunkline_log::{AppendError, Log, Now};
+use trunkline_route::{Subject, Table};
+use trunkline_wire::record::RunRecords;
+use trunkline_wire::{
+    AckLevel, ErrorCode, FrameFlags, FrameHeader, Kind, Oversized, RawRecord, RecordError, Run,
+};
+
+use crate::acks::Row;
+use crate::out::SessionId;
+use crate::refusal::{PublishError, PublishFault};
+use crate::shard::Shard;
+use crate::slab::{Key, Slab};
+use crate::stream::Stream;
+use crate::subjects::{Meaning, SubjectTable};
 
 /// The Publish frame that a run belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,4 +47,427 @@ pub struct Published {
     pub bytes: usize,
     /// Not all of it: call again with the rest after a later turn, and with nothing else of this session before.
     pub full: bool,
+}
+
+/// The Publish frame of a session that is coming in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OpenFrame {
+    accepted: u32,
+    stream_sequence: u64,
+    producer_first: u64,
+    producer_last: u64,
+    level: AckLevel,
+    refused: Option<Refused>,
+}
+
+/// From one record on, the rest of a frame is refused.
+#[derive(Clone, Copy, Debug)]
+struct Refused {
+    code: ErrorCode,
+    producer_sequence: u64,
+    count: u32,
+}
+
+impl OpenFrame {
+    const NEW: Self = Self {
+        accepted: 0,
+        stream_sequence: 0,
+        producer_first: 0,
+        producer_last: 0,
+        level: AckLevel::Received,
+        refused: None,
+    };
+}
+
+impl Shard {
+    /// Takes records of a Publish frame.
+    ///
+    /// # Errors
+    /// When they break the protocol: the session is to be closed with the error's code.
+    pub fn publish(
+        &mut self,
+        session: SessionId,
+        frame: PublishFrame,
+        run: Run<'_>,
+        now: Now,
+    ) -> Result<Published, PublishError> {
+        let Some(key) = self.session_key(session) else {
+            return Err(PublishError {
+                fault: PublishFault::NoSession,
+                offset: 0,
+            });
+        };
+        let mut published = Published {
+            bytes: 0,
+            full: false,
+        };
+        if !self.open_frame(key) {
+            return Ok(Published {
+                full: true,
+                ..published
+            });
+        }
+        let mut records = run.records();
+        while published.bytes < run.len() {
+            let taken = run.len() - records.rest().len();
+            let result = match self.next_stretch(key, frame, &mut records, now) {
+                Ok(stretch) => stretch,
+                Err(fault) => {
+                    return Err(PublishError {
+                        fault,
+                        offset: run.len() - records.rest().len(),
+                    });
+                }
+            };
+            published.bytes = run.len() - records.rest().len();
+            debug_assert!(
+                result == Stretch::Full || published.bytes > taken,
+                "a stretch takes something or says why not"
+            );
+            if result == Stretch::Full {
+                published.full = true;
+                return Ok(published);
+            }
+        }
+        if frame.last {
+            self.end_frame(key, frame);
+        }
+        Ok(published)
+    }
+
+    /// Takes the end of a Publish frame whose rest was skipped because of a record over the limit. With `full`, it was not taken: call again
+    /// after a later turn.
+    pub fn publish_oversized(&mut self, session: SessionId, oversized: &Oversized) -> Published {
+        let taken = Published {
+            bytes: 0,
+            full: false,
+        };
+        let Some(key) = self.session_key(session) else {
+            return taken;
+        };
+        if !self.open_frame(key) {
+            return Published {
+                full: true,
+                ..taken
+            };
+        }
+        if let Some(open) = self
+            .sessions
+            .at_mut(key)
+            .and_then(|session| session.frame.as_mut())
+        {
+            refuse(
+                open,
+                ErrorCode::RECORD_TOO_LONG,
+                oversized.sequence,
+                oversized.records,
+            );
+        }
+        self.end_frame(key, PublishFrame::new(oversized.frame, true));
+        taken
+    }
+
+    /// Makes sure that there is a frame for what comes. False: too much waits for acks.
+    #[inline]
+    fn open_frame(&mut self, key: Key) -> bool {
+        // One row for each stream that a frame can touch, and one for its refusal.
+        let room = self.streams.len() as usize + 2;
+        let max = (self.config.limits.session_acks as usize).max(2 * room);
+        let Some(session) = self.sessions.at_mut(key) else {
+            return false;
+        };
+        if session.frame.is_none() {
+            if session.acks.len() + room > max {
+                return false;
+            }
+            session.frame = Some(OpenFrame::NEW);
+        }
+        true
+    }
+
+    /// Takes records up to the first that goes to another stream or needs a closer look, or takes care of that one.
+    fn next_stretch(
+        &mut self,
+        key: Key,
+        frame: PublishFrame,
+        records: &mut RunRecords<'_>,
+        now: Now,
+    ) -> Result<Stretch, PublishFault> {
+        let Some(session) = self.sessions.at_mut(key) else {
+            return Err(PublishFault::NoSession);
+        };
+        let Some(open) = session.frame.as_mut() else {
+            return Ok(Stretch::Full);
+        };
+        let Some(record) = records.clone().next() else {
+            return Ok(Stretch::Full);
+        };
+        match record.kind() {
+            Kind::Data => {}
+            Kind::Definition => {
+                define(&mut session.subjects, record)?;
+                records.next();
+                return Ok(Stretch::Goes);
+            }
+            kind => return Err(PublishFault::Record(RecordError::Kind { kind: kind as u8 })),
+        }
+        if let Some(refused) = &mut open.refused {
+            refused.count = refused.count.saturating_add(1);
+            records.next();
+            return Ok(Stretch::Goes);
+        }
+        let id = record.subject_id();
+        let epoch = self.epoch;
+        let meaning = match session.subjects.find(id) {
+            Some(index) => match session.subjects.meaning(index, epoch) {
+                Meaning::Unknown => {
+                    let meaning = resolve(
+                        &self.routes,
+                        &mut self.streams,
+                        session.subjects.name(index),
+                    );
+                    session.subjects.set_meaning(index, epoch, meaning);
+                    meaning
+                }
+                known => known,
+            },
+            None if session.subjects.overflowed() => Meaning::Refused(ErrorCode::TOO_MANY),
+            None => return Err(PublishFault::Undefined { subject_id: id }),
+        };
+        let (stream_key, subject) = match meaning {
+            Meaning::Subject { stream, subject } => (stream, subject),
+            Meaning::Refused(code) => {
+                refuse(open, code, record.sequence(), 1);
+                records.next();
+                return Ok(Stretch::Goes);
+            }
+            // `resolve` gives one of the others.
+            Meaning::Unknown => return Err(PublishFault::Undefined { subject_id: id }),
+        };
+        let Some(stream) = self.streams.at_mut(stream_key) else {
+            refuse(open, ErrorCode::NO_STREAM, record.sequence(), 1);
+            records.next();
+            return Ok(Stretch::Goes);
+        };
+
+        let first = record.sequence();
+        let known = Known {
+            stream: stream_key,
+            id,
+            subject,
+            epoch,
+        };
+        let appended = append_all(
+            &mut stream.log,
+            &session.subjects,
+            known,
+            records,
+            now.wall_ns,
+        );
+        if !stream.listed {
+            stream.listed = true;
+            self.attention.push(stream_key);
+        }
+        if appended.count > 0 {
+            if open.accepted == 0 {
+                open.producer_first = first;
+            }
+            open.accepted = open.accepted.saturating_add(appended.count);
+            open.stream_sequence = appended.stream_sequence;
+            open.producer_last = appended.producer_sequence;
+            open.level = stream.level(frame.level);
+            if open.level == AckLevel::Synced {
+                stream.log.want_synced(appended.stream_sequence);
+            }
+            if frame.expects_ack {
+                match session.acks.row(stream_key) {
+                    Some(row) => row.upto = appended.stream_sequence,
+                    None => session.acks.push(Row {
+                        stream: stream_key,
+                        upto: appended.stream_sequence,
+                        level: open.level,
+                        ..Row::new(frame.sequence)
+                    }),
+                }
+            }
+        }
+        let code = match appended.stopped {
+            None => return Ok(Stretch::Goes),
+            Some(AppendError::Full) => {
+                stream.pressed = true;
+                return Ok(Stretch::Full);
+            }
+            Some(AppendError::Record(error)) => return Err(PublishFault::Record(error)),
+            Some(AppendError::NoSpace) => ErrorCode::NO_SPACE,
+            Some(AppendError::Poisoned) => ErrorCode::READ_ONLY,
+            Some(AppendError::TooLarge { .. }) => ErrorCode::RECORD_TOO_LONG,
+            Some(AppendError::Subject(_)) => ErrorCode::TOO_MANY,
+        };
+        if let Some(record) = records.next() {
+            refuse(open, code, record.sequence(), 1);
+        }
+        Ok(Stretch::Goes)
+    }
+
+    /// Leaves rows for what the frame waits for.
+    fn end_frame(&mut self, key: Key, frame: PublishFrame) {
+        let Some(session) = self.sessions.at_mut(key) else {
+            return;
+        };
+        let Some(open) = session.frame.take() else {
+            return;
+        };
+        let acks = &mut session.acks;
+        if frame.expects_ack && (open.accepted > 0 || open.refused.is_none()) {
+            if acks.last_open().is_none() {
+                acks.push(Row {
+                    level: frame.level.max(AckLevel::Received),
+                    ..Row::new(frame.sequence)
+                });
+            }
+            if let Some(row) = acks.last_open() {
+                row.ends = true;
+                row.count = open.accepted;
+                row.stream_sequence = open.stream_sequence;
+                row.producer_first = open.producer_first;
+                row.producer_last = open.producer_last;
+            }
+        }
+        if let Some(refused) = open.refused {
+            acks.push(Row {
+                refused: Some(refused.code),
+                count: refused.count,
+                producer_first: refused.producer_sequence,
+                ..Row::new(frame.sequence)
+            });
+        }
+        acks.close_frame();
+        if acks.has_work() && !acks.listed {
+            acks.listed = true;
+            self.ack_ready.push(key);
+        }
+    }
+}
+
+/// Whether a run can go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stretch {
+    Goes,
+    Full,
+}
+
+/// A subject id whose meaning is at hand.
+#[derive(Clone, Copy)]
+struct Known {
+    stream: Key,
+    id: u32,
+    subject: u32,
+    epoch: u32,
+}
+
+/// What became of a stretch of records.
+struct Appended {
+    count: u32,
+    stream_sequence: u64,
+    producer_sequence: u64,
+    /// Why the next record was not taken by the log.
+    stopped: Option<AppendError>,
+}
+
+/// Appends records to one log up to the first that is not data of it. This is the loop that the throughput stands on:
+/// beside the log's own copy and checksum it does one comparison and, where the subject changes, one probe.
+#[inline]
+fn append_all(
+    log: &mut Log,
+    subjects: &SubjectTable,
+    mut known: Known,
+    records: &mut RunRecords<'_>,
+    wall_ns: u64,
+) -> Appended {
+    let mut done = Appended {
+        count: 0,
+        stream_sequence: 0,
+        producer_sequence: 0,
+        stopped: None,
+    };
+    loop {
+        let mut next = records.clone();
+        let Some(record) = next.next() else {
+            return done;
+        };
+        if record.subject_id() != known.id {
+            let meaning = subjects
+                .find(record.subject_id())
+                .map(|index| subjects.meaning(index, known.epoch));
+            match meaning {
+                Some(Meaning::Subject { stream, subject }) if stream == known.stream => {
+                    known = Known {
+                        id: record.subject_id(),
+                        subject,
+                        ..known
+                    };
+                }
+                _ => return done,
+            }
+        }
+        if record.kind() != Kind::Data {
+            return done;
+        }
+        match log.append(&record, known.subject, wall_ns) {
+            Ok(sequence) => {
+                done.count += 1;
+                done.stream_sequence = sequence;
+                done.producer_sequence = record.sequence();
+                *records = next;
+            }
+            Err(error) => {
+                done.stopped = Some(error);
+                return done;
+            }
+        }
+    }
+}
+
+#[cold]
+fn define(subjects: &mut SubjectTable, record: RawRecord<'_>) -> Result<(), PublishFault> {
+    let id = record.subject_id();
+    let record = record.verify().map_err(PublishFault::Record)?;
+    subjects
+        .define(id, record.body())
+        .map_err(|_| PublishFault::Redefined { subject_id: id })
+}
+
+/// Finds the stream of a subject, and the stream's number for it.
+#[cold]
+fn resolve(routes: &Table<Key>, streams: &mut Slab<Stream>, name: &str) -> Meaning {
+    let Ok(subject) = Subject::new(name) else {
+        return Meaning::Refused(ErrorCode::SUBJECT);
+    };
+    let Some(&key) = routes.first(subject) else {
+        return Meaning::Refused(ErrorCode::NO_STREAM);
+    };
+    let Some(stream) = streams.at_mut(key) else {
+        return Meaning::Refused(ErrorCode::NO_STREAM);
+    };
+    match stream.intern(name) {
+        Some(subject) => Meaning::Subject {
+            stream: key,
+            subject,
+        },
+        None => Meaning::Refused(ErrorCode::TOO_MANY),
+    }
+}
+
+#[cold]
+fn refuse(open: &mut OpenFrame, code: ErrorCode, producer_sequence: u64, count: u32) {
+    match &mut open.refused {
+        Some(refused) => refused.count = refused.count.saturating_add(count),
+        None => {
+            open.refused = Some(Refused {
+                code,
+                producer_sequence,
+                count,
+            })
+        }
+    }
 }

@@ -9,10 +9,6 @@ pub(crate) struct Ranges {
 }
 
 impl Ranges {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.ranges.is_empty()
-    }
-
     /// How many ranges there are.
     pub(crate) fn len(&self) -> usize {
         self.ranges.len()
@@ -37,6 +33,7 @@ impl Ranges {
     }
 
     /// How many sequences there are.
+    #[cfg(test)]
     pub(crate) fn count(&self) -> u64 {
         self.iter().map(|(first, last)| last - first + 1).sum()
     }

@@ -58,6 +58,12 @@ impl<T> Slab<T> {
         self.len
     }
 
+    /// How many more there may be.
+    #[inline]
+    pub(crate) fn room(&self) -> u32 {
+        self.max - self.len
+    }
+
     pub(crate) fn is_full(&self) -> bool {
         self.len == self.max
     }
@@ -121,6 +127,18 @@ impl<T> Slab<T> {
         } else {
             None
         }
+    }
+
+    pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.entries
+            .iter_mut()
+            .filter_map(|entry| entry.value.as_mut())
+    }
+
+    /// The keys that there are now, to be used while values change.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = Key> + use<T> {
+        let keys: Vec<Key> = self.iter().map(|(key, _)| key).collect();
+        keys.into_iter()
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Key, &T)> {

@@ -79,6 +79,10 @@ pub(crate) struct Stream {
     pub(crate) journal: Vec<u32>,
     /// Sessions whose oldest frame waits for a sequence, by level (stored, synced).
     pub(crate) waits: [BinaryHeap<Reverse<(u64, Key)>>; 2],
+    /// Feeds whose policy is to disconnect.
+    pub(crate) disconnecting: u32,
+    /// The tail has the stream's bytes from here on.
+    pub(crate) opened_at: u64,
     /// An append found no room since the last turn.
     pub(crate) pressed: bool,
     /// It is in the list of streams that the next turn looks at.
@@ -97,6 +101,12 @@ impl Stream {
             reads: Vec::new(),
             journal: Vec::new(),
             waits: [BinaryHeap::new(), BinaryHeap::new()],
+            disconnecting: 0,
+            opened_at: if log.config().storage == Storage::Memory {
+                0
+            } else {
+                log.received().position
+            },
             pressed: false,
             listed: false,
             log,
@@ -112,6 +122,16 @@ impl Stream {
         stream
     }
 
+    /// The number of a subject, a new one if need be.
+    pub(crate) fn intern(&mut self, name: &str) -> Option<u32> {
+        if let Some(id) = self.log.subject_id(name) {
+            return Some(id);
+        }
+        let id = self.log.define(name).ok()?;
+        self.journal.push(id);
+        Some(id)
+    }
+
     /// What has reached a level.
     #[inline]
     pub(crate) fn mark(&self, level: AckLevel) -> Mark {
@@ -125,6 +145,12 @@ impl Stream {
                 AckLevel::Synced => self.log.synced(),
             },
         }
+    }
+
+    /// A write or a sync failed: what is not at a level yet never will be.
+    #[inline]
+    pub(crate) fn is_poisoned(&self) -> bool {
+        matches!(self.log.state(), State::Poisoned(_))
     }
 
     /// The level that a frame asks for.

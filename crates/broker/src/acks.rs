@@ -1,0 +1,229 @@
+//! What a session's Publish frames wait for, in order.
+
+use std::collections::VecDeque;
+
+use trunkline_wire::{Ack, AckLevel, ErrorBody, ErrorCode, ErrorFlags};
+
+use crate::out::{Out, SessionId};
+use crate::slab::Key;
+use crate::stream::Stream;
+
+/// The frames of one session that are not answered yet: a row for each stream that a frame has records in, one for its refusal.
+#[derive(Debug, Default)]
+pub(crate) struct AckQueue {
+    rows: VecDeque<Row>,
+    /// Rows at the back that belong to the frame that is still coming in.
+    open: usize,
+    /// The session is in the list of sessions to look at, or waits for a stream.
+    pub(crate) listed: bool,
+}
+
+/// A part of a frame.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Row {
+    pub(crate) frame: u16,
+    pub(crate) level: AckLevel,
+    /// The last row of its frame that is acknowledged: it has the numbers of all.
+    pub(crate) ends: bool,
+    /// [`Key::NONE`]: there is nothing to wait for.
+    pub(crate) stream: Key,
+    /// The last sequence in the stream.
+    pub(crate) upto: u64,
+    pub(crate) count: u32,
+    pub(crate) stream_sequence: u64,
+    pub(crate) producer_first: u64,
+    pub(crate) producer_last: u64,
+    pub(crate) refused: Option<ErrorCode>,
+}
+
+/// What the first row waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Wait {
+    pub(crate) stream: Key,
+    pub(crate) level: AckLevel,
+    pub(crate) upto: u64,
+}
+
+impl Row {
+    pub(crate) const fn new(frame: u16) -> Self {
+        Self {
+            frame,
+            level: AckLevel::Received,
+            ends: false,
+            stream: Key::NONE,
+            upto: 0,
+            count: 0,
+            stream_sequence: 0,
+            producer_first: 0,
+            producer_last: 0,
+            refused: None,
+        }
+    }
+}
+
+impl AckQueue {
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether there are complete frames.
+    pub(crate) fn has_work(&self) -> bool {
+        self.rows.len() > self.open
+    }
+
+    /// The row of the frame that is coming in for this stream.
+    pub(crate) fn row(&mut self, stream: Key) -> Option<&mut Row> {
+        self.rows
+            .iter_mut()
+            .rev()
+            .take(self.open)
+            .find(|row| row.stream == stream)
+    }
+
+    /// Adds a row to the frame that is coming in.
+    pub(crate) fn push(&mut self, row: Row) {
+        self.rows.push_back(row);
+        self.open += 1;
+    }
+
+    pub(crate) fn last_open(&mut self) -> Option<&mut Row> {
+        if self.open == 0 {
+            None
+        } else {
+            self.rows.back_mut()
+        }
+    }
+
+    /// The frame is complete.
+    pub(crate) fn close_frame(&mut self) {
+        self.open = 0;
+    }
+
+    /// Answers what can be answered, Acks coalesced, refusals in their place. Returns how many frames that were, and what the
+    /// first row that is left waits for.
+    pub(crate) fn answer<'s>(
+        &mut self,
+        session: SessionId,
+        stream: impl Fn(Key) -> Option<&'s Stream>,
+        out: &mut impl Out,
+    ) -> (usize, Option<Wait>) {
+        let mut pending: Option<(u16, Ack)> = None;
+        let mut answered = 0;
+        let mut wait = None;
+        while self.rows.len() > self.open {
+            let row = self.rows[0];
+            if row.refused.is_some() {
+                answered += 1;
+                emit(&mut pending, session, out);
+                refuse(session, &row, out);
+                self.rows.pop_front();
+                continue;
+            }
+            match state(&row, &stream) {
+                RowState::Reached => {
+                    self.rows.pop_front();
+                    if row.ends {
+                        answered += 1;
+                        merge(&mut pending, &row, session, out);
+                    }
+                }
+                RowState::Waits => {
+                    wait = Some(Wait {
+                        stream: row.stream,
+                        level: row.level,
+                        upto: row.upto,
+                    });
+                    break;
+                }
+                RowState::Never(code) => {
+                    answered += 1;
+                    emit(&mut pending, session, out);
+                    self.fail_frame(session, code, out);
+                }
+            }
+        }
+        emit(&mut pending, session, out);
+        (answered, wait)
+    }
+
+    /// The first frame will never get to its level. What can be said of it is that it was not acknowledged.
+    #[cold]
+    fn fail_frame(&mut self, session: SessionId, code: ErrorCode, out: &mut impl Out) {
+        while let Some(row) = self.rows.pop_front() {
+            if row.ends {
+                refuse(
+                    session,
+                    &Row {
+                        refused: Some(code),
+                        ..row
+                    },
+                    out,
+                );
+                return;
+            }
+        }
+    }
+}
+
+enum RowState {
+    Reached,
+    Waits,
+    Never(ErrorCode),
+}
+
+fn state<'s>(row: &Row, stream: &impl Fn(Key) -> Option<&'s Stream>) -> RowState {
+    if row.stream == Key::NONE {
+        return RowState::Reached;
+    }
+    let Some(stream) = stream(row.stream) else {
+        return RowState::Never(ErrorCode::NOT_FOUND);
+    };
+    if stream.mark(row.level).sequence > row.upto {
+        RowState::Reached
+    } else if stream.is_poisoned() {
+        RowState::Never(ErrorCode::READ_ONLY)
+    } else {
+        RowState::Waits
+    }
+}
+
+fn merge(pending: &mut Option<(u16, Ack)>, row: &Row, session: SessionId, out: &mut impl Out) {
+    if pending.is_some_and(|(_, ack)| ack.level != row.level) {
+        emit(pending, session, out);
+    }
+    let before = pending.map_or(0, |(_, ack)| ack.count);
+    let mut ack = Ack {
+        level: row.level,
+        count: before.saturating_add(row.count),
+        stream_sequence: row.stream_sequence,
+        producer_sequence: row.producer_last,
+    };
+    if let (0, Some((_, earlier))) = (row.count, *pending) {
+        // A frame without records has no last record.
+        ack = Ack {
+            stream_sequence: earlier.stream_sequence,
+            producer_sequence: earlier.producer_sequence,
+            ..ack
+        };
+    }
+    *pending = Some((row.frame, ack));
+}
+
+fn emit(pending: &mut Option<(u16, Ack)>, session: SessionId, out: &mut impl Out) {
+    if let Some((frame, ack)) = pending.take() {
+        out.acked(session, frame, ack);
+    }
+}
+
+fn refuse(session: SessionId, row: &Row, out: &mut impl Out) {
+    let code = row.refused.unwrap_or(ErrorCode::NONE);
+    let error = ErrorBody {
+        code,
+        flags: ErrorFlags::empty(),
+        count: row.count,
+        offset: 0,
+        producer_sequence: row.producer_first,
+        message: code.description(),
+    };
+    out.refused(session, row.frame, &error);
+}
