@@ -1,14 +1,18 @@
 //! Rings, mapped memory, counters and waits: every byte that two threads or two processes share.
 
 mod atomic;
+mod block;
 pub mod bytes;
 mod capacity;
 pub mod counter;
 mod full;
 pub mod memory;
+pub mod mpmc;
+pub mod mpsc;
 mod padded;
 mod slots;
 pub mod spsc;
+mod stamped;
 pub mod wait;
 
 pub use capacity::{BadCapacity, Capacity, Dynamic, Fixed};

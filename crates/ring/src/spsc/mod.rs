@@ -55,7 +55,6 @@ mod producer;
 mod ring_buffer;
 
 use std::io;
-use std::sync::Arc;
 
 pub use consumer::Consumer;
 pub use producer::Producer;
@@ -91,7 +90,7 @@ pub fn in_region<T: Send + 'static>(
     region: Region,
     capacity: usize,
 ) -> io::Result<(DynamicProducer<T>, DynamicConsumer<T>)> {
-    Ok(InRegion::new(region, capacity).map(|ring| InRegion::halves(Arc::new(ring)))?)
+    Ok(InRegion::new(region, capacity)?.halves())
 }
 
 /// The bytes of a region that takes `capacity` elements of `T`.

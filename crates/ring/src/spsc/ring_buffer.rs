@@ -1,12 +1,12 @@
 //! The memory of a ring: indices and slots, inline with a constant capacity or laid out in a region.
 
-use std::alloc::Layout;
-use std::marker::PhantomData;
+use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 
 use super::indices::Indices;
 use super::{Consumer, Producer};
 use crate::atomic::{Arc, UnsafeCell, adopt};
+use crate::block::Block;
 use crate::capacity::{BadCapacity, Capacity, Dynamic, Fixed};
 use crate::memory::Region;
 use crate::padded::CachePadded;
@@ -47,7 +47,7 @@ impl<T, const N: usize> RingBuffer<T, N> {
         Self {
             indices: Indices::new(position),
             slots: CachePadded::new(std::array::from_fn(|_| {
-                UnsafeCell::new(std::mem::MaybeUninit::uninit())
+                UnsafeCell::new(MaybeUninit::uninit())
             })),
         }
     }
@@ -105,12 +105,10 @@ impl<T, const N: usize> Drop for RingBuffer<T, N> {
     }
 }
 
-/// A ring laid out in a region: the indices first, then the slots.
+/// A ring laid out in a region.
 #[derive(Debug)]
 pub(super) struct InRegion<T> {
-    region: Region,
-    capacity: Dynamic,
-    elements: PhantomData<T>,
+    block: Block<Indices, Slot<T>>,
 }
 
 // SAFETY: as for `RingBuffer`.
@@ -120,84 +118,37 @@ unsafe impl<T: Send> Send for InRegion<T> {}
 
 impl<T> InRegion<T> {
     pub(super) fn bytes(capacity: Dynamic) -> Result<usize, BadCapacity> {
-        let slots = Layout::array::<Slot<T>>(capacity.slots())
-            .map_err(|_| BadCapacity(capacity.slots()))?;
-        slots
-            .size()
-            .checked_add(Self::SLOTS_OFFSET)
-            .ok_or(BadCapacity(capacity.slots()))
+        Block::<Indices, Slot<T>>::bytes(capacity)
     }
 
     pub(super) fn new(region: Region, capacity: usize) -> Result<Self, BadCapacity> {
-        const {
-            assert!(
-                align_of::<Slot<T>>() <= 4096,
-                "elements are aligned to a page at most"
-            )
-        };
-        let dynamic = Dynamic::new(capacity)?;
-        if region.len() < Self::bytes(dynamic)? {
-            return Err(BadCapacity(capacity));
-        }
-        let ring = Self {
-            region,
-            capacity: dynamic,
-            elements: PhantomData,
-        };
-        // SAFETY: the region is page aligned, larger than the indices, and nobody else's.
-        unsafe { ring.indices().write(Indices::new(0)) };
-        for index in 0..capacity {
-            // SAFETY: within the region by its checked size; aligned by `SLOTS_OFFSET`.
-            let slot = unsafe { ring.first_slot().add(index) };
-            // SAFETY: nobody else knows the slot yet.
-            unsafe { slot.write(UnsafeCell::new(std::mem::MaybeUninit::uninit())) };
-        }
-        Ok(ring)
+        let slot = |_| UnsafeCell::new(MaybeUninit::uninit());
+        Ok(Self {
+            block: Block::new(region, capacity, Indices::new(0), slot)?,
+        })
     }
 
-    pub(super) fn halves(
-        ring: std::sync::Arc<Self>,
-    ) -> (Producer<'static, T, Dynamic>, Consumer<'static, T, Dynamic>)
+    pub(super) fn halves(self) -> (Producer<'static, T, Dynamic>, Consumer<'static, T, Dynamic>)
     where
         T: Send + 'static,
     {
-        let (indices, slots) = (ring.indices(), ring.slots());
+        // The addresses are the region's: they do not change when `self` moves to the heap.
+        let (indices, slots) = (self.block.header_ptr(), self.slots());
         // SAFETY: `new` initialized both; each half keeps the `Arc`; there are no other halves.
-        unsafe {
-            halves(
-                indices,
-                slots,
-                Some(adopt(ring as std::sync::Arc<dyn Keep>)),
-            )
-        }
-    }
-
-    fn indices(&self) -> NonNull<Indices> {
-        NonNull::new(self.region.as_ptr())
-            .expect("a region has an address")
-            .cast()
-    }
-
-    fn first_slot(&self) -> NonNull<Slot<T>> {
-        // SAFETY: the offset lies within the region, which `new` compared with `bytes`.
-        unsafe { self.indices().cast::<u8>().add(Self::SLOTS_OFFSET) }.cast()
+        unsafe { halves(indices, slots, Some(keep(self))) }
     }
 
     fn slots(&self) -> Slots<T, Dynamic> {
-        // SAFETY: `new` checked that the region holds so many slots; the caller keeps the ring.
-        unsafe { Slots::new(self.first_slot(), self.capacity) }
+        // SAFETY: the block has `capacity` slots, which stay where they are while it lives.
+        unsafe { Slots::new(self.block.first_slot(), self.block.capacity()) }
     }
-
-    const SLOTS_OFFSET: usize =
-        size_of::<Indices>().next_multiple_of(align_of::<CachePadded<Slot<T>>>());
 }
 
 impl<T> Drop for InRegion<T> {
     fn drop(&mut self) {
-        // SAFETY: initialized by `new`, and both halves are gone.
-        let indices = unsafe { self.indices().as_mut() };
+        let indices = self.block.header();
         let (released, published) = (indices.released(), indices.published());
-        // SAFETY: elements from `released` to `published` are in their slots and nobody else's.
+        // SAFETY: both halves are gone; elements from `released` to `published` are in their slots.
         unsafe { self.slots().drop_range(released, published) };
     }
 }
@@ -206,6 +157,10 @@ impl<T> Drop for InRegion<T> {
 pub(super) trait Keep: Send + Sync {}
 impl<T: Send, const N: usize> Keep for RingBuffer<T, N> {}
 impl<T: Send> Keep for InRegion<T> {}
+
+fn keep(ring: impl Keep + 'static) -> Arc<dyn Keep> {
+    adopt(std::sync::Arc::new(ring))
+}
 
 /// # Safety
 /// Indices and slots belong to one ring and stay where they are while the halves live (`'a`, or as

@@ -1,0 +1,339 @@
+//! A bounded ring from many threads to one.
+//!
+//! Producers take a position each by advancing one shared index, write their element there and
+//! stamp the slot; the consumer takes the slots in order, as far as they are stamped, and says in
+//! an index of its own how far it is. A producer looks at that index only when the copy it keeps
+//! is used up, and at no slot before it owns it.
+//!
+//! ```text
+//! claimed   ──►  one index, compare-and-swap by the producers
+//! slots          [stamp | element] …    stamp = position + 1 once the element of that position is there
+//! released  ──►  one index, stored by the consumer, once per batch
+//! ```
+//!
+//! Invariant: `released <= claimed <= released + capacity`. Elements of one producer keep their
+//! order. A producer that stops between taking a position and stamping it holds up the consumer,
+//! not other producers (until the ring is full).
+//!
+//! ```
+//! let (producer, mut consumer) = trunkline_ring::mpsc::channel::<u64>(64)?;
+//! std::thread::scope(|scope| {
+//!     for number in [1, 2, 3] {
+//!         let mut producer = producer.clone();
+//!         scope.spawn(move || producer.push(number).unwrap());
+//!     }
+//! });
+//! let mut sum = 0;
+//! assert_eq!(consumer.pop_each(64, |number| sum += number), 3);
+//! assert_eq!(sum, 6);
+//! # std::io::Result::Ok(())
+//! ```
+
+use std::fmt;
+use std::io;
+
+use crate::atomic::{Arc, AtomicUsize, Ordering};
+use crate::block::Block;
+use crate::capacity::Capacity;
+use crate::full::Full;
+use crate::memory::Region;
+use crate::padded::CachePadded;
+use crate::stamped::Stamped;
+
+/// A ring of `capacity` elements, a power of two, on the heap.
+///
+/// # Errors
+/// `InvalidInput` for a capacity that is none; otherwise what the system answered.
+pub fn channel<T: Send>(capacity: usize) -> io::Result<(Producer<T>, Consumer<T>)> {
+    Ok(halves(Block::on_heap(capacity, Header::new(0), |_| {
+        Stamped::new(0)
+    })?))
+}
+
+/// A ring of `capacity` elements, a power of two, laid out in `region`.
+///
+/// # Errors
+/// `InvalidInput` for a capacity that is none, or when the region is too small for it.
+pub fn in_region<T: Send>(
+    region: Region,
+    capacity: usize,
+) -> io::Result<(Producer<T>, Consumer<T>)> {
+    Ok(halves(Block::new(
+        region,
+        capacity,
+        Header::new(0),
+        |_| Stamped::new(0),
+    )?))
+}
+
+/// A ring whose positions begin at `position`: for tests of what happens when they wrap.
+#[doc(hidden)]
+pub fn starting_at<T: Send>(
+    capacity: usize,
+    position: usize,
+) -> io::Result<(Producer<T>, Consumer<T>)> {
+    // No stamp may look like one of the first lap, `position + 1` and following.
+    Ok(halves(Block::on_heap(
+        capacity,
+        Header::new(position),
+        |_| Stamped::new(position),
+    )?))
+}
+
+fn halves<T: Send>(block: Block<Header, Stamped<T>>) -> (Producer<T>, Consumer<T>) {
+    let position = block.header().released.load(Ordering::Relaxed);
+    let ring = Arc::new(Ring { block });
+    let limit = position.wrapping_add(ring.capacity());
+    (
+        Producer {
+            ring: Arc::clone(&ring),
+            limit,
+        },
+        Consumer { ring, position },
+    )
+}
+
+#[derive(Debug)]
+struct Header {
+    /// The next position to be taken. Advanced by the producers.
+    claimed: CachePadded<AtomicUsize>,
+    /// The slots before it are free. Stored by the consumer.
+    released: CachePadded<AtomicUsize>,
+}
+
+impl Header {
+    fn new(position: usize) -> Self {
+        let index = || CachePadded::new(AtomicUsize::new(position));
+        Self {
+            claimed: index(),
+            released: index(),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Ring<T> {
+    block: Block<Header, Stamped<T>>,
+}
+
+impl<T> Ring<T> {
+    fn capacity(&self) -> usize {
+        self.block.capacity().slots()
+    }
+
+    /// The position at which the ring is full.
+    #[cold]
+    #[inline(never)]
+    fn look_for_limit(&self) -> usize {
+        // Acquire: the consumer read the slots before it released them.
+        self.block
+            .header()
+            .released
+            .load(Ordering::Acquire)
+            .wrapping_add(self.capacity())
+    }
+
+    /// Whether the element of `position` is there, for the consumer at that position.
+    #[inline(always)]
+    fn is_ready(&self, position: usize) -> bool {
+        self.block.slot(position).load() == position.wrapping_add(1)
+    }
+}
+
+impl<T> Drop for Ring<T> {
+    fn drop(&mut self) {
+        let mut position = self.block.header().released.load(Ordering::Acquire);
+        while std::mem::needs_drop::<T>() && self.is_ready(position) {
+            // SAFETY: stamped and not released: an element, and nobody else is left.
+            drop(unsafe { self.block.slot(position).read() });
+            position = position.wrapping_add(1);
+        }
+    }
+}
+
+/// Pushes elements. Clone it for each thread that pushes.
+pub struct Producer<T> {
+    ring: Arc<Ring<T>>,
+    /// The position at which the ring is full, by what this producer last saw of `released`.
+    limit: usize,
+}
+
+impl<T: Send> Producer<T> {
+    /// Pushes one element.
+    ///
+    /// # Errors
+    /// [`Full`] with the element when the ring holds `capacity` of them.
+    #[inline]
+    pub fn push(&mut self, value: T) -> Result<(), Full<T>> {
+        let Some((position, _one)) = self.claim(1) else {
+            return Err(Full(value));
+        };
+        self.put(position, value);
+        Ok(())
+    }
+
+    /// Copies as many of `values` as there is room for, next to each other. Returns how many.
+    #[inline]
+    pub fn push_slice(&mut self, values: &[T]) -> usize
+    where
+        T: Copy,
+    {
+        let Some((position, count)) = self.claim(values.len()) else {
+            return 0;
+        };
+        for (offset, value) in values[..count].iter().enumerate() {
+            self.put(position.wrapping_add(offset), *value);
+        }
+        count
+    }
+
+    /// How many elements the ring holds at most.
+    pub fn capacity(&self) -> usize {
+        self.ring.capacity()
+    }
+
+    /// Takes up to `wanted` positions in a row: the first, and how many. `None` for a full ring,
+    /// or for nothing wanted.
+    #[inline(always)]
+    fn claim(&mut self, wanted: usize) -> Option<(usize, usize)> {
+        let claimed = &self.ring.block.header().claimed;
+        // Relaxed: a position orders nothing. That the slot is free comes from `released`, that it
+        // is written goes by its stamp.
+        let mut position = claimed.load(Ordering::Relaxed);
+        loop {
+            let mut room = self.room(position);
+            if room < wanted {
+                self.limit = self.ring.look_for_limit();
+                room = self.room(position);
+            }
+            let count = room.min(wanted);
+            if count == 0 {
+                return None;
+            }
+            let next = position.wrapping_add(count);
+            match claimed.compare_exchange_weak(
+                position,
+                next,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return Some((position, count)),
+                Err(now) => position = now,
+            }
+        }
+    }
+
+    /// How many positions from `position` on are free by `limit`; none when others have passed it.
+    #[inline(always)]
+    fn room(&self, position: usize) -> usize {
+        let room = self.limit.wrapping_sub(position);
+        if room <= self.capacity() { room } else { 0 }
+    }
+
+    #[inline(always)]
+    fn put(&self, position: usize, value: T) {
+        let slot = self.ring.block.slot(position);
+        // SAFETY: `claim` gave this position to nobody else, and below `limit` it is released.
+        unsafe { slot.write(value) };
+        slot.store(position.wrapping_add(1));
+    }
+}
+
+impl<T> Clone for Producer<T> {
+    fn clone(&self) -> Self {
+        Self {
+            ring: Arc::clone(&self.ring),
+            limit: self.limit,
+        }
+    }
+}
+
+impl<T> fmt::Debug for Producer<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Producer")
+            .field("capacity", &self.ring.capacity())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Pops elements. There is one per ring; it may move to another thread.
+pub struct Consumer<T> {
+    ring: Arc<Ring<T>>,
+    /// The next element's position; equal to `released` between calls.
+    position: usize,
+}
+
+impl<T: Send> Consumer<T> {
+    /// Pops the oldest element, or `None` when it is not there yet.
+    #[inline]
+    pub fn pop(&mut self) -> Option<T> {
+        if !self.ring.is_ready(self.position) {
+            return None;
+        }
+        // SAFETY: stamped for this position: an element; moving on sees to it that it is not read again.
+        let value = unsafe { self.ring.block.slot(self.position).read() };
+        self.position = self.position.wrapping_add(1);
+        self.release();
+        Some(value)
+    }
+
+    /// Hands the elements that are there, at most `max`, to `take` and releases them at once.
+    /// Returns how many.
+    #[inline]
+    pub fn pop_each(&mut self, max: usize, mut take: impl FnMut(T)) -> usize {
+        let first = self.position;
+        // Releases also when `take` panics: what it was handed is no longer in the ring.
+        let batch = ReleaseOnDrop { consumer: self };
+        let mut count = 0;
+        while count < max && batch.consumer.ring.is_ready(batch.consumer.position) {
+            let position = batch.consumer.position;
+            batch.consumer.position = position.wrapping_add(1);
+            // SAFETY: as in `pop`.
+            take(unsafe { batch.consumer.ring.block.slot(position).read() });
+            count += 1;
+        }
+        debug_assert_eq!(count, batch.consumer.position.wrapping_sub(first));
+        count
+    }
+
+    /// No element is there to be popped.
+    pub fn is_empty(&self) -> bool {
+        !self.ring.is_ready(self.position)
+    }
+
+    /// How many elements the ring holds at most.
+    pub fn capacity(&self) -> usize {
+        self.ring.capacity()
+    }
+
+    #[inline(always)]
+    fn release(&self) {
+        // Release: the slots were read before. Partner: the load in `look_for_limit`.
+        self.ring
+            .block
+            .header()
+            .released
+            .store(self.position, Ordering::Release);
+    }
+}
+
+impl<T> fmt::Debug for Consumer<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Consumer")
+            .field("position", &self.position)
+            .field("capacity", &self.ring.capacity())
+            .finish()
+    }
+}
+
+/// Releases what was taken.
+struct ReleaseOnDrop<'c, T: Send> {
+    consumer: &'c mut Consumer<T>,
+}
+
+impl<T: Send> Drop for ReleaseOnDrop<'_, T> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        self.consumer.release();
+    }
+}
