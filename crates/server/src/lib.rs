@@ -4,7 +4,9 @@
 //! sees the configuration, and nothing below this crate reads a file to configure itself.
 #![forbid(unsafe_code)]
 
+pub mod cli;
 pub mod config;
+pub mod doctor;
 pub mod logging;
 pub mod plan;
 pub mod serve;

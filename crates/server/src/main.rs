@@ -1,3 +1,7 @@
-//! The `trunkline` binary.
+//! The `trunkline` binary; everything is in the library, where tests reach it.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    trunkline::cli::run(std::env::args_os())
+}

@@ -50,6 +50,11 @@ impl Arena {
         self.free.len()
     }
 
+    /// Whether `bytes` more can be written, wherever they start in a chunk.
+    pub(super) fn has_room(&self, bytes: usize) -> bool {
+        self.free.len() >= bytes.div_ceil(CHUNK_BYTES)
+    }
+
     pub(super) fn take(&mut self) -> Option<ChunkId> {
         self.free.pop()
     }

@@ -1,26 +1,175 @@
-//! Runs a plan.
+//! Runs a plan: opens what it names, starts the workers, and waits for a signal.
+//!
+//! ```text
+//! lock the data directory ─► bind ─► recover each stream ─► start workers ─► accept ─► … SIGTERM ─► drain ─► unlock
+//! ```
+//! This thread is the control plane: it touches no record, and reaches a worker only by a message.
 
+mod arena;
+mod feed;
+mod inlet;
+mod message;
+mod node;
+mod outbox;
+mod post;
+mod session;
+mod start;
+mod streams;
+mod system_calls;
+mod tag;
+mod volumes;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+use std::{fmt, io};
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use trunkline_log::OpenError;
+use trunkline_reactor::Workers;
+
+use self::message::Message;
 use crate::plan::Plan;
+use crate::storage::StorageError;
 
 /// Why a server stopped or did not start.
 #[derive(Debug)]
-pub struct Error(String);
+pub enum Error {
+    /// The data directory cannot be used.
+    Storage(StorageError),
+    /// An address cannot be listened on.
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why not.
+        error: io::Error,
+    },
+    /// A stream cannot be opened.
+    Stream {
+        /// Its name.
+        name: String,
+        /// Its directory.
+        path: PathBuf,
+        /// Why not.
+        error: OpenError,
+    },
+    /// A stream that was added at run time does not fit the configuration any more.
+    Added {
+        /// Its name.
+        name: String,
+        /// Why not.
+        reason: String,
+    },
+    /// The system refused something else.
+    System {
+        /// What was done.
+        doing: &'static str,
+        /// The refusal.
+        error: io::Error,
+    },
+}
 
-impl std::fmt::Display for Error {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Storage(error) => error.fmt(f),
+            Self::Listen { address, error } if error.kind() == io::ErrorKind::AddrInUse => write!(
+                f,
+                "cannot listen on {address}: another process does; stop it, or choose another address with --listen"
+            ),
+            Self::Listen { address, error } => write!(f, "cannot listen on {address}: {error}"),
+            Self::Stream { name, path, error } => write!(f, "cannot open stream {name} in {}: {error}", path.display()),
+            Self::Added { name, reason } => write!(
+                f,
+                "stream {name}, which was added while the server ran, cannot be opened: {reason}; change the configuration, or remove the stream's description from the data directory"
+            ),
+            Self::System { doing, error } => write!(f, "cannot {doing}: {error}"),
+        }
     }
 }
 
 impl std::error::Error for Error {}
 
-/// Runs the server until it is told to stop.
+impl From<StorageError> for Error {
+    fn from(error: StorageError) -> Self {
+        Self::Storage(error)
+    }
+}
+
+/// Runs the server until SIGTERM or SIGINT.
 ///
 /// # Errors
 /// The environment's refusals: addresses, files, the kernel.
 pub fn run(plan: Plan) -> Result<(), Error> {
-    Err(Error(format!(
-        "{} workers are planned, but nothing runs them yet",
-        plan.workers.len()
-    )))
+    // Before the workers' threads, which inherit what is blocked.
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(|error| Error::System { doing: "watch for signals", error })?;
+    let mut server = Server::start(plan)?;
+    for signal in signals.forever() {
+        if signal != SIGHUP {
+            tracing::info!(signal, "stopping: everything is written and synced first");
+            break;
+        }
+        server.reload();
+    }
+    server.stop()
+}
+
+/// A running server. Dropping it without [`stop`](Self::stop) leaves its threads running.
+pub struct Server {
+    plan: std::sync::Arc<Plan>,
+    addresses: Vec<SocketAddr>,
+    workers: Workers<Message>,
+    /// Given up last, so that nobody opens the directory while it is written.
+    _data: std::sync::Arc<crate::storage::DataDir>,
+}
+
+impl Server {
+    /// Opens everything and starts the workers.
+    ///
+    /// # Errors
+    /// As [`run`].
+    pub fn start(plan: Plan) -> Result<Self, Error> {
+        start::start(plan)
+    }
+
+    /// The addresses that it listens on, with the ports that the system chose.
+    #[must_use]
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Reads the configuration again and takes over what can change while running.
+    pub fn reload(&mut self) {
+        tracing::warn!("nothing of this configuration can change while running; restart the server to use another");
+    }
+
+    /// Stops cleanly: accepts nothing more, writes and syncs everything, tells the clients.
+    ///
+    /// # Errors
+    /// A worker's, if one ended with an error.
+    pub fn stop(mut self) -> Result<(), Error> {
+        let deadline = Instant::now() + Duration::from_nanos(self.plan.limits.drain_timeout_ns);
+        let count = self.workers.outside.workers();
+        for worker in 0..count {
+            // A full ring means that the worker is far behind; it is stopped below all the same.
+            let _sent = self.workers.outside.send(worker, Message::Drain);
+        }
+        self.workers.outside.flush();
+        let mut drained = 0;
+        while drained < count && Instant::now() < deadline {
+            self.workers.outside.receive(64, |_, message| drained += usize::from(matches!(message, Message::Drained)));
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        if drained < count {
+            tracing::warn!("not everything could be written and synced in time");
+        }
+        self.workers.stop();
+        self.workers.join().map_err(|error| Error::System { doing: "end a worker", error })?;
+        if let Some(path) = &self.plan.ready_file {
+            let _gone_already = std::fs::remove_file(path);
+        }
+        tracing::info!("stopped");
+        Ok(())
+    }
 }

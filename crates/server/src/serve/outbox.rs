@@ -22,7 +22,9 @@ enum Piece {
     /// `len` bytes of `chunk`; the chunk is given back afterwards if `last`.
     Small { chunk: ChunkId, offset: u32, len: u32, last: bool },
     /// Records; `hold` is released afterwards.
-    Records { slice: Slice, hold: HoldId, owner: u8 },
+    Records { slice: Slice, hold: HoldId },
+    /// Nothing: `hold` is released when everything before it has left.
+    Mark { hold: HoldId },
 }
 
 impl Piece {
@@ -30,6 +32,7 @@ impl Piece {
         match self {
             Piece::Small { len, .. } => *len as usize,
             Piece::Records { slice, .. } => slice.len as usize,
+            Piece::Mark { .. } => 0,
         }
     }
 }
@@ -99,37 +102,41 @@ impl Outbox {
         self.pieces.push_back(Piece::Small { chunk, offset: offset as u32, len: len as u32, last });
     }
 
-    /// Queues records that `owner`'s shard holds under `hold`.
-    pub(super) fn push_records(&mut self, slice: Slice, hold: HoldId, owner: u8) {
+    /// Queues records that the shard holds under `hold`.
+    pub(super) fn push_records(&mut self, slice: Slice, hold: HoldId) {
         self.queued_bytes += slice.len as usize;
-        self.pieces.push_back(Piece::Records { slice, hold, owner });
+        self.pieces.push_back(Piece::Records { slice, hold });
     }
 
-    /// The slices of the next send, in `into`; none if there is nothing to send or a send is under way.
-    pub(super) fn begin_send<'a>(&mut self, arena: &Arena, into: &'a mut [Slice; SLICES_PER_SEND]) -> &'a [Slice] {
-        if self.in_flight > 0 {
-            return &[];
-        }
+    /// Has `hold` released when everything queued so far has left.
+    pub(super) fn push_mark(&mut self, hold: HoldId) {
+        self.pieces.push_back(Piece::Mark { hold });
+    }
+
+    /// Puts the slices of the next send into `into`, which has room for [`SLICES_PER_SEND`]. No send is under way.
+    pub(super) fn begin_send(&mut self, arena: &Arena, into: &mut Vec<Slice>) {
+        debug_assert_eq!(self.in_flight, 0);
+        into.clear();
         let mut skip = self.front_sent;
         let mut bytes = 0;
-        let mut count = 0;
+        let mut taken = 0;
         for piece in self.pieces.iter().take(SLICES_PER_SEND) {
+            taken += 1;
             let mut slice = match *piece {
                 Piece::Small { chunk, offset, len, .. } => arena.slice(chunk, offset as usize, len as usize),
                 Piece::Records { slice, .. } => slice,
+                Piece::Mark { .. } => continue,
             };
             slice.offset += skip as u64;
             slice.len -= skip as u32;
             skip = 0;
             bytes += slice.len as usize;
-            into[count] = slice;
-            count += 1;
+            into.push(slice);
             if bytes >= BYTES_PER_SEND {
                 break;
             }
         }
-        self.in_flight = count;
-        &into[..count]
+        self.in_flight = taken;
     }
 
     /// Takes back what [`Outbox::begin_send`] handed out, when the reactor could not take it.
@@ -138,7 +145,7 @@ impl Outbox {
     }
 
     /// `sent` bytes of the send under way have left; `released` learns of each hold that ended.
-    pub(super) fn end_send(&mut self, mut sent: usize, arena: &mut Arena, mut released: impl FnMut(u8, HoldId)) {
+    pub(super) fn end_send(&mut self, mut sent: usize, arena: &mut Arena, mut released: impl FnMut(HoldId)) {
         self.in_flight = 0;
         self.queued_bytes -= sent;
         while let Some(front) = self.pieces.front() {
@@ -156,7 +163,7 @@ impl Outbox {
                         arena.give_back(chunk);
                     }
                 }
-                Some(Piece::Records { hold, owner, .. }) => released(owner, hold),
+                Some(Piece::Records { hold, .. } | Piece::Mark { hold }) => released(hold),
                 None => {}
             }
         }
@@ -169,7 +176,7 @@ impl Outbox {
     }
 
     /// Drops everything. The reactor must have no send of this session any more.
-    pub(super) fn clear(&mut self, arena: &mut Arena, mut released: impl FnMut(u8, HoldId)) {
+    pub(super) fn clear(&mut self, arena: &mut Arena, mut released: impl FnMut(HoldId)) {
         self.in_flight = 0;
         let left = self.queued_bytes;
         self.end_send(left, arena, &mut released);

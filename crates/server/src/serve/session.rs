@@ -1,12 +1,9 @@
-//! One connection: its protocol state, what it still has to send, its deadlines; and the table of all of a worker's.
-//!
-//! It does not know streams: what a peer asks for goes to the shard, and what the shard says comes back through the outbox.
+//! One connection's outgoing half and its deadlines; and the table of all of a worker's. (What comes in is an
+//! [`Inlet`](super::inlet::Inlet), kept apart so that a command that lies in the input may be answered while it is read.)
 
-use std::net::SocketAddr;
 
 use trunkline_broker::SessionId;
 use trunkline_reactor::SocketId;
-use trunkline_wire as wire;
 
 use super::outbox::Outbox;
 use super::tag::Peer;
@@ -15,8 +12,7 @@ use super::tag::Peer;
 pub(super) struct Session {
     pub(super) id: SessionId,
     pub(super) socket: SocketId,
-    pub(super) address: Option<SocketAddr>,
-    pub(super) wire: wire::Session<wire::Server>,
+    
     pub(super) outbox: Outbox,
     pub(super) phase: Phase,
     pub(super) opened_ns: u64,
@@ -26,10 +22,6 @@ pub(super) struct Session {
     pub(super) progress_ns: u64,
     /// Whether a Ping is out that nothing has answered yet.
     pub(super) pinged: bool,
-    /// Input that waits because a stream is full.
-    pub(super) stall: Option<Stall>,
-    /// Whether the peer will send no more.
-    pub(super) input_ended: bool,
     /// Whether it is in the worker's list of sessions with something to send.
     pub(super) listed: bool,
 }
@@ -46,29 +38,18 @@ pub(super) enum Phase {
     Closed,
 }
 
-/// Input that was received and not yet processed: the rest of a run that a stream had no room for, then raw bytes.
-pub(super) struct Stall {
-    pub(super) frame: wire::FrameHeader,
-    pub(super) last: bool,
-    pub(super) run: Vec<u8>,
-    pub(super) input: Vec<u8>,
-}
-
 impl Session {
-    pub(super) fn new(id: SessionId, socket: SocketId, address: Option<SocketAddr>, limits: wire::Limits, now_ns: u64) -> Self {
+    pub(super) fn new(id: SessionId, socket: SocketId, now_ns: u64) -> Self {
         Self {
             id,
             socket,
-            address,
-            wire: wire::Session::new(limits),
+
             outbox: Outbox::default(),
             phase: Phase::Greeting,
             opened_ns: now_ns,
             heard_ns: now_ns,
             progress_ns: now_ns,
             pinged: false,
-            stall: None,
-            input_ended: false,
             listed: false,
         }
     }

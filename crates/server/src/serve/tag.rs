@@ -1,7 +1,5 @@
 //! The word that goes with each operation to the reactor and comes back with its completions: what it was for, in 64 bits.
 
-use trunkline_log::{LogId, Token};
-
 /// What an operation was for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tag {
@@ -13,8 +11,8 @@ pub(super) enum Tag {
     Send(Peer),
     /// The session's socket is gone.
     Closed(Peer),
-    /// A request of a log.
-    Disk(LogId, Token),
+    /// A request of a log, by its place among the pending ones.
+    Disk(u32),
     /// A job of the pool, by its number.
     Job(u32),
 }
@@ -36,14 +34,14 @@ const JOB: u64 = 5;
 const SLOT_BITS: u32 = 24;
 
 impl Tag {
-    /// The word. The kind has the low 4 bits; a log id has 24 bits and a token 32.
+    /// The word. The kind has the low 4 bits.
     pub(super) fn word(self) -> u64 {
         match self {
             Tag::Accept(listener) => ACCEPT | u64::from(listener) << 4,
             Tag::Receive(peer) => RECEIVE | peer.word(),
             Tag::Send(peer) => SEND | peer.word(),
             Tag::Closed(peer) => CLOSED | peer.word(),
-            Tag::Disk(log, token) => DISK | u64::from(log.0) << 4 | u64::from(token.0) << 32,
+            Tag::Disk(slot) => DISK | u64::from(slot) << 4,
             Tag::Job(job) => JOB | u64::from(job) << 4,
         }
     }
@@ -56,7 +54,7 @@ impl Tag {
             RECEIVE => Tag::Receive(Peer::from_word(word)),
             SEND => Tag::Send(Peer::from_word(word)),
             CLOSED => Tag::Closed(Peer::from_word(word)),
-            DISK => Tag::Disk(LogId(low), Token((word >> 32) as u32)),
+            DISK => Tag::Disk(low),
             JOB => Tag::Job(low),
             kind => unreachable!("operation of kind {kind}"),
         }

@@ -9,7 +9,6 @@ use std::io;
 
 use trunkline_log::{Disk, DiskError, Files, LogId, Request, Token};
 use trunkline_reactor::{AnyReactor, BufferId, Completion, FileId, Full, Op, Reactor, RegionId, Slice, WriteMode};
-use trunkline_ring::Pinned;
 
 use super::tag::Tag;
 use crate::storage::StreamDir;
@@ -20,7 +19,7 @@ pub(super) struct Volumes {
     volumes: HashMap<LogId, Volume>,
     pending: Vec<Option<Pending>>,
     free: Vec<u32>,
-    /// Requests that found the reactor full, oldest first.
+    /// Requests that were not staged yet, oldest first.
     waiting: VecDeque<Waiting>,
     /// Answers that needed no reactor.
     failed: VecDeque<Answer>,
@@ -72,41 +71,30 @@ pub(super) struct Answer {
     pub(super) buffer: Option<BufferId>,
 }
 
-/// The volumes and their reactor together: where logs submit.
-pub(super) struct DiskSide<'a> {
-    pub(super) volumes: &'a mut Volumes,
-    pub(super) reactor: &'a mut AnyReactor,
-}
-
-impl Disk for DiskSide<'_> {
+/// Where logs submit. Requests wait here until [`Volumes::begin`].
+impl Disk for Volumes {
     fn submit(&mut self, log: LogId, token: Token, request: Request) {
-        let waiting = Waiting { log, token, request };
-        if !self.volumes.waiting.is_empty() || self.begin(waiting).is_err() {
-            self.volumes.waiting.push_back(waiting);
-        }
+        self.waiting.push_back(Waiting { log, token, request });
     }
 }
 
-impl DiskSide<'_> {
-    /// Begins what found no room before. Returns how many requests that was.
-    pub(super) fn retry(&mut self) -> usize {
-        let mut begun = 0;
-        while let Some(waiting) = self.volumes.waiting.front().copied() {
-            if self.begin(waiting).is_err() {
+impl Volumes {
+    /// Stages what was submitted, as far as the reactor has room.
+    pub(super) fn begin(&mut self, reactor: &mut AnyReactor) {
+        while let Some(waiting) = self.waiting.front().copied() {
+            if self.stage(waiting, reactor).is_err() {
                 break;
             }
-            self.volumes.waiting.pop_front();
-            begun += 1;
+            self.waiting.pop_front();
         }
-        begun
     }
 
-    fn begin(&mut self, waiting: Waiting) -> Result<(), Full> {
+    fn stage(&mut self, waiting: Waiting, reactor: &mut AnyReactor) -> Result<(), Full> {
         let Waiting { log, token, request } = waiting;
-        let volume = self.volumes.volumes.get_mut(&log).expect("a log submits only while its volume is there");
+        let volume = self.volumes.get_mut(&log).expect("a log submits only while its volume is there");
         let opened = match request {
             Request::Write { segment, .. } | Request::Sync { segment } | Request::Read { segment, .. } => {
-                volume.file(segment, self.reactor).map(Some)
+                volume.file(segment, reactor).map(Some)
             }
             Request::Prepare { .. } | Request::Remove { .. } => Ok(None),
         };
@@ -115,7 +103,7 @@ impl DiskSide<'_> {
             Err(error) => {
                 let is_read = matches!(request, Request::Read { .. });
                 let result = Err(DiskError::from(&error));
-                self.volumes.failed.push_back(Answer { log, token, result, is_read, buffer: None });
+                self.failed.push_back(Answer { log, token, result, is_read, buffer: None });
                 return Ok(());
             }
         };
@@ -125,24 +113,24 @@ impl DiskSide<'_> {
             _ => Step::Whole,
         };
         let (tail, mask, dir) = (volume.tail, volume.tail_mask, volume.dir.clone());
-        let slot = self.volumes.keep(Pending { log, token, step });
+        let slot = self.keep(Pending { log, token, step });
         let word = Tag::Disk(slot).word();
         let staged = match (request, file) {
             (Request::Write { offset, position, len, .. }, Some(file)) => {
                 let slice = Slice { region: tail, offset: position & mask, len };
-                self.reactor.stage(Op::Write { file, slice, offset, mode: WriteMode::Inline }, word)
+                reactor.stage(Op::Write { file, slice, offset, mode: WriteMode::Inline }, word)
             }
-            (Request::Sync { .. }, Some(file)) => self.reactor.stage(Op::Sync { file, data_only: true }, word),
-            (Request::Read { offset, len, .. }, Some(file)) => self.reactor.stage(Op::Read { file, offset, len }, word),
-            (Request::Prepare { segment, bytes }, _) => offload(self.reactor, word, dir, move |dir| dir.create(segment, bytes)),
+            (Request::Sync { .. }, Some(file)) => reactor.stage(Op::Sync { file, data_only: true }, word),
+            (Request::Read { offset, len, .. }, Some(file)) => reactor.stage(Op::Read { file, offset, len }, word),
+            (Request::Prepare { segment, bytes }, _) => offload(reactor, word, dir, move |dir| dir.create(segment, bytes)),
             (Request::Remove { segment }, _) => {
-                self.volumes.close(log, segment, self.reactor);
-                offload(self.reactor, word, dir, move |dir| dir.remove(segment))
+                self.close(log, segment, reactor);
+                offload(reactor, word, dir, move |dir| dir.remove(segment))
             }
             (_, None) => unreachable!("the file was opened above"),
         };
         if staged.is_err() {
-            self.volumes.forget(slot);
+            self.forget(slot);
         }
         staged
     }
@@ -162,10 +150,10 @@ fn offload(
     reactor.offload(Box::new(job), word)
 }
 
+/// Ways in and out.
 impl Volumes {
     /// Takes a stream's directory in; its log may submit from now on.
-    pub(super) fn add(&mut self, log: LogId, dir: StreamDir, tail: Pinned, tail_bytes: u64, reactor: &mut AnyReactor) {
-        let tail = reactor.register_region(tail);
+    pub(super) fn add(&mut self, log: LogId, dir: StreamDir, tail: RegionId, tail_bytes: u64) {
         self.volumes.insert(log, Volume { dir, tail, tail_mask: tail_bytes - 1, open: HashMap::new() });
     }
 
@@ -175,7 +163,6 @@ impl Volumes {
             for file in volume.open.into_values() {
                 reactor.remove_file(file);
             }
-            reactor.unregister_region(volume.tail);
         }
     }
 
@@ -250,7 +237,7 @@ impl Volume {
         {
             reactor.remove_file(file);
         }
-        let file = reactor.add_file(self.dir.open(segment)?);
+        let file = reactor.add_file(self.dir.segment(segment)?);
         self.open.insert(segment, file);
         Ok(file)
     }

@@ -1,0 +1,118 @@
+//! The command line: what can be said, and what is printed.
+//!
+//! Standard output carries results, standard error everything else: progress (on a terminal only), logs, failures.
+//! [`exit`] has the table of exit codes.
+
+mod bench;
+mod check;
+mod completions;
+mod connect;
+mod doctor;
+mod exit;
+mod output;
+mod publish;
+mod request;
+mod serve;
+mod stream;
+mod subscribe;
+mod values;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub use exit::{Failure, Outcome};
+
+/// Takes messages off an application and carries them: a durable, low-latency message broker.
+#[derive(Debug, Parser)]
+#[command(
+    name = "trunkline",
+    version,
+    about,
+    args_conflicts_with_subcommands = true,
+    after_help = AFTER_HELP,
+    max_term_width = 110
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+
+    #[command(flatten)]
+    serve: serve::Serve,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(serve::Serve),
+    Pub(publish::Publish),
+    Sub(subscribe::Subscribe),
+    Request(request::Request),
+    Reply(request::Reply),
+    Stream(stream::Stream),
+    Bench(bench::Bench),
+    Check(check::Check),
+    Plan(check::ShowPlan),
+    Doctor(doctor::Doctor),
+    Completions(completions::Completions),
+}
+
+/// Runs the command line of this process.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help goes to standard output with code 0, all else to standard error with code 2.
+            let code = if error.use_stderr() {
+                ExitCode::from(2)
+            } else {
+                ExitCode::SUCCESS
+            };
+            let _ = error.print();
+            return code;
+        }
+    };
+    let outcome = match cli.command {
+        None => cli.serve.run(),
+        Some(Command::Serve(command)) => command.run(),
+        Some(Command::Pub(command)) => command.run(),
+        Some(Command::Sub(command)) => command.run(),
+        Some(Command::Request(command)) => command.run(),
+        Some(Command::Reply(command)) => command.run(),
+        Some(Command::Stream(command)) => command.run(),
+        Some(Command::Bench(command)) => command.run(),
+        Some(Command::Check(command)) => command.run(),
+        Some(Command::Plan(command)) => command.run(),
+        Some(Command::Doctor(command)) => command.run(),
+        Some(Command::Completions(command)) => command.run(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            output::complain(&failure);
+            failure.code()
+        }
+    }
+}
+
+const AFTER_HELP: &str = "\
+Without a command the server starts.
+
+Examples:
+  trunkline                                     # serve, data in ./trunkline-data, on 127.0.0.1:7400
+  trunkline sub 'orders.>'                      # in another terminal
+  trunkline pub orders.eu.new '{\"id\": 1}'
+  trunkline sub 'orders.>' --from first --count 1
+  trunkline bench
+
+`trunkline COMMAND --help` has more examples.
+
+Exit codes:
+  0    done; for `sub --count N`: N records came
+  1    what was waited for did not come: `sub` ran out of time, nobody answered a `request`
+  2    the command line is wrong
+  3    the configuration is refused
+  4    no connection to the server, or it was lost
+  5    the server refused
+  6    this machine refused: a file, an address, a limit
+  130  Ctrl-C before it was done";

@@ -1,0 +1,134 @@
+//! Values of flags that are more than a word or a number.
+
+use std::str::FromStr;
+
+use jiff::Timestamp;
+
+use crate::config::Span;
+
+/// Where a subscription starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum From {
+    /// The next record.
+    New,
+    /// The oldest record that is held.
+    First,
+    /// The newest record that is held.
+    Last,
+    /// This sequence.
+    Sequence(u64),
+    /// The first record at or after this time, in nanoseconds since 1970.
+    Time(u64),
+    /// The first record that is not older.
+    Ago(Span),
+}
+
+impl FromStr for From {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "new" => return Ok(Self::New),
+            "first" => return Ok(Self::First),
+            "last" => return Ok(Self::Last),
+            _ => {}
+        }
+        if let Some(sequence) = text.strip_prefix("seq:") {
+            let parsed = sequence
+                .parse()
+                .map_err(|_| format!("`{sequence}` is not a sequence number"));
+            return parsed.map(Self::Sequence);
+        }
+        if let Some(time) = text.strip_prefix("time:") {
+            let time: Timestamp = time.parse().map_err(|error| {
+                format!("`{time}` is not a time ({error}); write it like 2026-11-21T08:00:00Z")
+            })?;
+            return u64::try_from(time.as_nanosecond())
+                .map(Self::Time)
+                .map_err(|_| "that is before 1970".to_owned());
+        }
+        if let Some(age) = text.strip_prefix('-') {
+            return age.parse().map(Self::Ago);
+        }
+        Err(format!(
+            "`{text}` is not a place to start; write first, last, new, seq:N, time:2026-11-21T08:00:00Z or -10m"
+        ))
+    }
+}
+
+/// Records per second: `5000`, `20k` or `1.5M`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Rate(pub(super) f64);
+
+impl FromStr for Rate {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = text.trim_end_matches("/s");
+        let (number, scale) = match number.strip_suffix(['k', 'K']) {
+            Some(number) => (number, 1e3),
+            None => number
+                .strip_suffix('M')
+                .map_or((number, 1.0), |number| (number, 1e6)),
+        };
+        match number.parse::<f64>() {
+            Ok(rate) if rate > 0.0 && rate.is_finite() => Ok(Self(rate * scale)),
+            _ => Err(format!(
+                "`{text}` is not a rate; write records per second, such as 5000, 20k or 1.5M"
+            )),
+        }
+    }
+}
+
+/// A level of acknowledgement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum AckWord {
+    /// In the server's memory
+    Received,
+    /// Written: survives a kill of the server
+    Stored,
+    /// On the device: survives a power cut
+    Synced,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_to_start_are_words_numbers_times_and_ages() {
+        assert_eq!("first".parse(), Ok(From::First));
+        assert_eq!("seq:42".parse(), Ok(From::Sequence(42)));
+        assert_eq!(
+            "time:1970-01-01T00:00:01Z".parse(),
+            Ok(From::Time(1_000_000_000))
+        );
+        assert_eq!(
+            "time:1970-01-01T02:00:01+02:00".parse(),
+            Ok(From::Time(1_000_000_000))
+        );
+        assert_eq!("-10m".parse(), Ok(From::Ago(Span(600_000_000_000))));
+        for refused in [
+            "",
+            "seq:",
+            "seq:-1",
+            "time:yesterday",
+            "-10",
+            "10m",
+            "oldest",
+            "time:1969-01-01T00:00:00Z",
+        ] {
+            assert!(refused.parse::<From>().is_err(), "{refused}");
+        }
+    }
+
+    #[test]
+    fn rates_may_have_a_thousand_or_a_million() {
+        assert_eq!("5000".parse(), Ok(Rate(5000.0)));
+        assert_eq!("20k/s".parse(), Ok(Rate(20_000.0)));
+        assert_eq!("1.5M".parse(), Ok(Rate(1_500_000.0)));
+        for refused in ["0", "-1", "fast", "k", "inf", "NaN"] {
+            assert!(refused.parse::<Rate>().is_err(), "{refused}");
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! From bytes to commands: what a session says goes to the shard.
+
+use trunkline_broker::{Now, PublishFrame, SessionId};
+use trunkline_wire::{self as wire, ErrorBody, Event, Fault, FrameFlags, FrameHeader, Opcode, Violation};
+
+use super::inlet::{Held, Stall};
+use super::node::{Fed, Node, post};
+use super::post::{push, push_control, tell_and_close};
+use super::tag::Peer;
+
+impl Node {
+    /// Processes input of a session as far as streams have room.
+    pub(super) fn feed(&mut self, peer: Peer, id: SessionId, mut input: &[u8], now: Now) -> Fed {
+        // Out of the table while it is read, so that the session's own answers can be queued meanwhile. Nothing here removes a session.
+        let Some(mut inlet) = self.inlets[peer.slot as usize].take() else { return Fed::Whole };
+        let fed = if let Some(stall) = &mut inlet.stall {
+            stall.input.extend_from_slice(input);
+            Fed::Stalled
+        } else {
+            loop {
+                let (consumed, event) = match inlet.wire.next(input) {
+                    Ok(next) => next,
+                    Err(violation) => {
+                        self.violated(peer, violation, now);
+                        break Fed::Whole;
+                    }
+                };
+                input = &input[consumed..];
+                let Some(event) = event else { break Fed::Whole };
+                match self.on_event(peer, id, event, now) {
+                    Next::Go => {}
+                    Next::End => break Fed::Whole,
+                    Next::Hold(held) => {
+                        inlet.stall = Some(Stall { held, input: input.to_vec() });
+                        break Fed::Stalled;
+                    }
+                    Next::Fault { fault, back } => {
+                        let offset = inlet.wire.offset() - back as u64;
+                        self.violated(peer, Violation::new(fault, offset, 0), now);
+                        break Fed::Whole;
+                    }
+                }
+            }
+        };
+        self.inlets[peer.slot as usize] = Some(inlet);
+        fed
+    }
+
+    /// Goes on where [`Node::feed`] stalled. Also says whether anything was taken.
+    pub(super) fn feed_held(&mut self, peer: Peer, id: SessionId, now: Now) -> (bool, Fed) {
+        let Some(stall) = self.inlets[peer.slot as usize].as_mut().and_then(|inlet| inlet.stall.take()) else {
+            return (false, Fed::Whole);
+        };
+        let next = match &stall.held {
+            Held::Run { frame, last, bytes } => {
+                let run = wire::Run::check(bytes, self.plan.limits.max_record_bytes).expect("checked when it came in");
+                self.publish(id, *frame, *last, run, now)
+            }
+            Held::Oversized(oversized) => self.oversized(id, oversized),
+        };
+        let size = |held: &Held| match held {
+            Held::Run { bytes, .. } => bytes.len(),
+            Held::Oversized(_) => usize::MAX,
+        };
+        match next {
+            Next::Hold(held) => {
+                let progress = size(&held) < size(&stall.held);
+                if let Some(inlet) = self.inlets[peer.slot as usize].as_mut() {
+                    inlet.stall = Some(Stall { held, input: stall.input });
+                }
+                (progress, Fed::Stalled)
+            }
+            Next::Fault { fault, .. } => {
+                self.violated(peer, Violation::new(fault, 0, 0), now);
+                (true, Fed::Whole)
+            }
+            Next::Go | Next::End => (true, self.feed(peer, id, &stall.input, now)),
+        }
+    }
+
+    #[inline]
+    fn on_event(&mut self, peer: Peer, id: SessionId, event: Event<'_>, now: Now) -> Next {
+        match event {
+            Event::Records { frame, last, run, .. } => return self.publish(id, frame, last, run, now),
+            Event::Oversized(oversized) => return self.oversized(id, &oversized),
+            Event::Credit(frame, credit) => {
+                if let Err(refusal) = self.shard.credit(id, frame.sequence, credit.bytes) {
+                    self.answer(peer, frame.sequence, &refusal.body());
+                }
+            }
+            Event::Confirm(frame, confirm) => {
+                if let Err(refusal) = self.shard.confirm(id, frame.sequence, confirm.first, confirm.last, now) {
+                    self.answer(peer, frame.sequence, &refusal.body());
+                }
+            }
+            Event::Subscribe(frame, subscribe) => {
+                let opened = self.shard.subscribe(id, &subscribe, now, &mut post!(self, now));
+                self.answer_count(peer, frame, opened);
+            }
+            Event::Unsubscribe(frame, unsubscribe) => {
+                let ended = self.shard.unsubscribe(id, unsubscribe.subscription, now, &mut post!(self, now));
+                self.answer_count(peer, frame, ended.map(|()| 0));
+            }
+            Event::RpcCall(frame, call) if call.subject.starts_with(SYSTEM_PREFIX) => {
+                self.system_call(peer, frame.sequence, &call, now);
+            }
+            Event::RpcCall(frame, call) => self.shard.call(id, frame.sequence, &call, now, &mut post!(self, now)),
+            Event::RpcResponse(frame, payload) => self.shard.respond(id, frame.sequence, payload, &mut post!(self, now)),
+            Event::Ping(frame, body) => {
+                let pong = FrameHeader { opcode: Opcode::Pong, flags: FrameFlags::empty(), sequence: frame.sequence, length: body.len() as u32 };
+                if let Some(session) = self.sessions.peer(peer) {
+                    let _unanswered_when_the_arena_is_full = push(&mut session.outbox, &mut self.arena, [&pong.encode(), body]);
+                    self.sessions.list(peer.slot);
+                }
+            }
+            Event::Hello(_, hello) => {
+                if let wire::Hello::Client(hello) = hello {
+                    tracing::debug!(session = ?id, name = hello.name, "greeted");
+                }
+                self.greet(peer, now);
+            }
+            Event::Close(_, close) => {
+                tracing::debug!(session = ?id, code = close.code.0, reason = close.reason, "peer closes");
+                self.leave(peer, now);
+                return Next::End;
+            }
+            Event::Pong(..)
+            | Event::Ack(..)
+            | Event::Subscribed(..)
+            | Event::Gap(..)
+            | Event::Error(..) => {}
+        }
+        Next::Go
+    }
+
+    #[inline]
+    fn publish(&mut self, id: SessionId, frame: FrameHeader, last: bool, run: wire::Run<'_>, now: Now) -> Next {
+        match self.shard.publish(id, PublishFrame::new(frame, last), run, now) {
+            Ok(published) if !published.full => Next::Go,
+            Ok(published) => Next::Hold(Held::Run { frame, last, bytes: run.bytes()[published.bytes..].to_vec() }),
+            Err(error) => Next::Fault { fault: error.into(), back: run.len() - error.offset },
+        }
+    }
+
+    fn oversized(&mut self, id: SessionId, oversized: &wire::Oversized) -> Next {
+        if self.shard.publish_oversized(id, oversized).full { Next::Hold(Held::Oversized(*oversized)) } else { Next::Go }
+    }
+
+    fn answer_count(&mut self, peer: Peer, frame: FrameHeader, result: Result<u32, trunkline_broker::Refusal>) {
+        match result {
+            Ok(count) => {
+                let ack = wire::Ack { level: wire::AckLevel::Received, count, stream_sequence: 0, producer_sequence: 0 };
+                if let Some(session) = self.sessions.peer(peer) {
+                    let _closed_later_when_the_arena_is_full = push_control(&mut session.outbox, &mut self.arena, &ack, frame.sequence);
+                    self.sessions.list(peer.slot);
+                }
+            }
+            Err(refusal) => self.answer(peer, frame.sequence, &refusal.body()),
+        }
+    }
+
+    /// Queues an Error frame; the session goes on.
+    pub(super) fn answer(&mut self, peer: Peer, frame_sequence: u16, error: &ErrorBody<'_>) {
+        if let Some(session) = self.sessions.peer(peer) {
+            let error = super::post::short(error);
+            let _closed_later_when_the_arena_is_full = push_control(&mut session.outbox, &mut self.arena, &error, frame_sequence);
+            self.sessions.list(peer.slot);
+        }
+    }
+
+    fn violated(&mut self, peer: Peer, violation: Violation, now: Now) {
+        tracing::info!(?peer, %violation, "connection broke the protocol");
+        let message = violation.fault.to_string();
+        let error = ErrorBody {
+            flags: wire::ErrorFlags::CLOSING,
+            offset: violation.offset,
+            ..ErrorBody::new(violation.code, &message)
+        };
+        if let Some(session) = self.sessions.peer(peer) {
+            tell_and_close(session, &mut self.arena, &error, violation.frame_sequence, now.mono_ns + super::node::CLOSING_NS);
+            self.sessions.list(peer.slot);
+        }
+    }
+}
+
+/// How processing goes on after an event.
+enum Next {
+    Go,
+    /// Nothing more is heard.
+    End,
+    Hold(Held),
+    /// The peer broke the protocol so many bytes before what is consumed.
+    Fault { fault: Fault, back: usize },
+}
+
+/// Calls that the server itself answers.
+const SYSTEM_PREFIX: &str = "$sys.";

@@ -1,0 +1,239 @@
+//! From a plan to running workers.
+
+use std::fs;
+use std::io::{self, Read};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex};
+
+use trunkline_broker::{Limits as ShardLimits, Now, Shard, ShardConfig};
+use trunkline_log::LogId;
+use trunkline_reactor::{Clock, Config, Idle, IoBackend, Pinning, Reactor, Turn, Worker, WorkerStrategy, Workers};
+
+use super::message::Message;
+use super::node::{Facts, Node, post};
+use super::streams::{self, Opened};
+use super::{Error, Server};
+use crate::plan::{self, Plan, Storage, StreamPlan};
+use crate::storage::DataDir;
+
+/// What one worker starts with.
+struct Seed {
+    streams: Vec<Opened>,
+    listeners: Vec<TcpListener>,
+}
+
+pub(super) fn start(plan: Plan) -> Result<Server, Error> {
+    let data = Arc::new(DataDir::open(&plan.data_dir)?);
+    let mut bound = Vec::new();
+    for listener in &plan.listeners {
+        let error = |error| Error::Listen { address: listener.address, error };
+        let socket = TcpListener::bind(listener.address).map_err(error)?;
+        let address = socket.local_addr().map_err(error)?;
+        if listener.exposed {
+            tracing::warn!(%address, "other machines can connect, and there is no authentication");
+        }
+        bound.push((socket, address));
+    }
+    let addresses: Vec<SocketAddr> = bound.iter().map(|(_, address)| *address).collect();
+    let plan = Arc::new(plan);
+    let seeds = seeds(&plan, &data, &bound)?;
+    let facts = Facts { epoch: entropy().map_err(|error| Error::System { doing: "get random bytes", error })? as u64, started_ns: Clock.now_ns(), backend: "" };
+    let workers = Workers::builder()
+        .workers(WorkerStrategy::Fixed(plan.workers.len()))
+        .io_backend(match plan.io {
+            plan::Io::Auto => IoBackend::Auto,
+            plan::Io::IoUring => IoBackend::IoUring,
+            plan::Io::Epoll => IoBackend::Epoll,
+        })
+        .pinning(pinning(&plan))
+        .idle(match plan.idle {
+            plan::Idle::Spin => Idle::Spin,
+            plan::Idle::Adaptive => Idle::default(),
+            plan::Idle::Park => Idle::Park,
+        })
+        .reactor(reactor_config(&plan))
+        .start({
+            let (plan, seeds) = (plan.clone(), Mutex::new(seeds));
+            move |worker: Worker<Message>| {
+                let seed = seeds.lock().expect("no worker panics while it takes its seed")[worker.index].take();
+                work(worker, &plan, facts, seed.expect("each worker starts once"))
+            }
+        })
+        .map_err(|error| Error::System { doing: "start the workers", error })?;
+    if let Some(choice) = workers.choices().first() {
+        tracing::info!(backend = ?choice.backend, reason = choice.reason, "input and output");
+    }
+    for address in &addresses {
+        tracing::info!(%address, "listening");
+    }
+    if let Some(path) = &plan.ready_file {
+        let lines: String = addresses.iter().map(|address| format!("{address}\n")).collect();
+        // Renamed into place, so that whoever waits for the file reads all of it.
+        let fresh = path.with_extension("new");
+        fs::write(&fresh, lines)
+            .and_then(|()| fs::rename(&fresh, path))
+            .map_err(|error| Error::System { doing: "write the ready file", error })?;
+    }
+    Ok(Server { plan, addresses, workers, _data: data })
+}
+
+/// Opens every stream and deals streams and listeners out to the workers.
+fn seeds(plan: &Arc<Plan>, data: &DataDir, bound: &[(TcpListener, SocketAddr)]) -> Result<Vec<Option<Seed>>, Error> {
+    let mut seeds: Vec<Seed> = plan.workers.iter().map(|_| Seed { streams: Vec::new(), listeners: Vec::new() }).collect();
+    for (listener, address) in bound {
+        for seed in &mut seeds {
+            let clone = listener.try_clone().map_err(|error| Error::Listen { address: *address, error })?;
+            seed.listeners.push(clone);
+        }
+    }
+    let mut all = plan.streams.clone();
+    for (name, description) in data.added()? {
+        let stream = StreamPlan::from_text(&description, &plan.limits, plan.workers.len())
+            .map_err(|problems| Error::Added { name: name.clone(), reason: problems.to_string() })?;
+        all.push(stream);
+    }
+    for (number, stream) in all.into_iter().enumerate() {
+        let opened = open(LogId(number as u32), stream, plan, data)?;
+        seeds[opened.plan.worker].streams.push(opened);
+    }
+    Ok(seeds.into_iter().map(Some).collect())
+}
+
+fn open(id: LogId, stream: StreamPlan, plan: &Plan, data: &DataDir) -> Result<Opened, Error> {
+    let name = stream.name.clone();
+    let dir = match stream.storage {
+        Storage::File => Some(data.stream(&name)?),
+        Storage::Memory => None,
+    };
+    let began_ns = Clock.now_ns();
+    let entropy = entropy().map_err(|error| Error::System { doing: "get random bytes", error })?;
+    let opened = streams::open(id, stream, &plan.limits, dir, entropy)
+        .map_err(|error| Error::Stream { path: plan.stream_dir(&name), name: name.clone(), error })?;
+    let (first, next) = (opened.log.first().sequence, opened.log.received().sequence);
+    tracing::info!(
+        stream = name,
+        records = next - first,
+        first_sequence = first,
+        next_sequence = next,
+        ms = (Clock.now_ns() - began_ns) / 1_000_000,
+        "open"
+    );
+    if let Some(torn) = &opened.recovery.torn {
+        tracing::warn!(stream = name, %torn, "a torn tail was cut off; nothing that was synced is in it");
+    }
+    Ok(opened)
+}
+
+/// One worker's thread, from its first instruction to its last.
+fn work(mut worker: Worker<Message>, plan: &Arc<Plan>, facts: Facts, seed: Seed) -> io::Result<()> {
+    let shard = Shard::new(ShardConfig {
+        worker: worker.index as u8,
+        workers: plan.workers.len() as u8,
+        limits: shard_limits(plan),
+        seed: entropy()? as u64,
+        ..ShardConfig::default()
+    });
+    let facts = Facts { backend: worker.reactor.caps().backend, ..facts };
+    let mut node = Node::new(worker.index, plan.clone(), shard, facts);
+    let now = read(worker.clock);
+    for stream in seed.streams {
+        let configured = plan.streams.iter().any(|configured| configured.name == stream.plan.name);
+        node.add_stream(stream, configured, now, &mut worker.reactor).map_err(io::Error::other)?;
+    }
+    for listener in seed.listeners {
+        node.listen(listener, &mut worker.reactor)?;
+    }
+    let mut failed = None;
+    let mut drain = Drain::No;
+    worker.run(|worker, now| {
+        let now = Now { mono_ns: now.mono_ns, wall_ns: now.wall_ns };
+        let mut work = worker.mesh.receive(MESSAGES_PER_TURN, |_, message| match message {
+            Message::Drain => drain = Drain::Begin,
+            Message::Drained => {}
+        });
+        let done = match node.turn(now, &mut worker.reactor) {
+            Ok(done) => done,
+            Err(error) => {
+                failed.get_or_insert(error);
+                return Turn { work: 1, deadline_ns: None };
+            }
+        };
+        work += done.work;
+        match drain {
+            Drain::No | Drain::Done => {}
+            Drain::Begin => {
+                node.stop_listening(&mut worker.reactor);
+                node.shard.sync();
+                drain = Drain::Syncing;
+                work += 1;
+            }
+            Drain::Syncing if node.shard.is_synced() => {
+                node.say_goodbye(now);
+                drain = Drain::Leaving;
+                work += 1;
+            }
+            Drain::Syncing => {}
+            Drain::Leaving if node.sessions.count() == 0 => {
+                let outside = worker.mesh.workers();
+                if worker.mesh.send(outside, Message::Drained).is_ok() {
+                    drain = Drain::Done;
+                }
+            }
+            Drain::Leaving => {}
+        }
+        Turn { work, deadline_ns: Some(done.deadline_ns) }
+    })?;
+    worker.reactor.drain(worker.clock.now_ns() + DRAIN_NS);
+    failed.map_or(Ok(()), Err)
+}
+
+/// How far a worker is on its way out.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Drain {
+    No,
+    Begin,
+    Syncing,
+    Leaving,
+    Done,
+}
+
+fn read(clock: Clock) -> Now {
+    Now { mono_ns: clock.now_ns(), wall_ns: clock.wall_ns() }
+}
+
+fn pinning(plan: &Plan) -> Pinning {
+    let cpus: Vec<usize> = plan.workers.iter().filter_map(|worker| worker.cpu).map(|cpu| cpu as usize).collect();
+    if cpus.len() == plan.workers.len() { Pinning::Cpus(cpus) } else { Pinning::None }
+}
+
+fn reactor_config(plan: &Plan) -> Config {
+    let limits = &plan.limits;
+    Config {
+        receive_buffers: limits.receive_buffers() as u16,
+        receive_buffer_bytes: plan::BUFFER_BYTES as u32,
+        ..Config::default()
+    }
+}
+
+fn shard_limits(plan: &Plan) -> ShardLimits {
+    let limits = &plan.limits;
+    ShardLimits {
+        sessions: limits.connections,
+        session_subscriptions: limits.subscriptions,
+        session_subjects: limits.session_subjects,
+        session_calls: limits.calls,
+        run_bytes: ShardLimits::default().run_bytes.min(limits.max_frame_bytes),
+        ..ShardLimits::default()
+    }
+}
+
+/// Random bits from the system.
+pub(super) fn entropy() -> io::Result<u128> {
+    let mut bytes = [0; 16];
+    fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(u128::from_le_bytes(bytes))
+}
+
+const MESSAGES_PER_TURN: usize = 64;
+/// How long operations that are still in flight may take when the worker ends.
+const DRAIN_NS: u64 = 1_000_000_000;

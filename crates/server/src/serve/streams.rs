@@ -1,0 +1,108 @@
+//! From a stream's plan to its log and to what the broker knows of it.
+
+use trunkline_broker as broker;
+use trunkline_log::{Durability, Log, LogConfig, LogId, OpenError, Recovery, Retention};
+use trunkline_route::Pattern;
+use trunkline_wire::AckLevel;
+
+use crate::plan::{Ack, Limits, Storage, StreamPlan, Visible};
+use crate::storage::StreamDir;
+use crate::system;
+
+/// A stream that is open and not yet served.
+pub(super) struct Opened {
+    pub(super) plan: StreamPlan,
+    pub(super) log: Log,
+    pub(super) recovery: Recovery,
+    /// None in memory.
+    pub(super) dir: Option<StreamDir>,
+}
+
+/// Opens a stream's log, recovering it if need be. Blocks.
+///
+/// # Errors
+/// The log's.
+pub(super) fn open(id: LogId, plan: StreamPlan, limits: &Limits, mut dir: Option<StreamDir>, entropy: u128) -> Result<Opened, OpenError> {
+    let config = log_config(&plan, limits, entropy);
+    let (log, recovery) = match &mut dir {
+        Some(dir) => Log::open(id, &config, dir)?,
+        None => Log::open_in_memory(id, &config)?,
+    };
+    Ok(Opened { plan, log, recovery, dir })
+}
+
+fn log_config(plan: &StreamPlan, limits: &Limits, entropy: u128) -> LogConfig {
+    LogConfig {
+        storage: match plan.storage {
+            Storage::File => trunkline_log::Storage::Files,
+            Storage::Memory => trunkline_log::Storage::Memory,
+        },
+        durability: if plan.ack == Ack::Synced { Durability::Synced } else { Durability::Stored },
+        tail_bytes: plan.tail_bytes,
+        segment_bytes: plan.segment_bytes,
+        record_bytes_max: limits.max_record_bytes - trunkline_wire::PREFIX_BYTES as u32,
+        subjects_max: plan.subjects_max,
+        sync_interval_ns: plan.sync_interval_ns,
+        retention: Retention {
+            bytes_max: plan.retention.bytes,
+            age_ns_max: plan.retention.age_ns,
+            records_max: plan.retention.records,
+        },
+        entropy,
+        ..LogConfig::default()
+    }
+}
+
+/// What the broker knows of a stream.
+pub(super) fn broker_plan(plan: &StreamPlan) -> broker::StreamPlan {
+    let level = level(plan.ack);
+    broker::StreamPlan {
+        name: plan.name.as_str().into(),
+        // The plan has checked them.
+        patterns: plan.subjects.iter().filter_map(|subject| Pattern::new(subject).ok()).collect(),
+        level,
+        visible: match plan.visible {
+            Visible::Ack => level,
+            Visible::Received => AckLevel::Received,
+        },
+    }
+}
+
+fn level(ack: Ack) -> AckLevel {
+    match ack {
+        Ack::Received => AckLevel::Received,
+        Ack::Stored => AckLevel::Stored,
+        Ack::Synced => AckLevel::Synced,
+    }
+}
+
+/// A stream as `$sys.stream.info` tells it.
+pub(super) fn describe(plan: &StreamPlan, info: &broker::StreamInfo, configured: bool) -> system::StreamInfo {
+    system::StreamInfo {
+        name: plan.name.clone(),
+        subjects: plan.subjects.clone(),
+        storage: match plan.storage {
+            Storage::File => "file",
+            Storage::Memory => "memory",
+        }
+        .to_owned(),
+        ack: plan.ack.word().to_owned(),
+        visible: match plan.visible {
+            Visible::Ack => "ack",
+            Visible::Received => "received",
+        }
+        .to_owned(),
+        records: info.records,
+        bytes: info.bytes,
+        first_sequence: info.first_sequence,
+        last_sequence: info.last_sequence,
+        stored_sequence: info.stored.sequence.saturating_sub(1),
+        synced_sequence: info.synced.sequence.saturating_sub(1),
+        subjects_seen: info.subjects,
+        subscribers: u64::from(info.subscribers),
+        worker: plan.worker as u32,
+        state: info.state.to_string(),
+        retention: plan.retention.to_string(),
+        configured,
+    }
+}

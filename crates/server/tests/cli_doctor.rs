@@ -1,0 +1,69 @@
+//! `doctor`: it measures, it reports, it leaves nothing behind.
+
+mod support;
+
+use std::fs;
+
+use serde_json::Value;
+use support::run;
+
+#[test]
+fn the_report_has_every_part_and_the_disk_is_left_as_it_was() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("not/yet/there");
+    let doctor = run(&["doctor", "--data", data.to_str().unwrap(), "--json"]);
+    assert_eq!(doctor.code, 0, "{}", doctor.err);
+    let report: Value = serde_json::from_str(&doctor.out).unwrap();
+    assert!(report["cpu"]["cpus"].as_u64().unwrap() >= 1);
+    assert!(report["clock"]["read_ns"].as_u64().unwrap() < 1_000_000);
+    assert!(
+        report["io"]["auto"] == "epoll" || report["io"]["auto"] == "io_uring",
+        "{}",
+        report["io"]
+    );
+    assert_eq!(
+        report["io"]["io_uring"].as_bool().unwrap(),
+        report["io"]["refused"].is_null()
+    );
+    let methods = report["disk"]["methods"].as_array().unwrap();
+    assert!(
+        methods
+            .iter()
+            .any(|method| method["ns_p50"].as_u64().is_some_and(|ns| ns > 0)),
+        "{methods:?}"
+    );
+    for method in methods {
+        assert!(
+            method["ns_p50"].is_u64() != method["refused"].is_string(),
+            "{method}"
+        );
+    }
+    let levels: Vec<&str> = report["levels"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|level| level["level"].as_str().unwrap())
+        .collect();
+    assert_eq!(levels, ["received", "stored", "synced"]);
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn people_read_what_each_ack_level_means_here() {
+    let directory = tempfile::tempdir().unwrap();
+    let doctor = run(&["doctor", "--data", directory.path().to_str().unwrap()]);
+    assert_eq!(doctor.code, 0, "{}", doctor.err);
+    for word in [
+        "processor",
+        "topology",
+        "clock",
+        "wake-up",
+        "io_uring",
+        "ACK LEVEL",
+        "stored",
+        "synced",
+        "fdatasync",
+    ] {
+        assert!(doctor.out.contains(word), "{word}: {}", doctor.out);
+    }
+}
