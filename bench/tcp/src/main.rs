@@ -1,0 +1,153 @@
+//! TCP echo of 64-byte frames.
+//!
+//! ```text
+//! bench-tcp latency  [ROUNDS]          one connection, both sides spin: p50 and p99 against the raw non-blocking loop
+//! bench-tcp cpu      [ROUNDS] [MS]     64 connections, depth 1 and 16: CPU of the server's thread per message, against the peers
+//! bench-tcp features [ROUNDS] [MS]     the same for each feature of the io_uring back-end, and for pools of several sizes
+//! ```
+//! Server and client are threads pinned to different cores. Servers are measured in turn, again and again; figures are
+//! medians with the smallest and the largest, ratios are medians of per-round ratios.
+
+mod client;
+mod servers;
+mod thread_time;
+
+use std::net::TcpListener;
+use std::time::Duration;
+
+use client::Load;
+use servers::{Server, Tuning};
+use thread_time::ThreadTime;
+
+const SERVER_CPU: usize = 0;
+const CLIENT_CPU: usize = 1;
+
+fn main() {
+    let mut args = std::env::args().skip(1);
+    let what = args.next().unwrap_or_else(|| "cpu".into());
+    let mut number = |default: u64| args.next().map_or(default, |text| text.parse().expect("a number"));
+    let rounds = number(7) as usize;
+    let plain = Tuning::default();
+    let spin = Tuning { spin: true, ..plain };
+    trunkline_reactor::pin_current_thread(CLIENT_CPU).unwrap();
+    match what.as_str() {
+        "latency" => latency(&[Server::RawSpin, Server::Epoll(spin), Server::Uring(spin)], rounds),
+        "cpu" => {
+            let slice = Duration::from_millis(number(300));
+            let servers = [
+                Server::Mio,
+                Server::Tokio,
+                Server::Monoio,
+                Server::Compio,
+                Server::Epoll(plain),
+                Server::Uring(plain),
+            ];
+            cpu(&servers, 64, 1, rounds, slice);
+            cpu(&servers, 64, 16, rounds, slice);
+        }
+        "features" => {
+            let slice = Duration::from_millis(number(300));
+            let servers = [
+                Server::Mio,
+                Server::Epoll(plain),
+                Server::Uring(plain),
+                Server::Uring(Tuning { registered_files: true, ..plain }),
+                Server::Uring(Tuning { zero_copy: true, ..plain }),
+                Server::Uring(Tuning { buffers: Some((64, 4096)), ..plain }),
+                Server::Uring(Tuning { buffers: Some((128, 32768)), ..plain }),
+                Server::Uring(Tuning { buffers: Some((256, 16384)), ..plain }),
+                Server::Epoll(Tuning { buffers: Some((256, 16384)), ..plain }),
+            ];
+            cpu(&servers, 64, 1, rounds, slice);
+            cpu(&servers, 64, 16, rounds, slice);
+            latency(
+                &[
+                    Server::RawSpin,
+                    Server::Uring(spin),
+                    Server::Uring(Tuning { registered_files: true, ..spin }),
+                    Server::Uring(Tuning { zero_copy: true, ..spin }),
+                    Server::Uring(Tuning { sqpoll: true, ..spin }),
+                ],
+                rounds,
+            );
+        }
+        other => panic!("{other}: latency, cpu or features"),
+    }
+}
+
+fn latency(servers: &[Server], rounds: usize) {
+    println!("one connection, 64 B, both sides spin: round trip in µs");
+    let mut p50s = vec![Vec::new(); servers.len()];
+    let mut p99s = vec![Vec::new(); servers.len()];
+    for _ in 0..rounds {
+        for (place, server) in servers.iter().enumerate() {
+            let (address, thread) = start(*server, 1);
+            let mut trips = client::ping(address, 2_000, 20_000);
+            thread.join().unwrap();
+            trips.sort_unstable();
+            p50s[place].push(trips[trips.len() / 2] as f64 / 1000.0);
+            p99s[place].push(trips[trips.len() * 99 / 100] as f64 / 1000.0);
+        }
+    }
+    for (place, server) in servers.iter().enumerate() {
+        let (p50, p99) = (spread(&p50s[place]), spread(&p99s[place]));
+        let ratio = spread(&ratios(&p50s[place], &p50s[0]));
+        println!("  {:<44} p50 {p50}   p99 {p99}   p50 / {} {ratio}", server.name(), servers[0].name());
+    }
+}
+
+fn cpu(servers: &[Server], connections: usize, depth: usize, rounds: usize, slice: Duration) {
+    println!("{connections} connections, 64 B, {depth} in flight on each, the server parks: µs of its CPU per message");
+    let mut running: Vec<_> = servers
+        .iter()
+        .map(|server| {
+            let (address, thread) = start(*server, connections);
+            let time = ThreadTime::of(&thread);
+            let mut load = Load::connect(address, connections, depth);
+            load.run(slice / 3);
+            (load, time, thread)
+        })
+        .collect();
+    let mut costs = vec![Vec::new(); servers.len()];
+    let mut rates = vec![Vec::new(); servers.len()];
+    for _ in 0..rounds {
+        for (place, (load, time, _)) in running.iter_mut().enumerate() {
+            let (before, start) = (time.read(), std::time::Instant::now());
+            let messages = load.run(slice);
+            costs[place].push((time.read() - before).as_secs_f64() * 1e6 / messages as f64);
+            rates[place].push(messages as f64 / start.elapsed().as_secs_f64() / 1e3);
+        }
+    }
+    for (load, _, thread) in running {
+        drop(load);
+        thread.join().unwrap();
+    }
+    for (place, server) in servers.iter().enumerate() {
+        let ratio = spread(&ratios(&costs[place], &costs[0]));
+        let (cost, rate) = (spread(&costs[place]), spread(&rates[place]));
+        println!("  {:<44} {cost}   / {} {ratio}   k/s {rate}", server.name(), servers[0].name());
+    }
+}
+
+fn start(server: Server, connections: usize) -> (std::net::SocketAddr, std::thread::JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let thread = std::thread::spawn(move || {
+        trunkline_reactor::pin_current_thread(SERVER_CPU).unwrap();
+        server.serve(listener, connections);
+    });
+    (address, thread)
+}
+
+fn ratios(of: &[f64], to: &[f64]) -> Vec<f64> {
+    of.iter().zip(to).map(|(of, to)| of / to).collect()
+}
+
+/// `median [smallest-largest]`.
+fn spread(values: &[f64]) -> String {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let digits = if sorted[0] < 100.0 { 3 } else { 0 };
+    let median = sorted[sorted.len() / 2];
+    format!("{median:.digits$} [{:.digits$}-{:.digits$}]", sorted[0], sorted[sorted.len() - 1])
+}

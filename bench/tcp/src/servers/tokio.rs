@@ -1,0 +1,33 @@
+//! tokio's current-thread runtime, one task per connection.
+
+use std::net::TcpListener;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::READ_BYTES;
+
+pub fn serve(listener: TcpListener, connections: usize) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+    runtime.block_on(async {
+        listener.set_nonblocking(true).unwrap();
+        let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+        let mut tasks = Vec::new();
+        for _ in 0..connections {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.set_nodelay(true).unwrap();
+            tasks.push(tokio::spawn(async move {
+                let mut buffer = vec![0; READ_BYTES];
+                loop {
+                    let bytes = stream.read(&mut buffer).await.unwrap();
+                    if bytes == 0 {
+                        return;
+                    }
+                    stream.write_all(&buffer[..bytes]).await.unwrap();
+                }
+            }));
+        }
+        for task in tasks {
+            task.await.unwrap();
+        }
+    });
+}

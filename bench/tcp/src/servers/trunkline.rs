@@ -1,0 +1,161 @@
+//! The reactor, as a server uses it: receive into the pool, send the same buffer, recycle it when it has left.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::net::TcpListener;
+
+use trunkline_reactor::{
+    BufferId, Completion, Config, Op, Reactor, Readiness, Slice, SocketId, Uring, Wait,
+};
+
+/// Which features are on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tuning {
+    pub spin: bool,
+    pub registered_files: bool,
+    pub sqpoll: bool,
+    pub zero_copy: bool,
+    pub buffers: Option<(u16, u32)>,
+}
+
+pub fn serve_epoll(listener: TcpListener, connections: usize, tuning: Tuning) {
+    let mut reactor = Readiness::new(&config(tuning)).unwrap();
+    echo(&mut reactor, listener, connections, tuning);
+}
+
+pub fn serve_uring(listener: TcpListener, connections: usize, tuning: Tuning) {
+    let mut reactor = Uring::new(&config(tuning)).unwrap();
+    echo(&mut reactor, listener, connections, tuning);
+}
+
+fn config(tuning: Tuning) -> Config {
+    let mut config = Config::default();
+    if let Some((count, bytes)) = tuning.buffers {
+        (config.receive_buffers, config.receive_buffer_bytes) = (count, bytes);
+    }
+    config.uring.registered_files = tuning.registered_files;
+    config.uring.sqpoll_idle_ms = tuning.sqpoll.then_some(10);
+    config
+}
+
+/// Received buffers of a connection that have not all been sent; the first `sent` bytes of the oldest have.
+struct Connection {
+    socket: SocketId,
+    waiting: VecDeque<(BufferId, Slice)>,
+    sending: bool,
+    closed: bool,
+}
+
+const ACCEPT: u64 = 0;
+const RECEIVE: u64 = 1 << 32;
+const SEND: u64 = 2 << 32;
+const CLOSE: u64 = 3 << 32;
+
+fn echo<R: Reactor>(reactor: &mut R, listener: TcpListener, expected: usize, tuning: Tuning) {
+    let listener = reactor.add_listener(listener).unwrap();
+    reactor.stage(Op::Accept { listener }, ACCEPT).unwrap();
+    let mut connections: Vec<Connection> = Vec::new();
+    let mut open = 0;
+    let mut out = [Completion::default(); 256];
+    let wait = if tuning.spin { Wait::Poll } else { Wait::Forever };
+    loop {
+        reactor.submit_and_wait(1, wait).unwrap();
+        loop {
+            let count = reactor.reap(&mut out);
+            if count == 0 {
+                break;
+            }
+            for completion in &out[..count] {
+                let number = completion.user_data as u32 as usize;
+                match completion.user_data >> 32 << 32 {
+                    ACCEPT => {
+                        let socket = SocketId::from_result(completion.result).unwrap();
+                        let number = connections.len() as u64;
+                        reactor.stage(Op::RecvMulti { socket }, RECEIVE | number).unwrap();
+                        connections.push(Connection { socket, waiting: VecDeque::new(), sending: false, closed: false });
+                        open += 1;
+                    }
+                    RECEIVE => {
+                        let connection = &mut connections[number];
+                        if let Some(id) = completion.buffer() {
+                            let (region, offset) = reactor.buffer_slice(id);
+                            connection.waiting.push_back((id, Slice { region, offset, len: completion.result as u32 }));
+                            connection.send(reactor, number, tuning);
+                        } else {
+                            connection.closed = true;
+                            reactor.stage(Op::Close { socket: connection.socket }, CLOSE | number as u64).unwrap();
+                        }
+                    }
+                    SEND => {
+                        let connection = &mut connections[number];
+                        if completion.flags.contains(trunkline_reactor::CompletionFlags::MORE) {
+                            continue;
+                        }
+                        connection.sending = false;
+                        connection.sent(reactor, completion.result);
+                        connection.send(reactor, number, tuning);
+                    }
+                    _ => {
+                        open -= 1;
+                        if open == 0 && connections.len() == expected {
+                            return;
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Connection {
+    #[inline]
+    fn send<R: Reactor>(&mut self, reactor: &mut R, number: usize, tuning: Tuning) {
+        if self.sending || self.closed || self.waiting.is_empty() {
+            return;
+        }
+        let send = SEND | number as u64;
+        let staged = if let [(_, only)] = self.waiting.make_contiguous() {
+            reactor.stage(Op::Send { socket: self.socket, slices: &[*only], zero_copy: tuning.zero_copy }, send)
+        } else {
+            let mut slices = [self.waiting[0].1; Op::MAX_SLICES];
+            let count = self.waiting.len().min(Op::MAX_SLICES);
+            slices.iter_mut().zip(&self.waiting).for_each(|(slice, waiting)| *slice = waiting.1);
+            reactor.stage(Op::Send { socket: self.socket, slices: &slices[..count], zero_copy: tuning.zero_copy }, send)
+        };
+        staged.unwrap();
+        self.sending = true;
+    }
+
+    #[inline]
+    fn sent<R: Reactor>(&mut self, reactor: &mut R, result: i32) {
+        let Ok(mut bytes) = u32::try_from(result) else { return };
+        while let Some((id, slice)) = self.waiting.front_mut() {
+            if bytes < slice.len {
+                slice.offset += u64::from(bytes);
+                slice.len -= bytes;
+                return;
+            }
+            bytes -= slice.len;
+            reactor.recycle(*id);
+            self.waiting.pop_front();
+        }
+    }
+}
+
+impl fmt::Display for Tuning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let flags = [
+            (self.spin, "spin"),
+            (self.registered_files, "registered files"),
+            (self.sqpoll, "sqpoll"),
+            (self.zero_copy, "zero copy"),
+        ];
+        for (_, name) in flags.into_iter().filter(|(on, _)| *on) {
+            write!(f, ", {name}")?;
+        }
+        if let Some((count, bytes)) = self.buffers {
+            write!(f, ", {count} x {bytes} B")?;
+        }
+        Ok(())
+    }
+}
