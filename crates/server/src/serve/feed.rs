@@ -1,11 +1,13 @@
 //! From bytes to commands: what a session says goes to the shard.
 
-use trunkline_broker::{Now, PublishFrame, SessionId};
-use trunkline_wire::{self as wire, ErrorBody, Event, Fault, FrameFlags, FrameHeader, Opcode, Violation};
+use std::fmt;
+
+use trunkline_broker::{Now, PublishError, PublishFrame, SessionId};
+use trunkline_wire::{self as wire, ErrorBody, Event, FrameFlags, FrameHeader, Opcode};
 
 use super::inlet::{Held, Stall};
-use super::node::{Fed, Node, post};
-use super::post::{push, push_control, tell_and_close};
+use super::node::{Fed, Node};
+use super::streams::payload_bytes_max;
 use super::tag::Peer;
 
 impl Node {
@@ -21,7 +23,7 @@ impl Node {
                 let (consumed, event) = match inlet.wire.next(input) {
                     Ok(next) => next,
                     Err(violation) => {
-                        self.violated(peer, violation, now);
+                        self.broke(id, violation.code, &violation.fault, violation.offset, violation.frame_sequence);
                         break Fed::Whole;
                     }
                 };
@@ -34,9 +36,9 @@ impl Node {
                         inlet.stall = Some(Stall { held, input: input.to_vec() });
                         break Fed::Stalled;
                     }
-                    Next::Fault { fault, back } => {
+                    Next::Fault { error, back } => {
                         let offset = inlet.wire.offset() - back as u64;
-                        self.violated(peer, Violation::new(fault, offset, 0), now);
+                        self.broke(id, error.code(), &error, offset, 0);
                         break Fed::Whole;
                     }
                 }
@@ -53,7 +55,7 @@ impl Node {
         };
         let next = match &stall.held {
             Held::Run { frame, last, bytes } => {
-                let run = wire::Run::check(bytes, self.plan.limits.max_record_bytes).expect("checked when it came in");
+                let run = wire::Run::check(bytes, payload_bytes_max(&self.plan.limits)).expect("checked when it came in");
                 self.publish(id, *frame, *last, run, now)
             }
             Held::Oversized(oversized) => self.oversized(id, oversized),
@@ -70,8 +72,10 @@ impl Node {
                 }
                 (progress, Fed::Stalled)
             }
-            Next::Fault { fault, .. } => {
-                self.violated(peer, Violation::new(fault, 0, 0), now);
+            Next::Fault { error, back } => {
+                let behind = back as u64;
+                let offset = self.inlets[peer.slot as usize].as_ref().map_or(0, |inlet| inlet.wire.offset().saturating_sub(behind));
+                self.broke(id, error.code(), &error, offset, 0);
                 (true, Fed::Whole)
             }
             Next::Go | Next::End => (true, self.feed(peer, id, &stall.input, now)),
@@ -85,33 +89,30 @@ impl Node {
             Event::Oversized(oversized) => return self.oversized(id, &oversized),
             Event::Credit(frame, credit) => {
                 if let Err(refusal) = self.shard.credit(id, frame.sequence, credit.bytes) {
-                    self.answer(peer, frame.sequence, &refusal.body());
+                    self.post.control(id, &refusal.body(), frame.sequence);
                 }
             }
             Event::Confirm(frame, confirm) => {
                 if let Err(refusal) = self.shard.confirm(id, frame.sequence, confirm.first, confirm.last, now) {
-                    self.answer(peer, frame.sequence, &refusal.body());
+                    self.post.control(id, &refusal.body(), frame.sequence);
                 }
             }
             Event::Subscribe(frame, subscribe) => {
-                let opened = self.shard.subscribe(id, &subscribe, now, &mut post!(self, now));
-                self.answer_count(peer, frame, opened);
+                let opened = self.shard.subscribe(id, &subscribe, now, &mut self.post);
+                self.answer_count(id, frame, opened);
             }
             Event::Unsubscribe(frame, unsubscribe) => {
-                let ended = self.shard.unsubscribe(id, unsubscribe.subscription, now, &mut post!(self, now));
-                self.answer_count(peer, frame, ended.map(|()| 0));
+                let ended = self.shard.unsubscribe(id, unsubscribe.subscription, now, &mut self.post);
+                self.answer_count(id, frame, ended.map(|()| 0));
             }
             Event::RpcCall(frame, call) if call.subject.starts_with(SYSTEM_PREFIX) => {
-                self.system_call(peer, frame.sequence, &call, now);
+                self.system_call(id, frame.sequence, &call, now);
             }
-            Event::RpcCall(frame, call) => self.shard.call(id, frame.sequence, &call, now, &mut post!(self, now)),
-            Event::RpcResponse(frame, payload) => self.shard.respond(id, frame.sequence, payload, &mut post!(self, now)),
+            Event::RpcCall(frame, call) => self.shard.call(id, frame.sequence, &call, now, &mut self.post),
+            Event::RpcResponse(frame, payload) => self.shard.respond(id, frame.sequence, payload, &mut self.post),
             Event::Ping(frame, body) => {
                 let pong = FrameHeader { opcode: Opcode::Pong, flags: FrameFlags::empty(), sequence: frame.sequence, length: body.len() as u32 };
-                if let Some(session) = self.sessions.peer(peer) {
-                    let _unanswered_when_the_arena_is_full = push(&mut session.outbox, &mut self.arena, [&pong.encode(), body]);
-                    self.sessions.list(peer.slot);
-                }
+                self.post.small(id, [&pong.encode(), body]);
             }
             Event::Hello(_, hello) => {
                 if let wire::Hello::Client(hello) = hello {
@@ -138,7 +139,7 @@ impl Node {
         match self.shard.publish(id, PublishFrame::new(frame, last), run, now) {
             Ok(published) if !published.full => Next::Go,
             Ok(published) => Next::Hold(Held::Run { frame, last, bytes: run.bytes()[published.bytes..].to_vec() }),
-            Err(error) => Next::Fault { fault: error.into(), back: run.len() - error.offset },
+            Err(error) => Next::Fault { error, back: run.len() - error.offset },
         }
     }
 
@@ -146,40 +147,20 @@ impl Node {
         if self.shard.publish_oversized(id, oversized).full { Next::Hold(Held::Oversized(*oversized)) } else { Next::Go }
     }
 
-    fn answer_count(&mut self, peer: Peer, frame: FrameHeader, result: Result<u32, trunkline_broker::Refusal>) {
+    fn answer_count(&mut self, id: SessionId, frame: FrameHeader, result: Result<u32, trunkline_broker::Refusal>) {
         match result {
             Ok(count) => {
                 let ack = wire::Ack { level: wire::AckLevel::Received, count, stream_sequence: 0, producer_sequence: 0 };
-                if let Some(session) = self.sessions.peer(peer) {
-                    let _closed_later_when_the_arena_is_full = push_control(&mut session.outbox, &mut self.arena, &ack, frame.sequence);
-                    self.sessions.list(peer.slot);
-                }
+                self.post.control(id, &ack, frame.sequence);
             }
-            Err(refusal) => self.answer(peer, frame.sequence, &refusal.body()),
+            Err(refusal) => self.post.control(id, &refusal.body(), frame.sequence),
         }
     }
 
-    /// Queues an Error frame; the session goes on.
-    pub(super) fn answer(&mut self, peer: Peer, frame_sequence: u16, error: &ErrorBody<'_>) {
-        if let Some(session) = self.sessions.peer(peer) {
-            let error = super::post::short(error);
-            let _closed_later_when_the_arena_is_full = push_control(&mut session.outbox, &mut self.arena, &error, frame_sequence);
-            self.sessions.list(peer.slot);
-        }
-    }
-
-    fn violated(&mut self, peer: Peer, violation: Violation, now: Now) {
-        tracing::info!(?peer, %violation, "connection broke the protocol");
-        let message = violation.fault.to_string();
-        let error = ErrorBody {
-            flags: wire::ErrorFlags::CLOSING,
-            offset: violation.offset,
-            ..ErrorBody::new(violation.code, &message)
-        };
-        if let Some(session) = self.sessions.peer(peer) {
-            tell_and_close(session, &mut self.arena, &error, violation.frame_sequence, now.mono_ns + super::node::CLOSING_NS);
-            self.sessions.list(peer.slot);
-        }
+    fn broke(&mut self, id: SessionId, code: wire::ErrorCode, fault: &dyn fmt::Display, offset: u64, frame_sequence: u16) {
+        let message = fault.to_string();
+        tracing::info!(session = ?id, code = code.0, offset, message, "connection broke the protocol");
+        self.post.end(id, &ErrorBody { offset, ..ErrorBody::new(code, &message) }, frame_sequence);
     }
 }
 
@@ -190,7 +171,7 @@ enum Next {
     End,
     Hold(Held),
     /// The peer broke the protocol so many bytes before what is consumed.
-    Fault { fault: Fault, back: usize },
+    Fault { error: PublishError, back: usize },
 }
 
 /// Calls that the server itself answers.

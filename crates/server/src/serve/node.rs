@@ -10,17 +10,16 @@
 use std::net::TcpListener;
 use std::sync::Arc;
 
-use trunkline_broker::{HoldId, Now, Refusal, SessionId, Shard};
-use trunkline_reactor::{AnyReactor, BufferId, Completion, Op, Reactor, RegionId, Slice, SocketId};
+use trunkline_broker::{Now, Refusal, Shard};
+use trunkline_reactor::{AnyReactor, Completion, Op, Reactor, Slice, SocketId};
 use trunkline_wire::{self as wire, ErrorBody, ErrorCode};
 
-use super::arena::Arena;
 use super::inlet::Inlet;
 use super::outbox::SLICES_PER_SEND;
-use super::post::{Post, Regions, SendLimits, push_control, tell_and_close};
-use super::session::{Phase, Session, Sessions};
+use super::post::{CLOSING_NS, Post};
+use super::session::{Phase, Session};
 use super::tag::{Peer, Tag};
-use super::streams::{Opened, broker_plan};
+use super::streams::{Opened, broker_plan, payload_bytes_max};
 use super::volumes::{Answer, Volumes};
 use crate::plan::{Plan, StreamPlan};
 
@@ -29,11 +28,8 @@ pub(super) struct Node {
     pub(super) plan: Arc<Plan>,
     pub(super) shard: Shard,
     pub(super) volumes: Volumes,
-    pub(super) sessions: Sessions,
+    pub(super) post: Post,
     pub(super) inlets: Vec<Option<Inlet>>,
-    pub(super) arena: Arena,
-    pub(super) regions: Regions,
-    pub(super) buffers: Buffers,
     pub(super) facts: Facts,
     pub(super) streams: Vec<Served>,
     listeners: Vec<SocketId>,
@@ -42,8 +38,6 @@ pub(super) struct Node {
     completions: Box<[Completion]>,
     /// Sessions whose input waits for a stream.
     stalled: Vec<Peer>,
-    unsent: Vec<HoldId>,
-    released: Vec<u32>,
     /// When deadlines of sessions are looked at next.
     sweep_ns: u64,
 }
@@ -64,74 +58,27 @@ pub(super) struct Served {
     pub(super) configured: bool,
 }
 
-/// Read buffers, by the number that the shard knows them by.
-#[derive(Default)]
-pub(super) struct Buffers {
-    slots: Vec<Option<(BufferId, RegionId, u64)>>,
-}
-
-impl Buffers {
-    fn keep(&mut self, buffer: BufferId, (region, offset): (RegionId, u64)) -> u32 {
-        let slot = self.slots.iter().position(Option::is_none).unwrap_or_else(|| {
-            self.slots.push(None);
-            self.slots.len() - 1
-        });
-        self.slots[slot] = Some((buffer, region, offset));
-        slot as u32
-    }
-
-    /// Where a buffer lies.
-    pub(super) fn slice(&self, number: u32) -> (RegionId, u64) {
-        let (_, region, offset) = self.slots[number as usize].expect("the shard has this buffer");
-        (region, offset)
-    }
-
-    fn forget(&mut self, number: u32) -> BufferId {
-        self.slots[number as usize].take().expect("released once").0
-    }
-}
-
 /// What one turn came to.
 pub(super) struct TurnDone {
     pub(super) work: usize,
     pub(super) deadline_ns: u64,
 }
 
-macro_rules! post {
-    ($node:expr, $now:expr) => {
-        Post {
-            sessions: &mut $node.sessions,
-            arena: &mut $node.arena,
-            regions: &$node.regions,
-            buffers: &$node.buffers,
-            unsent: &mut $node.unsent,
-            released: &mut $node.released,
-            limits: SendLimits { small_bytes: $node.plan.limits.send_queue_bytes as usize, closing_ns: CLOSING_NS },
-            now_ns: $now.mono_ns,
-        }
-    };
-}
-pub(super) use post;
-
 impl Node {
     pub(super) fn new(index: usize, plan: Arc<Plan>, shard: Shard, facts: Facts) -> Self {
+        let post = Post::new(index as u8, plan.limits.send_queue_bytes as usize);
         Self {
             plan,
             shard,
             volumes: Volumes::default(),
-            sessions: Sessions::new(index as u8),
+            post,
             inlets: Vec::new(),
-            arena: Arena::new(),
-            regions: Regions::default(),
-            buffers: Buffers::default(),
             facts,
             streams: Vec::new(),
             listeners: Vec::new(),
             slices: Vec::with_capacity(SLICES_PER_SEND),
             completions: vec![Completion::default(); COMPLETIONS_PER_REAP].into(),
             stalled: Vec::new(),
-            unsent: Vec::new(),
-            released: Vec::new(),
             sweep_ns: 0,
         }
     }
@@ -141,11 +88,11 @@ impl Node {
         let Opened { plan, log, dir, .. } = opened;
         let id = log.id();
         let tail = reactor.register_region(log.pin());
-        self.regions.set(id.0, Some((tail, plan.tail_bytes - 1)));
+        self.post.regions.set(id.0, Some((tail, plan.tail_bytes - 1)));
         if let Some(dir) = dir {
             self.volumes.add(id, dir, tail, plan.tail_bytes);
         }
-        let added = self.shard.add_stream(broker_plan(&plan), log, now, &mut post!(self, now));
+        let added = self.shard.add_stream(broker_plan(&plan), log, now, &mut self.post);
         self.settle(reactor);
         added.map_err(|(refusal, _)| refusal)?;
         self.streams.push(Served { plan, configured });
@@ -176,14 +123,15 @@ impl Node {
     /// # Errors
     /// The reactor's: the worker cannot go on.
     pub(super) fn turn(&mut self, now: Now, reactor: &mut AnyReactor) -> std::io::Result<TurnDone> {
-        self.arena.reserve(CHUNKS_PER_TURN, reactor)?;
+        self.post.now_ns = now.mono_ns;
+        self.post.arena.reserve(CHUNKS_PER_TURN, reactor)?;
         let mut work = self.reap(now, reactor);
         work += self.resume(now, reactor);
         let mut deadline_ns = self.sweep(now, reactor);
         // What the first pass writes is in the page cache when the second looks, so that a record is stored, acknowledged and delivered
         // within the turn in which it came.
         for pass in 0..2 {
-            let done = self.shard.turn(now, &mut self.volumes, &mut post!(self, now));
+            let done = self.shard.turn(now, &mut self.volumes, &mut self.post);
             work += done.work;
             deadline_ns = deadline_ns.min(done.next_deadline_ns.unwrap_or(u64::MAX));
             self.volumes.begin(reactor);
@@ -243,12 +191,12 @@ impl Node {
         let Answer { log, token, result, is_read, buffer } = answer;
         match (buffer, result) {
             (Some(buffer), Ok(len)) if is_read => {
-                let number = self.buffers.keep(buffer, reactor.buffer_slice(buffer));
+                let number = self.post.buffers.keep(buffer, reactor.buffer_slice(buffer));
                 let bytes = &reactor.buffer(buffer)[..len as usize];
-                self.shard.on_read(log, token, number, bytes, now, &mut self.volumes, &mut post!(self, now));
+                self.shard.on_read(log, token, number, bytes, now, &mut self.volumes, &mut self.post);
             }
             (_, Err(error)) if is_read => {
-                self.shard.on_read_failed(log, token, error, now, &mut self.volumes, &mut post!(self, now));
+                self.shard.on_read_failed(log, token, error, now, &mut self.volumes, &mut self.post);
             }
             (_, result) => {
                 self.shard.on_disk(log, token, result, now, &mut self.volumes);
@@ -258,10 +206,10 @@ impl Node {
 
     /// Gives back what the last step of the shard let go.
     fn settle(&mut self, reactor: &mut AnyReactor) {
-        for number in self.released.drain(..) {
-            reactor.recycle(self.buffers.forget(number));
+        for number in self.post.released.drain(..) {
+            reactor.recycle(self.post.buffers.forget(number));
         }
-        for hold in self.unsent.drain(..) {
+        for hold in self.post.unsent.drain(..) {
             self.shard.on_sent(hold);
         }
     }
@@ -279,32 +227,30 @@ impl Node {
             }
             return;
         };
-        let peer = self.sessions.insert(|id| Session::new(id, socket, now.mono_ns));
-        let Some(session) = self.sessions.peer(peer) else { return };
+        let peer = self.post.sessions.insert(|id| Session::new(id, socket, now.mono_ns));
+        let Some(session) = self.post.sessions.peer(peer) else { return };
         let limits = &self.plan.limits;
         let slot = peer.slot as usize;
         if self.inlets.len() <= slot {
             self.inlets.resize_with(slot + 1, || None);
         }
-        let wire_limits = wire::Limits { max_frame_bytes: limits.max_frame_bytes, max_record_bytes: limits.max_record_bytes };
+        let wire_limits = wire::Limits { max_frame_bytes: limits.max_frame_bytes, max_record_bytes: payload_bytes_max(limits) };
         self.inlets[slot] = Some(Inlet::new(wire_limits));
         let id = session.id;
         let share = (limits.connections as usize).div_ceil(self.plan.workers.len());
-        let refusal = if self.sessions.count() > share {
+        let refusal = if self.post.sessions.count() > share {
             Some(format!("the server has its {} connections", limits.connections))
         } else {
             self.shard.open_session(id).err().map(|refusal| refusal.message.into_owned())
         };
-        let Some(session) = self.sessions.peer(peer) else { return };
         if let Some(message) = refusal {
-            let error = ErrorBody { flags: wire::ErrorFlags::CLOSING, ..ErrorBody::new(ErrorCode::TOO_MANY, &message) };
-            tell_and_close(session, &mut self.arena, &error, 0, now.mono_ns + CLOSING_NS);
-            self.sessions.list(peer.slot);
+            self.post.end(id, &ErrorBody::new(ErrorCode::TOO_MANY, &message), 0);
             return;
         }
+        let Some(session) = self.post.sessions.peer(peer) else { return };
         if reactor.stage(Op::RecvMulti { socket }, Tag::Receive(peer).word()).is_err() {
             session.phase = Phase::Closing { until_ns: now.mono_ns };
-            self.sessions.list(peer.slot);
+            self.post.sessions.list(peer.slot);
         }
     }
 
@@ -315,7 +261,7 @@ impl Node {
             return;
         };
         let bytes = reactor.buffer(buffer);
-        if let Some(session) = self.sessions.peer(peer).filter(|session| session.is_open()) {
+        if let Some(session) = self.post.sessions.peer(peer).filter(|session| session.is_open()) {
             session.heard_ns = now.mono_ns;
             session.pinged = false;
             let id = session.id;
@@ -328,7 +274,7 @@ impl Node {
 
     fn stall(&mut self, peer: Peer, reactor: &mut AnyReactor) {
         if !self.stalled.contains(&peer)
-            && let Some(session) = self.sessions.peer(peer)
+            && let Some(session) = self.post.sessions.peer(peer)
         {
             reactor.pause(session.socket);
             self.stalled.push(peer);
@@ -340,7 +286,7 @@ impl Node {
         let mut work = 0;
         for index in (0..self.stalled.len()).rev() {
             let peer = self.stalled[index];
-            let Some(session) = self.sessions.peer(peer).filter(|session| session.is_open()) else {
+            let Some(session) = self.post.sessions.peer(peer).filter(|session| session.is_open()) else {
                 self.stalled.swap_remove(index);
                 continue;
             };
@@ -357,70 +303,70 @@ impl Node {
 
     fn end_of_input(&mut self, peer: Peer, result: i32, now: Now) {
         let truncated = self.inlets.get(peer.slot as usize).and_then(Option::as_ref).is_some_and(|inlet| inlet.wire.is_within_frame());
-        if let Some(session) = self.sessions.peer(peer).filter(|session| session.phase != Phase::Closed) {
+        if let Some(session) = self.post.sessions.peer(peer).filter(|session| session.phase != Phase::Closed) {
             tracing::debug!(session = ?session.id, error = result, truncated, "connection ended");
             // What is queued may still be read by a peer that only shut its sending half.
             let until_ns = if result == 0 { now.mono_ns + CLOSING_NS } else { now.mono_ns };
             if session.is_open() || result != 0 {
                 session.phase = Phase::Closing { until_ns };
             }
-            self.sessions.list(peer.slot);
+            self.post.sessions.list(peer.slot);
         }
     }
 
     fn on_sent(&mut self, peer: Peer, completion: Completion, now: Now, _reactor: &mut AnyReactor) {
-        let Some(session) = self.sessions.peer(peer) else { return };
+        let Some(session) = self.post.sessions.peer(peer) else { return };
         let shard = &mut self.shard;
         let sent = completion.result.max(0) as usize;
-        session.outbox.end_send(sent, &mut self.arena, |hold| shard.on_sent(hold));
+        session.outbox.end_send(sent, &mut self.post.arena, |hold| shard.on_sent(hold));
         session.progress_ns = now.mono_ns;
         if completion.result < 0 && session.phase != Phase::Closed {
             session.phase = Phase::Closing { until_ns: now.mono_ns };
         }
-        self.sessions.list(peer.slot);
+        self.post.sessions.list(peer.slot);
     }
 
     /// The socket is gone: nothing reads the session's memory any more.
     fn on_closed(&mut self, peer: Peer, now: Now) {
-        let Some(mut session) = self.sessions.remove(peer) else { return };
+        let Some(mut session) = self.post.sessions.remove(peer) else { return };
         let shard = &mut self.shard;
-        session.outbox.clear(&mut self.arena, |hold| shard.on_sent(hold));
+        session.outbox.clear(&mut self.post.arena, |hold| shard.on_sent(hold));
         self.inlets[peer.slot as usize] = None;
-        self.shard.close_session(session.id, now, &mut post!(self, now));
+        self.shard.close_session(session.id, now, &mut self.post);
     }
 
     /// Stages a send for every session that has something to say, and ends those that are done.
     fn send(&mut self, now: Now, reactor: &mut AnyReactor) -> usize {
-        let mut listed = std::mem::take(&mut self.sessions.listed);
+        let mut listed = std::mem::take(&mut self.post.sessions.listed);
         let count = listed.len();
         for slot in listed.drain(..) {
-            let Some((peer, session)) = self.sessions.in_slot(slot) else { continue };
+            let Some((peer, session)) = self.post.sessions.in_slot(slot) else { continue };
             session.listed = false;
             if session.outbox.is_sending() || session.phase == Phase::Closed {
                 continue;
             }
             if !session.outbox.is_empty() && session.phase != (Phase::Closing { until_ns: now.mono_ns }) {
-                session.outbox.begin_send(&self.arena, &mut self.slices);
+                session.outbox.begin_send(&self.post.arena, &mut self.slices);
                 let slices = &self.slices;
                 let send = Op::Send { socket: session.socket, slices, zero_copy: false };
                 if reactor.stage(send, Tag::Send(peer).word()).is_err() {
                     session.outbox.abort_send();
                     session.listed = true;
-                    self.sessions.listed.push(slot);
+                    self.post.sessions.listed.push(slot);
                 }
             } else if matches!(session.phase, Phase::Closing { .. }) {
                 close(session, peer, reactor);
             }
         }
-        if self.sessions.listed.is_empty() {
-            self.sessions.listed = listed;
+        if self.post.sessions.listed.is_empty() {
+            self.post.sessions.listed = listed;
         }
         count
     }
 
     /// Looks at the deadlines of all sessions, now and then. Returns when the next look is due.
     fn sweep(&mut self, now: Now, reactor: &mut AnyReactor) -> u64 {
-        if self.sessions.count() == 0 {
+        if self.post.sessions.count() == 0 {
             return u64::MAX;
         }
         if now.mono_ns < self.sweep_ns {
@@ -429,7 +375,7 @@ impl Node {
         self.sweep_ns = now.mono_ns + SWEEP_NS;
         let limits = &self.plan.limits;
         for slot in 0..self.inlets.len() as u32 {
-            let Some((peer, session)) = self.sessions.in_slot(slot) else { continue };
+            let Some((peer, session)) = self.post.sessions.in_slot(slot) else { continue };
             let silent_ns = now.mono_ns.saturating_sub(session.heard_ns);
             let idle_sending = session.outbox.is_empty();
             if idle_sending {
@@ -445,9 +391,9 @@ impl Node {
                 }
                 Phase::Open if silent_ns > limits.idle_timeout_ns / 3 && !session.pinged => {
                     session.pinged = true;
-                    let _next_time_otherwise = super::post::push(&mut session.outbox, &mut self.arena, [&PING, &[]]);
-                    self.sessions.list(slot);
-                    None
+                    let id = session.id;
+                    self.post.small(id, [&PING, &[]]);
+                    continue;
                 }
                 Phase::Closing { until_ns } if now.mono_ns >= until_ns => {
                     close(session, peer, reactor);
@@ -455,57 +401,51 @@ impl Node {
                 }
                 _ => None,
             };
-            if let Some((code, message)) = late
-                && let Some(session) = self.sessions.peer(peer)
-            {
-                let error = ErrorBody { flags: wire::ErrorFlags::CLOSING, ..ErrorBody::new(code, message) };
-                tell_and_close(session, &mut self.arena, &error, 0, now.mono_ns + CLOSING_NS);
-                self.sessions.list(slot);
+            if let Some((code, message)) = late {
+                let id = session.id;
+                self.post.end(id, &ErrorBody::new(code, message), 0);
             }
         }
         self.sweep_ns
     }
 
     /// Tells every session that the server stops. Returns how many there are.
-    pub(super) fn say_goodbye(&mut self, now: Now) -> usize {
-        let peers: Vec<Peer> = self.sessions.peers().collect();
+    pub(super) fn say_goodbye(&mut self) -> usize {
+        let peers: Vec<Peer> = self.post.sessions.peers().collect();
         for &peer in &peers {
-            let Some(session) = self.sessions.peer(peer) else { continue };
-            let error = ErrorBody {
-                flags: wire::ErrorFlags::CLOSING,
-                ..ErrorBody::new(ErrorCode::SHUTTING_DOWN, "the server is shutting down")
-            };
-            tell_and_close(session, &mut self.arena, &error, 0, now.mono_ns + CLOSING_NS);
-            self.sessions.list(peer.slot);
+            if let Some(session) = self.post.sessions.peer(peer) {
+                let id = session.id;
+                self.post.end(id, &ErrorBody::new(ErrorCode::SHUTTING_DOWN, "the server is shutting down"), 0);
+            }
         }
         peers.len()
     }
 
     /// The peer said that it goes.
     pub(super) fn leave(&mut self, peer: Peer, now: Now) {
-        if let Some(session) = self.sessions.peer(peer).filter(|session| session.is_open()) {
+        if let Some(session) = self.post.sessions.peer(peer).filter(|session| session.is_open()) {
             session.phase = Phase::Closing { until_ns: now.mono_ns + CLOSING_NS };
-            self.sessions.list(peer.slot);
+            self.post.sessions.list(peer.slot);
         }
     }
 
     /// Answers a Hello.
     pub(super) fn greet(&mut self, peer: Peer, now: Now) {
         let limits = &self.plan.limits;
-        let Some(session) = self.sessions.peer(peer) else { return };
+        let Some(session) = self.post.sessions.peer(peer) else { return };
         session.phase = Phase::Open;
         let hello = wire::ServerHello {
             version: wire::PROTOCOL_VERSION,
             max_frame_bytes: limits.max_frame_bytes,
-            max_record_bytes: limits.max_record_bytes,
+            max_record_bytes: payload_bytes_max(limits),
             max_subscriptions: limits.subscriptions,
             epoch: self.facts.epoch,
             session: session.id.to_u64(),
             wall_ns: now.wall_ns,
             server: SERVER_NAME,
         };
-        let _room_was_reserved = push_control(&mut session.outbox, &mut self.arena, &hello, 0);
-        self.sessions.list(peer.slot);
+        let id = session.id;
+        self.post.control(id, &hello, 0);
     }
 }
 
@@ -531,7 +471,5 @@ const COMPLETIONS_PER_TURN: usize = 4096;
 const CHUNKS_PER_TURN: usize = 256;
 /// How often deadlines of sessions are looked at.
 const SWEEP_NS: u64 = 50_000_000;
-/// How long a session that was told to go may take to read it.
-pub(super) const CLOSING_NS: u64 = 1_000_000_000;
 /// A Ping without a body.
-const PING: [u8; wire::FRAME_HEADER_BYTES] = [wire::Opcode::Ping as u8, 0, 0, 0, 0, 0, 0, 0];
+const PING: [u8; wire::frame::FRAME_HEADER_BYTES] = [wire::Opcode::Ping as u8, 0, 0, 0, 0, 0, 0, 0];

@@ -3,12 +3,13 @@
 //! It does not send: [`Node`](super::node::Node) does, once per turn, for every session that is listed here.
 
 use trunkline_broker::{HoldId, Out, SessionId, Source, Span};
-use trunkline_reactor::{RegionId, Slice};
-use trunkline_wire::{Ack, Body, ErrorBody, ErrorCode, FRAME_HEADER_BYTES, FrameEncoder, FrameFlags, FrameHeader, Opcode};
+use trunkline_reactor::{BufferId, RegionId, Slice};
+use trunkline_wire::frame::FRAME_HEADER_BYTES;
+use trunkline_wire::{Ack, Body, ErrorBody, ErrorCode, ErrorFlags, FrameEncoder, FrameFlags, FrameHeader, Opcode};
 
 use super::arena::Arena;
 use super::outbox::Outbox;
-use super::session::{Phase, Session, Sessions};
+use super::session::{Phase, Sessions};
 
 /// Where spans lie, for this worker's reactor.
 #[derive(Default)]
@@ -31,33 +32,102 @@ impl Regions {
     }
 }
 
+/// Read buffers, by the number that the shard knows them by.
+#[derive(Default)]
+pub(super) struct Buffers {
+    slots: Vec<Option<(BufferId, RegionId, u64)>>,
+}
+
+impl Buffers {
+    pub(super) fn keep(&mut self, buffer: BufferId, (region, offset): (RegionId, u64)) -> u32 {
+        let slot = self.slots.iter().position(Option::is_none).unwrap_or_else(|| {
+            self.slots.push(None);
+            self.slots.len() - 1
+        });
+        self.slots[slot] = Some((buffer, region, offset));
+        slot as u32
+    }
+
+    fn slice(&self, number: u32) -> (RegionId, u64) {
+        let (_, region, offset) = self.slots[number as usize].expect("the shard has this buffer");
+        (region, offset)
+    }
+
+    pub(super) fn forget(&mut self, number: u32) -> BufferId {
+        self.slots[number as usize].take().expect("released once").0
+    }
+}
+
 /// The sessions of one worker, as the shard sees them.
-pub(super) struct Post<'a> {
-    pub(super) sessions: &'a mut Sessions,
-    pub(super) arena: &'a mut Arena,
-    pub(super) regions: &'a Regions,
-    /// Region and offset of each read buffer, by the number that the shard knows it by.
-    pub(super) buffers: &'a super::node::Buffers,
+pub(super) struct Post {
+    pub(super) sessions: Sessions,
+    pub(super) arena: Arena,
+    pub(super) regions: Regions,
+    pub(super) buffers: Buffers,
     /// Deliveries to sessions that are gone.
-    pub(super) unsent: &'a mut Vec<HoldId>,
+    pub(super) unsent: Vec<HoldId>,
     /// Read buffers that are free again.
-    pub(super) released: &'a mut Vec<u32>,
-    pub(super) limits: SendLimits,
+    pub(super) released: Vec<u32>,
+    /// Most small bytes that wait for one session.
+    small_bytes_max: usize,
+    /// The turn's time.
     pub(super) now_ns: u64,
 }
 
-/// How much may wait for one session.
-#[derive(Clone, Copy)]
-pub(super) struct SendLimits {
-    pub(super) small_bytes: usize,
-    pub(super) closing_ns: u64,
-}
+impl Post {
+    pub(super) fn new(worker: u8, small_bytes_max: usize) -> Self {
+        Self {
+            sessions: Sessions::new(worker),
+            arena: Arena::new(),
+            regions: Regions::default(),
+            buffers: Buffers::default(),
+            unsent: Vec::new(),
+            released: Vec::new(),
+            small_bytes_max,
+            now_ns: 0,
+        }
+    }
 
-impl Post<'_> {
+    /// Queues a Deliver frame: small bytes, then records where they lie.
+    fn delivery(&mut self, id: SessionId, small: [&[u8]; 2], hold: HoldId, records: Option<Slice>) {
+        let Some(session) = self.sessions.get(id).filter(|session| session.phase == Phase::Open) else {
+            self.unsent.push(hold);
+            return;
+        };
+        if push(&mut session.outbox, &mut self.arena, small) {
+            match records {
+                Some(slice) => session.outbox.push_records(slice, hold),
+                None => session.outbox.push_mark(hold),
+            }
+        } else {
+            session.phase = Phase::Closing { until_ns: self.now_ns };
+            self.unsent.push(hold);
+        }
+        self.sessions.list(id.slot());
+    }
+
+    /// Queues one control frame for a session, which is closed if too much waits for it.
+    pub(super) fn control<B: Body>(&mut self, id: SessionId, body: &B, sequence: u16) {
+        let mut bytes = [0; ERROR_BYTES_MAX];
+        let bytes = control(&mut bytes, body, sequence);
+        self.small(id, [bytes, &[]]);
+    }
+
+    /// Tells a session why it ends, and ends it when it has had the time to read that.
+    pub(super) fn end(&mut self, id: SessionId, error: &ErrorBody<'_>, frame_sequence: u16) {
+        let Some(session) = self.sessions.get(id).filter(|session| session.is_open()) else { return };
+        let mut bytes = [0; ERROR_BYTES_MAX];
+        let error = ErrorBody { flags: ErrorFlags::CLOSING, ..short(error) };
+        let bytes = control(&mut bytes, &error, frame_sequence);
+        let _untold_when_the_arena_is_full = push(&mut session.outbox, &mut self.arena, [bytes, &[]]);
+        session.phase = Phase::Closing { until_ns: self.now_ns + CLOSING_NS };
+        self.sessions.list(id.slot());
+    }
+
     /// Queues small bytes for a session, which is closed if they are too many.
-    fn small(&mut self, id: SessionId, parts: [&[u8]; 2]) {
+    pub(super) fn small(&mut self, id: SessionId, parts: [&[u8]; 2]) {
         let Some(session) = self.sessions.get(id).filter(|session| session.phase != Phase::Closed) else { return };
-        if !push(&mut session.outbox, self.arena, parts) || session.outbox.small_bytes() > self.limits.small_bytes {
+        if !push(&mut session.outbox, &mut self.arena, parts) || session.outbox.small_bytes() > self.small_bytes_max {
             // Whoever asks for more than it takes in has no claim to an explanation that it would not read either.
             session.phase = Phase::Closing { until_ns: self.now_ns };
         }
@@ -65,7 +135,7 @@ impl Post<'_> {
     }
 }
 
-impl Out for Post<'_> {
+impl Out for Post {
     fn deliver(&mut self, id: SessionId, channel: u16, span: Span, _records: u32, hold: HoldId) {
         let header = FrameHeader { opcode: Opcode::Deliver, flags: FrameFlags::empty(), sequence: channel, length: span.len };
         let slice = match span.source {
@@ -78,34 +148,12 @@ impl Out for Post<'_> {
                 Slice { region, offset: offset + span.position, len: span.len }
             }
         };
-        match self.sessions.get(id).filter(|session| session.phase == Phase::Open) {
-            Some(session) if push(&mut session.outbox, self.arena, [&header.encode(), &[]]) => {
-                session.outbox.push_records(slice, hold);
-                self.sessions.list(id.slot());
-            }
-            Some(session) => {
-                session.phase = Phase::Closing { until_ns: self.now_ns };
-                self.unsent.push(hold);
-                self.sessions.list(id.slot());
-            }
-            None => self.unsent.push(hold),
-        }
+        self.delivery(id, [&header.encode(), &[]], hold, Some(slice));
     }
 
     fn deliver_copied(&mut self, id: SessionId, channel: u16, body: &[u8], _records: u32, hold: HoldId) {
         let header = FrameHeader { opcode: Opcode::Deliver, flags: FrameFlags::empty(), sequence: channel, length: body.len() as u32 };
-        match self.sessions.get(id).filter(|session| session.phase == Phase::Open) {
-            Some(session) if push(&mut session.outbox, self.arena, [&header.encode(), body]) => {
-                session.outbox.push_mark(hold);
-                self.sessions.list(id.slot());
-            }
-            Some(session) => {
-                session.phase = Phase::Closing { until_ns: self.now_ns };
-                self.unsent.push(hold);
-                self.sessions.list(id.slot());
-            }
-            None => self.unsent.push(hold),
-        }
+        self.delivery(id, [&header.encode(), body], hold, None);
     }
 
     fn frame(&mut self, id: SessionId, header: FrameHeader, body: &[u8]) {
@@ -113,24 +161,15 @@ impl Out for Post<'_> {
     }
 
     fn acked(&mut self, id: SessionId, frame_sequence: u16, ack: Ack) {
-        let mut bytes = [0; 64];
-        let bytes = control(&mut bytes, &ack, frame_sequence);
-        self.small(id, [bytes, &[]]);
+        self.control(id, &ack, frame_sequence);
     }
 
     fn refused(&mut self, id: SessionId, frame_sequence: u16, error: &ErrorBody<'_>) {
-        let mut bytes = [0; ERROR_BYTES_MAX];
-        let bytes = control(&mut bytes, &short(error), frame_sequence);
-        self.small(id, [bytes, &[]]);
+        self.control(id, &short(error), frame_sequence);
     }
 
     fn close(&mut self, id: SessionId, code: ErrorCode, message: &str) {
-        let error = ErrorBody { flags: trunkline_wire::ErrorFlags::CLOSING, ..ErrorBody::new(code, message) };
-        let until_ns = self.now_ns + self.limits.closing_ns;
-        if let Some(session) = self.sessions.get(id) {
-            tell_and_close(session, self.arena, &error, 0, until_ns);
-            self.sessions.list(id.slot());
-        }
+        self.end(id, &ErrorBody::new(code, message), 0);
     }
 
     fn release_buffer(&mut self, buffer: u32) {
@@ -138,26 +177,8 @@ impl Out for Post<'_> {
     }
 }
 
-/// Queues an Error frame as the last that the session is sent, and begins its end.
-pub(super) fn tell_and_close(session: &mut Session, arena: &mut Arena, error: &ErrorBody<'_>, frame_sequence: u16, until_ns: u64) {
-    if !session.is_open() {
-        return;
-    }
-    let mut bytes = [0; ERROR_BYTES_MAX];
-    let bytes = control(&mut bytes, &short(error), frame_sequence);
-    let _told = push(&mut session.outbox, arena, [bytes, &[]]);
-    session.phase = Phase::Closing { until_ns };
-}
-
-/// Queues one control frame; false when the arena has no room.
-pub(super) fn push_control<B: Body>(outbox: &mut Outbox, arena: &mut Arena, body: &B, sequence: u16) -> bool {
-    let mut bytes = [0; ERROR_BYTES_MAX];
-    let bytes = control(&mut bytes, body, sequence);
-    push(outbox, arena, [bytes, &[]])
-}
-
 /// Queues bytes in two parts, both or none.
-pub(super) fn push(outbox: &mut Outbox, arena: &mut Arena, parts: [&[u8]; 2]) -> bool {
+fn push(outbox: &mut Outbox, arena: &mut Arena, parts: [&[u8]; 2]) -> bool {
     arena.has_room(parts[0].len() + parts[1].len()) && outbox.push_small(arena, parts[0]) && outbox.push_small(arena, parts[1])
 }
 
@@ -169,7 +190,7 @@ fn control<'a, B: Body>(bytes: &'a mut [u8], body: &B, sequence: u16) -> &'a [u8
 }
 
 /// The error with a message that fits the buffer.
-pub(super) fn short<'a>(error: &ErrorBody<'a>) -> ErrorBody<'a> {
+fn short<'a>(error: &ErrorBody<'a>) -> ErrorBody<'a> {
     let mut end = error.message.len().min(MESSAGE_BYTES_MAX);
     while !error.message.is_char_boundary(end) {
         end -= 1;
@@ -180,3 +201,5 @@ pub(super) fn short<'a>(error: &ErrorBody<'a>) -> ErrorBody<'a> {
 const MESSAGE_BYTES_MAX: usize = 512;
 /// The largest control frame that is written here: an Error with its message.
 const ERROR_BYTES_MAX: usize = FRAME_HEADER_BYTES + 26 + MESSAGE_BYTES_MAX + 64;
+/// How long a session that was told to go may take to read it.
+pub(super) const CLOSING_NS: u64 = 1_000_000_000;

@@ -10,7 +10,7 @@ use trunkline_log::LogId;
 use trunkline_reactor::{Clock, Config, Idle, IoBackend, Pinning, Reactor, Turn, Worker, WorkerStrategy, Workers};
 
 use super::message::Message;
-use super::node::{Facts, Node, post};
+use super::node::{Facts, Node};
 use super::streams::{self, Opened};
 use super::{Error, Server};
 use crate::plan::{self, Plan, Storage, StreamPlan};
@@ -119,7 +119,7 @@ fn open(id: LogId, stream: StreamPlan, plan: &Plan, data: &DataDir) -> Result<Op
         "open"
     );
     if let Some(torn) = &opened.recovery.torn {
-        tracing::warn!(stream = name, %torn, "a torn tail was cut off; nothing that was synced is in it");
+        tracing::warn!(stream = name, ?torn, "a torn tail was cut off; nothing that was synced is in it");
     }
     Ok(opened)
 }
@@ -163,17 +163,17 @@ fn work(mut worker: Worker<Message>, plan: &Arc<Plan>, facts: Facts, seed: Seed)
             Drain::No | Drain::Done => {}
             Drain::Begin => {
                 node.stop_listening(&mut worker.reactor);
-                node.shard.sync();
+                node.shard.sync(now);
                 drain = Drain::Syncing;
                 work += 1;
             }
             Drain::Syncing if node.shard.is_synced() => {
-                node.say_goodbye(now);
+                node.say_goodbye();
                 drain = Drain::Leaving;
                 work += 1;
             }
             Drain::Syncing => {}
-            Drain::Leaving if node.sessions.count() == 0 => {
+            Drain::Leaving if node.post.sessions.count() == 0 => {
                 let outside = worker.mesh.workers();
                 if worker.mesh.send(outside, Message::Drained).is_ok() {
                     drain = Drain::Done;

@@ -1,11 +1,12 @@
 //! From a stream's plan to its log and to what the broker knows of it.
 
 use trunkline_broker as broker;
-use trunkline_log::{Durability, Log, LogConfig, LogId, OpenError, Recovery, Retention};
+use trunkline_log::{Durability, Log, LogConfig, LogId, OpenError, Recovery, Retention, State};
 use trunkline_route::Pattern;
 use trunkline_wire::AckLevel;
 
-use crate::plan::{Ack, Limits, Storage, StreamPlan, Visible};
+use crate::config::{Bytes, Span};
+use crate::plan::{Ack, Limits, RetentionPlan, Storage, StreamPlan, Visible};
 use crate::storage::StreamDir;
 use crate::system;
 
@@ -40,7 +41,7 @@ fn log_config(plan: &StreamPlan, limits: &Limits, entropy: u128) -> LogConfig {
         durability: if plan.ack == Ack::Synced { Durability::Synced } else { Durability::Stored },
         tail_bytes: plan.tail_bytes,
         segment_bytes: plan.segment_bytes,
-        record_bytes_max: limits.max_record_bytes - trunkline_wire::PREFIX_BYTES as u32,
+        record_bytes_max: payload_bytes_max(limits),
         subjects_max: plan.subjects_max,
         sync_interval_ns: plan.sync_interval_ns,
         retention: Retention {
@@ -51,6 +52,11 @@ fn log_config(plan: &StreamPlan, limits: &Limits, entropy: u128) -> LogConfig {
         entropy,
         ..LogConfig::default()
     }
+}
+
+/// The largest `payload_len`: the plan counts a record with its header, everybody below without.
+pub(super) fn payload_bytes_max(limits: &Limits) -> u32 {
+    limits.max_record_bytes - trunkline_wire::record::HEADER_BYTES as u32
 }
 
 /// What the broker knows of a stream.
@@ -101,8 +107,21 @@ pub(super) fn describe(plan: &StreamPlan, info: &broker::StreamInfo, configured:
         subjects_seen: info.subjects,
         subscribers: u64::from(info.subscribers),
         worker: plan.worker as u32,
-        state: info.state.to_string(),
-        retention: plan.retention.to_string(),
+        state: match info.state {
+            State::Ok => "ok".to_owned(),
+            state => format!("{state:?}"),
+        },
+        retention: retention(&plan.retention),
         configured,
     }
+}
+
+fn retention(kept: &RetentionPlan) -> String {
+    let bounds = [
+        kept.bytes.map(|bytes| Bytes(bytes).to_string()),
+        kept.age_ns.map(|ns| Span(ns).to_string()),
+        kept.records.map(|records| format!("{records} records")),
+    ];
+    let bounds: Vec<String> = bounds.into_iter().flatten().collect();
+    if bounds.is_empty() { "unlimited".to_owned() } else { bounds.join(", ") }
 }

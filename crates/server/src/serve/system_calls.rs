@@ -1,18 +1,16 @@
 //! Calls below `$sys.`: what the server says of itself, and streams that come and go while it runs.
 
-use trunkline_broker::{Now, Refusal};
+use trunkline_broker::{Now, Refusal, SessionId};
 use trunkline_wire::{ErrorCode, FrameFlags, FrameHeader, Opcode, RpcCall};
 
 use super::node::{Node, SERVER_NAME};
-use super::post::push;
 use super::streams::describe;
-use super::tag::Peer;
 use crate::plan::Idle;
 use crate::system;
 
 impl Node {
     /// Answers a call to the server itself.
-    pub(super) fn system_call(&mut self, peer: Peer, correlation: u16, call: &RpcCall<'_>, now: Now) {
+    pub(super) fn system_call(&mut self, session: SessionId, correlation: u16, call: &RpcCall<'_>, now: Now) {
         let answer = match call.subject {
             system::SERVER_INFO => to_json(&self.server_info(now)),
             system::STREAM_LIST => to_json(&self.stream_list()),
@@ -20,23 +18,20 @@ impl Node {
             _ => Err(Refusal::new(ErrorCode::NOBODY_LISTENS, format!("the server does not answer `{}`", call.subject))),
         };
         match answer {
-            Ok(json) => self.respond_with(peer, correlation, &json),
-            Err(refusal) => self.answer(peer, correlation, &refusal.body()),
+            Ok(json) => self.respond_with(session, correlation, &json),
+            Err(refusal) => self.post.control(session, &refusal.body(), correlation),
         }
     }
 
     /// Queues the answer to a call.
-    pub(super) fn respond_with(&mut self, peer: Peer, correlation: u16, payload: &[u8]) {
+    pub(super) fn respond_with(&mut self, session: SessionId, correlation: u16, payload: &[u8]) {
         let header = FrameHeader {
             opcode: Opcode::RpcResponse,
             flags: FrameFlags::empty(),
             sequence: correlation,
             length: payload.len() as u32,
         };
-        if let Some(session) = self.sessions.peer(peer) {
-            let _unanswered_when_the_arena_is_full = push(&mut session.outbox, &mut self.arena, [&header.encode(), payload]);
-            self.sessions.list(peer.slot);
-        }
+        self.post.small(session, [&header.encode(), payload]);
     }
 
     fn server_info(&self, now: Now) -> system::ServerInfo {
@@ -53,7 +48,7 @@ impl Node {
                 Idle::Park => "park",
             }
             .to_owned(),
-            connections: self.sessions.count() as u64,
+            connections: self.post.sessions.count() as u64,
         }
     }
 
