@@ -1,1 +1,22 @@
 //! The Rust client: publish, subscribe, request and reply over TCP.
+//!
+//! [`Connection`] is non-blocking, without a thread, driven by its caller.
+#![forbid(unsafe_code)]
+
+mod connection;
+mod error;
+mod interner;
+mod link;
+mod message;
+mod names;
+mod outlet;
+mod publication;
+mod subscription;
+
+pub use connection::{Connection, ConnectionOptions, Event};
+pub use error::{Error, PublishError};
+pub use message::{Message, OwnedMessage};
+pub use publication::Publication;
+pub use subscription::Subscription;
+pub use trunkline_wire::headers::Headers;
+pub use trunkline_wire::{Ack, AckLevel, ErrorCode, Gap, GapReason, Policy, Start, SubjectError};

@@ -46,7 +46,9 @@ pub use body::{
 pub use decoder::{Frame, FrameDecoder};
 pub use encoder::{FrameBuilder, FrameEncoder};
 pub use field::Malformed;
-pub use frame::{AckLevel, ErrorCode, FrameFlags, FrameHeader, Handlers, Opcode};
+pub use frame::{
+    AckLevel, ErrorCode, FRAME_HEADER_BYTES, FrameFlags, FrameHeader, Handlers, Opcode,
+};
 pub use record::{
     Kind, RawRecord, Record, RecordError, RecordFlags, Records, Run, Short, Stamp, record_bytes,
 };

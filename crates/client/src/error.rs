@@ -1,0 +1,148 @@
+//! What can go wrong.
+
+use std::fmt;
+use std::io;
+
+use trunkline_wire::{ErrorCode, SubjectError, Violation};
+
+/// Why a record was not taken for publishing. Nothing of it was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PublishError {
+    /// The window is full: too much is unacknowledged, or waits to be sent. The same record may be tried again.
+    Full,
+    /// The record is over the server's limit.
+    TooLong {
+        /// What its `payload_len` would be: address, headers and payload.
+        payload_len: usize,
+        /// The limit.
+        payload_max: u32,
+    },
+    /// The subject is not one.
+    Subject(SubjectError),
+    /// The user headers do not fit the format.
+    Headers,
+    /// The client is closed.
+    Closed,
+    /// The window stayed full for as long as the client waits.
+    TimedOut,
+}
+
+impl fmt::Display for PublishError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Full => write!(f, "the publishing window is full"),
+            Self::TooLong {
+                payload_len,
+                payload_max,
+            } => {
+                write!(
+                    f,
+                    "record is over the limit: it has {payload_len} bytes, the limit is {payload_max}"
+                )
+            }
+            Self::Subject(error) => error.fmt(f),
+            Self::Headers => write!(
+                f,
+                "user headers are too long: 255 bytes for a key, 65535 for all"
+            ),
+            Self::Closed => write!(f, "the client is closed"),
+            Self::TimedOut => write!(
+                f,
+                "the server did not acknowledge enough in time: the publishing window is full"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for PublishError {}
+
+impl From<SubjectError> for PublishError {
+    fn from(error: SubjectError) -> Self {
+        Self::Subject(error)
+    }
+}
+
+/// What an operation of the client fails with.
+#[derive(Debug)]
+pub enum Error {
+    /// The connection could not be made, or broke.
+    Io(io::Error),
+    /// The server broke the protocol.
+    Violation(Violation),
+    /// The server refused.
+    Refused {
+        /// Why, as a number.
+        code: ErrorCode,
+        /// Why, in the server's words.
+        message: Box<str>,
+    },
+    /// A record was not taken.
+    Publish(PublishError),
+    /// The time ran out.
+    TimedOut,
+    /// The connection broke before the answer came.
+    Disconnected,
+    /// The client is closed.
+    Closed,
+    /// More requests, subscriptions or bytes than the client keeps track of.
+    TooMany,
+}
+
+impl Error {
+    /// The server's code, if it was the server that refused.
+    pub fn code(&self) -> Option<ErrorCode> {
+        match self {
+            Self::Refused { code, .. } => Some(*code),
+            Self::Violation(violation) => Some(violation.code),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io(error) => error.fmt(f),
+            Self::Violation(violation) => write!(f, "the server broke the protocol: {violation}"),
+            Self::Refused { code, message } if message.is_empty() => write!(f, "refused: {code}"),
+            Self::Refused { code, message } => write!(f, "refused: {message} (error {})", code.0),
+            Self::Publish(error) => error.fmt(f),
+            Self::TimedOut => write!(f, "timed out"),
+            Self::Disconnected => write!(f, "the connection broke before the answer came"),
+            Self::Closed => write!(f, "the client is closed"),
+            Self::TooMany => write!(f, "too many requests or subscriptions at once"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Io(error) => Some(error),
+            Self::Violation(violation) => Some(violation),
+            Self::Publish(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl From<io::Error> for Error {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl From<Violation> for Error {
+    fn from(violation: Violation) -> Self {
+        Self::Violation(violation)
+    }
+}
+
+impl From<PublishError> for Error {
+    fn from(error: PublishError) -> Self {
+        match error {
+            PublishError::Closed => Self::Closed,
+            error => Self::Publish(error),
+        }
+    }
+}

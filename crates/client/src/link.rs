@@ -1,0 +1,118 @@
+//! A non-blocking TCP connection, and what came in on it.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use trunkline_wire::{Client, Event, Limits, Session};
+
+use crate::error::Error;
+
+/// The socket, the session on it, and a buffer for what was received.
+#[derive(Debug)]
+pub(crate) struct Link {
+    stream: Arc<TcpStream>,
+    session: Session<Client>,
+    input: Box<[u8]>,
+    received: Range<usize>,
+    sending: Vec<u8>,
+    unsent: Range<usize>,
+}
+
+impl Link {
+    /// Connects to the first address that answers within `timeout` each.
+    pub(crate) fn connect(address: &str, timeout: Duration) -> io::Result<TcpStream> {
+        let mut last = io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("{address} has no address"),
+        );
+        for address in address.to_socket_addrs()? {
+            match Self::connect_to(&address, timeout) {
+                Ok(stream) => return Ok(stream),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    fn connect_to(address: &SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
+        let stream = TcpStream::connect_timeout(address, timeout)?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    }
+
+    pub(crate) fn new(stream: TcpStream, limits: Limits) -> io::Result<Self> {
+        stream.set_nonblocking(true)?;
+        Ok(Self {
+            stream: Arc::new(stream),
+            session: Session::new(limits),
+            input: vec![0; INPUT_BYTES].into(),
+            received: 0..0,
+            sending: Vec::new(),
+            unsent: 0..0,
+        })
+    }
+
+    pub(crate) fn stream(&self) -> &Arc<TcpStream> {
+        &self.stream
+    }
+
+    pub(crate) fn session(&mut self) -> &mut Session<Client> {
+        &mut self.session
+    }
+
+    /// Receives once. `false` when there is nothing.
+    pub(crate) fn receive(&mut self) -> io::Result<bool> {
+        debug_assert!(self.received.is_empty());
+        loop {
+            match (&*self.stream).read(&mut self.input) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(len) => {
+                    self.received = 0..len;
+                    return Ok(true);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// The next event of what was received; `None` when all of it is through.
+    #[inline]
+    pub(crate) fn next(&mut self) -> Result<Option<Event<'_>>, Error> {
+        let (used, event) = self.session.next(&self.input[self.received.clone()])?;
+        self.received.start += used;
+        Ok(event)
+    }
+
+    /// Whether everything that [`sending`](Self::sending) was given is sent.
+    pub(crate) fn is_sent(&self) -> bool {
+        self.unsent.is_empty()
+    }
+
+    /// Where to put what is to be sent next: memory, and which part of it. Only when [`is_sent`](Self::is_sent).
+    pub(crate) fn sending(&mut self) -> (&mut Vec<u8>, &mut Range<usize>) {
+        debug_assert!(self.unsent.is_empty());
+        (&mut self.sending, &mut self.unsent)
+    }
+
+    /// Sends what the socket takes. `true` when that was something.
+    pub(crate) fn send(&mut self) -> io::Result<bool> {
+        let before = self.unsent.start;
+        while !self.unsent.is_empty() {
+            match (&*self.stream).write(&self.sending[self.unsent.clone()]) {
+                Ok(len) => self.unsent.start += len,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(self.unsent.start > before)
+    }
+}
+
+/// One receive: as much as the kernel hands over at once on most systems.
+const INPUT_BYTES: usize = 256 << 10;
