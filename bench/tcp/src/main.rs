@@ -4,6 +4,7 @@
 //! bench-tcp latency  [ROUNDS]          one connection, both sides spin: p50 and p99 against the raw non-blocking loop
 //! bench-tcp cpu      [ROUNDS] [MS]     64 connections, depth 1 and 16: CPU of the server's thread per message, against the peers
 //! bench-tcp features [ROUNDS] [MS]     the same for each feature of the io_uring back-end, and for pools of several sizes
+//! bench-tcp turns    [ROUNDS] [MS]     the same for how many sockets the readiness back-end serves in one turn
 //! ```
 //! Server and client are threads pinned to different cores. Servers are measured in turn, again and again; figures are
 //! medians with the smallest and the largest, ratios are medians of per-round ratios.
@@ -31,7 +32,7 @@ fn main() {
     let spin = Tuning { spin: true, ..plain };
     trunkline_reactor::pin_current_thread(CLIENT_CPU).unwrap();
     match what.as_str() {
-        "latency" => latency(&[Server::RawSpin, Server::Epoll(spin), Server::Uring(spin)], rounds),
+        "latency" => latency(&[Server::RawSpin, Server::Epoll(spin), Server::Uring(spin), Server::Uring(Tuning { direct_sends: true, ..spin })], rounds),
         "cpu" => {
             let slice = Duration::from_millis(number(300));
             let servers = [
@@ -41,6 +42,7 @@ fn main() {
                 Server::Compio,
                 Server::Epoll(plain),
                 Server::Uring(plain),
+                Server::Uring(Tuning { direct_sends: true, ..plain }),
             ];
             cpu(&servers, 64, 1, rounds, slice);
             cpu(&servers, 64, 16, rounds, slice);
@@ -71,7 +73,18 @@ fn main() {
                 rounds,
             );
         }
-        other => panic!("{other}: latency, cpu or features"),
+        "turns" => {
+            let slice = Duration::from_millis(number(300));
+            let turns = |sockets| Server::Epoll(Tuning { sockets_per_turn: Some(sockets), ..plain });
+            let servers = [Server::Mio, turns(1), turns(4), turns(8), turns(16), turns(32), turns(1024)];
+            cpu(&servers, 64, 1, rounds, slice);
+            cpu(&servers, 64, 16, rounds, slice);
+        }
+        // For a profiler: `bench-tcp one-epoll` keeps one server busy.
+        "one-mio" => cpu(&[Server::Mio], 64, 1, rounds, Duration::from_secs(1)),
+        "one-epoll" => cpu(&[Server::Epoll(plain)], 64, 1, rounds, Duration::from_secs(1)),
+        "one-uring" => cpu(&[Server::Uring(plain)], 64, 1, rounds, Duration::from_secs(1)),
+        other => panic!("{other}: latency, cpu, features or turns"),
     }
 }
 

@@ -24,6 +24,9 @@ pub struct Config {
     pub no_delay: bool,
     /// Most buffers that one socket gets before the others have their turn. Default 4. Readiness back-end only.
     pub receive_burst: usize,
+    /// Most sockets that are served in one turn; the next turn begins with the others. Few keep what the system knows about a
+    /// socket in the cache between its receive and the send that answers it. Default 16. Readiness back-end only.
+    pub sockets_per_turn: usize,
     /// Settings of the `io_uring` back-end.
     pub uring: UringConfig,
 }
@@ -37,6 +40,8 @@ pub struct UringConfig {
     pub registered_files: bool,
     /// Let a kernel thread take submissions; it sleeps after this many milliseconds without any. Takes a core. Default none.
     pub sqpoll_idle_ms: Option<u32>,
+    /// Try each send with a system call of its own as soon as it is staged, and queue only what would block. Default false.
+    pub direct_sends: bool,
     /// Most kernel worker threads for operations that block. Default 2.
     pub kernel_workers: u32,
 }
@@ -54,6 +59,7 @@ impl Default for Config {
             offload_threads: 2,
             no_delay: true,
             receive_burst: 4,
+            sockets_per_turn: 16,
             uring: UringConfig::default(),
         }
     }
@@ -65,6 +71,7 @@ impl Default for UringConfig {
             entries: 1024,
             registered_files: false,
             sqpoll_idle_ms: None,
+            direct_sends: false,
             kernel_workers: 2,
         }
     }

@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
+use rustix::io::Errno;
 use trunkline_ring::Pinned;
 
 use crate::clock::Clock;
@@ -17,8 +18,9 @@ use crate::op::{CancelTarget, FileId, Op, RegionId, Slice, SocketId, WriteMode};
 use crate::pool::Pool;
 use crate::reactor::Full;
 use crate::region::Regions;
+use crate::sends::{SendVector, Sends};
 use crate::slab::Slab;
-use crate::sys::{Span, SpanMut};
+use crate::sys::{self, Span, SpanMut};
 use crate::waker::Waker;
 use crate::wheel::{TimerId, TimerWheel};
 
@@ -27,7 +29,9 @@ pub(crate) struct Core<S> {
     pub(crate) config: Config,
     pub(crate) clock: Clock,
     pub(crate) operations: Slab<Operation, 20, 12>,
-    pub(crate) sends: Slab<SendVector, 20, 12>,
+    pub(crate) sends: Sends,
+    /// For sends that need no slot.
+    scratch: Box<SendVector>,
     pub(crate) sockets: Slab<Socket<S>, 18, 13>,
     pub(crate) files: Slab<OpenFile, 16, 16>,
     pub(crate) regions: Regions,
@@ -65,7 +69,7 @@ pub(crate) enum Action {
     },
     Send {
         socket: SocketId,
-        vector: u32,
+        bytes: Outgoing,
         zero_copy: bool,
     },
     Write {
@@ -107,12 +111,11 @@ pub(crate) enum Action {
     },
 }
 
-/// A send's slices as the kernel wants them. The regions are held until the send's last completion.
-pub(crate) struct SendVector {
-    pub(crate) count: usize,
-    pub(crate) vector: [libc::iovec; Op::MAX_SLICES],
-    pub(crate) message: libc::msghdr,
-    regions: [RegionId; Op::MAX_SLICES],
+/// What a send sends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Outgoing {
+    One { span: Span, region: RegionId },
+    Many { vector: u32 },
 }
 
 pub(crate) struct Socket<S> {
@@ -146,7 +149,8 @@ impl<S> Core<S> {
             config: config.clone(),
             clock,
             operations: Slab::new(config.max_operations),
-            sends: Slab::new(config.max_sends),
+            sends: Sends::new(config.max_sends),
+            scratch: Box::new(SendVector::new()),
             sockets: Slab::new(config.max_sockets),
             files: Slab::new(MAX_FILES),
             regions,
@@ -163,6 +167,12 @@ impl<S> Core<S> {
     }
 
     // Staging: checks names and bounds, takes hold of everything that the operation names.
+
+    /// So many completions wait that there is no room for more.
+    #[inline]
+    pub(crate) fn must_reap(&self) -> bool {
+        self.local.len() >= self.config.max_operations
+    }
 
     /// Puts an operation in the table. `new_socket` makes the socket of a connect.
     pub(crate) fn admit(
@@ -218,7 +228,7 @@ impl<S> Core<S> {
                 idle(self.socket(socket)?.send)?;
                 Action::Send {
                     socket,
-                    vector: self.hold_slices(slices)?,
+                    bytes: self.hold_slices(slices)?,
                     zero_copy,
                 }
             }
@@ -229,11 +239,7 @@ impl<S> Core<S> {
                 mode,
             } => {
                 self.file(file)?;
-                let address = self.regions.hold(&slice).ok_or(errno::OUT_OF_REGION)?;
-                let from = Span {
-                    address,
-                    len: slice.len as usize,
-                };
+                let from = self.regions.hold(&slice).ok_or(errno::OUT_OF_REGION)?;
                 Action::Write {
                     file,
                     region: slice.region,
@@ -320,13 +326,13 @@ impl<S> Core<S> {
             }
             Action::Connect { socket } => self.with_socket(socket, |socket| socket.connect = None),
             Action::Receive { socket } => self.with_socket(socket, |socket| socket.receive = None),
-            Action::Send { socket, vector, .. } => {
+            Action::Send { socket, bytes, .. } => {
                 self.with_socket(socket, |socket| {
                     if socket.send == Some(slot) {
                         socket.send = None;
                     }
                 });
-                self.release_slices(vector);
+                self.release_slices(bytes);
             }
             Action::Close { socket } => self.with_socket(socket, |socket| socket.close = None),
             Action::Write { file, region, .. } => {
@@ -461,37 +467,64 @@ impl<S> Core<S> {
 
     // Slices.
 
-    fn hold_slices(&mut self, slices: &[Slice]) -> Result<u32, i32> {
+    /// Sends at once what the socket takes, without a slot: most sends end here. `None` when it would block or is to be refused,
+    /// which is for the operation's long way to do.
+    #[inline]
+    pub(crate) fn send_now(&mut self, id: SocketId, slices: &[Slice]) -> Option<i32> {
+        let socket = self
+            .sockets
+            .get(id.0)
+            .filter(|socket| socket.send.is_none() && socket.close.is_none())?;
+        let sent = match slices {
+            [only] => sys::send(&socket.fd, self.regions.span(only)?),
+            _ if slices.len() > Op::MAX_SLICES => return None,
+            _ => {
+                self.scratch.clear();
+                for slice in slices {
+                    self.scratch.push(self.regions.span(slice)?, slice.region);
+                }
+                self.scratch.seal();
+                sys::send_message(&socket.fd, self.scratch.message())
+            }
+        };
+        match sent {
+            Err(Errno::AGAIN | Errno::INTR) => None,
+            sent => Some(errno::result_of(sent)),
+        }
+    }
+
+    fn hold_slices(&mut self, slices: &[Slice]) -> Result<Outgoing, i32> {
+        if let [only] = slices {
+            let span = self.regions.hold(only).ok_or(errno::OUT_OF_REGION)?;
+            return Ok(Outgoing::One {
+                span,
+                region: only.region,
+            });
+        }
         if slices.len() > Op::MAX_SLICES {
             return Err(errno::TOO_LONG);
         }
-        let mut send = SendVector::new();
+        let vector = self.sends.take().ok_or(errno::TOO_MANY)?;
         for slice in slices {
-            let Some(address) = self.regions.hold(slice) else {
-                send.regions[..send.count]
-                    .iter()
-                    .for_each(|region| self.regions.release(*region));
+            let Some(span) = self.regions.hold(slice) else {
+                self.release_slices(Outgoing::Many { vector });
                 return Err(errno::OUT_OF_REGION);
             };
-            send.regions[send.count] = slice.region;
-            send.vector[send.count] = libc::iovec {
-                iov_base: address.cast_mut().cast(),
-                iov_len: slice.len as usize,
-            };
-            send.count += 1;
+            self.sends.get_mut(vector).push(span, slice.region);
         }
-        let id = self.sends.insert(send).map_err(|_| errno::TOO_MANY)?;
-        if let Some(send) = self.sends.get_mut(id) {
-            send.seal();
-        }
-        Ok(id)
+        self.sends.get_mut(vector).seal();
+        Ok(Outgoing::Many { vector })
     }
 
-    fn release_slices(&mut self, vector: u32) {
-        if let Some(send) = self.sends.remove(vector) {
-            send.regions[..send.count]
-                .iter()
-                .for_each(|region| self.regions.release(*region));
+    fn release_slices(&mut self, bytes: Outgoing) {
+        match bytes {
+            Outgoing::One { region, .. } => self.regions.release(region),
+            Outgoing::Many { vector } => {
+                for region in self.sends.get(vector).regions() {
+                    self.regions.release(*region);
+                }
+                self.sends.give(vector);
+            }
         }
     }
 
@@ -612,33 +645,6 @@ impl Action {
             | Self::Close { socket } => Some(socket),
             _ => None,
         }
-    }
-}
-
-impl SendVector {
-    fn new() -> Self {
-        let empty = libc::iovec {
-            iov_base: std::ptr::null_mut(),
-            iov_len: 0,
-        };
-        // SAFETY: a message header is integers and pointers, for which zero is a value: nothing, of length 0.
-        let message = unsafe { std::mem::zeroed() };
-        Self {
-            count: 0,
-            vector: [empty; Op::MAX_SLICES],
-            message,
-            regions: [RegionId(0); Op::MAX_SLICES],
-        }
-    }
-
-    pub(crate) fn spans(&self) -> &[libc::iovec] {
-        &self.vector[..self.count]
-    }
-
-    /// Points the message at the vector; the table's entries never move.
-    fn seal(&mut self) {
-        self.message.msg_iov = self.vector.as_mut_ptr();
-        self.message.msg_iovlen = self.count as _;
     }
 }
 

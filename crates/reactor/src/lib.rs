@@ -15,6 +15,7 @@ mod pool;
 pub mod reactor;
 pub mod readiness;
 mod region;
+mod sends;
 mod slab;
 mod sys;
 pub mod topology;

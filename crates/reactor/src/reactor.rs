@@ -19,7 +19,7 @@ use crate::waker::Waker;
 ///
 /// The order of a turn: stage what is to be done, [`submit_and_wait`](Self::submit_and_wait), [`reap`](Self::reap) until it returns 0, handle, recycle.
 pub trait Reactor {
-    /// Takes an operation, which begins with the next submit. Wrong ids and bounds come back as completions.
+    /// Takes an operation, which begins with the next submit at the latest. Wrong ids and bounds come back as completions.
     ///
     /// # Errors
     /// [`Full`]: a table or the queue has no room; submit and reap, then try again.

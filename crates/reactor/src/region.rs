@@ -4,6 +4,7 @@ use trunkline_ring::Pinned;
 
 use crate::op::{RegionId, Slice};
 use crate::slab::Slab;
+use crate::sys::Span;
 
 /// The table of registered regions. A region that is unregistered while operations use it goes when the last of them completes.
 pub(crate) struct Regions {
@@ -46,24 +47,33 @@ impl Regions {
 
     /// The address of a slice, held until [`Self::release`]; `None` when the region is unknown or the slice leaves it.
     #[inline]
-    pub(crate) fn hold(&mut self, slice: &Slice) -> Option<*const u8> {
+    pub(crate) fn hold(&mut self, slice: &Slice) -> Option<Span> {
+        let span = self.span(slice)?;
+        self.slab.get_mut(slice.region.0)?.in_flight += 1;
+        Some(span)
+    }
+
+    /// The address of a slice for a call that is over before anything else happens to the table.
+    #[inline]
+    pub(crate) fn span(&self, slice: &Slice) -> Option<Span> {
         let region = self
             .slab
-            .get_mut(slice.region.0)
+            .get(slice.region.0)
             .filter(|region| !region.retired)?;
         let end = slice.offset.checked_add(u64::from(slice.len))?;
         if end > region.pinned.len() as u64 {
             return None;
         }
-        region.in_flight += 1;
         // `wrapping_add` stays inside: the offset was just checked against the region's length.
-        Some(
-            region
-                .pinned
-                .as_ptr()
-                .cast_const()
-                .wrapping_add(slice.offset as usize),
-        )
+        let address = region
+            .pinned
+            .as_ptr()
+            .cast_const()
+            .wrapping_add(slice.offset as usize);
+        Some(Span {
+            address,
+            len: slice.len as usize,
+        })
     }
 
     #[inline]

@@ -15,7 +15,9 @@ pub struct Tuning {
     pub registered_files: bool,
     pub sqpoll: bool,
     pub zero_copy: bool,
+    pub direct_sends: bool,
     pub buffers: Option<(u16, u32)>,
+    pub sockets_per_turn: Option<usize>,
 }
 
 pub fn serve_epoll(listener: TcpListener, connections: usize, tuning: Tuning) {
@@ -33,7 +35,9 @@ fn config(tuning: Tuning) -> Config {
     if let Some((count, bytes)) = tuning.buffers {
         (config.receive_buffers, config.receive_buffer_bytes) = (count, bytes);
     }
+    config.sockets_per_turn = tuning.sockets_per_turn.unwrap_or(config.sockets_per_turn);
     config.uring.registered_files = tuning.registered_files;
+    config.uring.direct_sends = tuning.direct_sends;
     config.uring.sqpoll_idle_ms = tuning.sqpoll.then_some(10);
     config
 }
@@ -149,12 +153,16 @@ impl fmt::Display for Tuning {
             (self.registered_files, "registered files"),
             (self.sqpoll, "sqpoll"),
             (self.zero_copy, "zero copy"),
+            (self.direct_sends, "direct sends"),
         ];
         for (_, name) in flags.into_iter().filter(|(on, _)| *on) {
             write!(f, ", {name}")?;
         }
         if let Some((count, bytes)) = self.buffers {
             write!(f, ", {count} x {bytes} B")?;
+        }
+        if let Some(sockets) = self.sockets_per_turn {
+            write!(f, ", {sockets} sockets per turn")?;
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! The back-end for systems that say *ready* and not *done*: `mio`'s edge-triggered queue, and the calls made here.
 //!
-//! A send or an inline write is tried when it is submitted; only what would block waits for an event. A receive runs when
+//! A send is tried as soon as it is staged, an inline write when it is submitted; only what would block waits for an event. A receive runs when
 //! its socket is ready, until a short read says that nothing is left, or until it has had its share and goes to the end of
 //! the ready list. File operations that may block go to the offload threads.
 //!
@@ -39,6 +39,9 @@ pub struct Readiness {
     ready: VecDeque<SocketId>,
     /// Sockets that have something to receive, and no buffer to receive it in.
     starved: VecDeque<SocketId>,
+    turns_since_look: usize,
+    /// Operations that ended while they were staged.
+    taken_early: usize,
 }
 
 /// What is known about a socket.
@@ -70,6 +73,8 @@ impl Readiness {
             staged: VecDeque::with_capacity(EVENTS),
             ready: VecDeque::with_capacity(EVENTS),
             starved: VecDeque::new(),
+            turns_since_look: 0,
+            taken_early: 0,
         })
     }
 
@@ -175,6 +180,18 @@ impl Readiness {
 
 impl Reactor for Readiness {
     fn stage(&mut self, op: Op<'_>, user_data: u64) -> Result<(), Full> {
+        if self.core.must_reap() {
+            return Err(Full);
+        }
+        if let Op::Send { socket, slices, .. } = op {
+            if let Some(result) = self.core.send_now(socket, slices) {
+                self.core
+                    .local
+                    .push_back(Completion::new(user_data, result));
+                self.taken_early += 1;
+                return Ok(());
+            }
+        }
         let poll = &self.poll;
         let slot = self.core.admit(op, user_data, |core, address| {
             socket::open(core, poll, address)
@@ -184,7 +201,7 @@ impl Reactor for Readiness {
     }
 
     fn submit(&mut self) -> io::Result<usize> {
-        let taken = self.start_staged();
+        let taken = self.start_staged() + std::mem::take(&mut self.taken_early);
         self.collect();
         self.core.expire_timers();
         Ok(taken)
@@ -193,6 +210,12 @@ impl Reactor for Readiness {
     fn submit_and_wait(&mut self, _want: usize, wait: Wait) -> io::Result<usize> {
         let taken = self.submit()?;
         let wait = self.limit(wait);
+        if !self.ready.is_empty() && self.turns_since_look < TURNS_BETWEEN_LOOKS {
+            self.turns_since_look += 1;
+            self.serve_ready();
+            return Ok(taken);
+        }
+        self.turns_since_look = 0;
         if wait == Wait::Poll || !self.core.waker.try_park() {
             self.look(Wait::Poll)?;
         } else {
@@ -338,7 +361,7 @@ pub(crate) const BACKEND: &str = if cfg!(any(target_os = "linux", target_os = "a
 
 /// Events taken from the system at once.
 const EVENTS: usize = 1024;
-/// Most completions that one turn makes.
-const COMPLETIONS_PER_TURN: usize = 1024;
+/// Turns that serve what is known to be ready before the system is asked again.
+const TURNS_BETWEEN_LOOKS: usize = 8;
 const WAKER: Token = Token(usize::MAX);
 const FILE_TOKENS: usize = 1 << 40;

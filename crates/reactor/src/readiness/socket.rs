@@ -11,12 +11,12 @@ use rustix::net::{
     AddressFamily, SocketFlags, SocketType, accept_with, connect, socket_with, sockopt,
 };
 
-use super::{COMPLETIONS_PER_TURN, Progress, Readiness};
+use super::{Progress, Readiness};
 use crate::completion::{BufferId, Completion};
-use crate::core::{Action, Core};
+use crate::core::{Action, Core, Outgoing};
 use crate::errno;
 use crate::op::SocketId;
-use crate::sys::{self, Span, SpanMut};
+use crate::sys::{self, SpanMut};
 
 /// Makes the socket of a connect and begins it.
 pub(super) fn open(
@@ -92,12 +92,9 @@ impl Readiness {
         }
     }
 
-    /// Serves each ready socket once.
+    /// Serves ready sockets, oldest first, as many as one turn takes.
     pub(super) fn serve_ready(&mut self) {
-        for _ in 0..self.ready.len() {
-            if self.core.local.len() >= COMPLETIONS_PER_TURN {
-                return;
-            }
+        for _ in 0..self.core.config.sockets_per_turn.min(self.ready.len()) {
             let Some(id) = self.ready.pop_front() else {
                 return;
             };
@@ -231,24 +228,18 @@ impl Readiness {
         let Some(operation) = self.core.operations.get(slot) else {
             return;
         };
-        let Action::Send { socket, vector, .. } = operation.action else {
+        let Action::Send { socket, bytes, .. } = operation.action else {
             return;
         };
-        let (Some(socket), Some(send)) =
-            (self.core.sockets.get(socket.0), self.core.sends.get(vector))
-        else {
+        let Some(socket) = self.core.sockets.get(socket.0) else {
             return;
         };
         let sent = loop {
-            let sent = match send.spans() {
-                [only] => sys::send(
-                    &socket.fd,
-                    Span {
-                        address: only.iov_base.cast_const().cast(),
-                        len: only.iov_len,
-                    },
-                ),
-                _ => sys::send_message(&socket.fd, &send.message),
+            let sent = match bytes {
+                Outgoing::One { span, .. } => sys::send(&socket.fd, span),
+                Outgoing::Many { vector } => {
+                    sys::send_message(&socket.fd, self.core.sends.get(vector).message())
+                }
             };
             if sent != Err(Errno::INTR) {
                 break sent;

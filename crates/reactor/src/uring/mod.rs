@@ -46,6 +46,8 @@ pub struct Uring {
     /// Sockets whose receive ended because there was no buffer.
     starved: VecDeque<SocketId>,
     registered_files: u32,
+    /// Operations that ended while they were staged.
+    taken_early: usize,
     caps: Caps,
 }
 
@@ -103,6 +105,7 @@ impl Uring {
             deferred: VecDeque::new(),
             starved: VecDeque::new(),
             registered_files,
+            taken_early: 0,
             caps,
         };
         uring.watch_waker();
@@ -203,7 +206,7 @@ impl Uring {
     }
 
     fn start_staged(&mut self) -> usize {
-        let count = self.staged.len();
+        let count = self.staged.len() + std::mem::take(&mut self.taken_early);
         while let Some(slot) = self.staged.pop_front() {
             self.start(slot);
         }
@@ -234,6 +237,23 @@ impl Uring {
 
 impl Reactor for Uring {
     fn stage(&mut self, op: Op<'_>, user_data: u64) -> Result<(), Full> {
+        if self.core.must_reap() {
+            return Err(Full);
+        }
+        if let Op::Send {
+            socket,
+            slices,
+            zero_copy: false,
+        } = op
+            && self.core.config.uring.direct_sends
+            && let Some(result) = self.core.send_now(socket, slices)
+        {
+            self.core
+                .local
+                .push_back(Completion::new(user_data, result));
+            self.taken_early += 1;
+            return Ok(());
+        }
         if self.ring.submission().is_full() {
             return Err(Full);
         }

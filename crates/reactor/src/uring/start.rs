@@ -9,7 +9,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with, sockopt};
 
 use super::buffers::GROUP;
 use super::{Armed, Uring, kind};
-use crate::core::{Action, Core};
+use crate::core::{Action, Core, Outgoing};
 use crate::errno;
 use crate::op::{FileId, SocketId, WriteMode};
 use crate::sys;
@@ -79,9 +79,9 @@ impl Uring {
             Action::Accept { listener: socket } | Action::Receive { socket } => self.rearm(socket),
             Action::Send {
                 socket,
-                vector,
+                bytes,
                 zero_copy,
-            } => self.start_send(slot, socket, vector, zero_copy),
+            } => self.start_send(slot, socket, bytes, zero_copy),
             Action::Connect { socket } => self.start_connect(slot, socket),
             Action::Write {
                 file,
@@ -140,29 +140,27 @@ impl Uring {
         }
     }
 
-    fn start_send(&mut self, slot: u32, socket: SocketId, vector: u32, zero_copy: bool) {
+    fn start_send(&mut self, slot: u32, socket: SocketId, bytes: Outgoing, zero_copy: bool) {
         let Some(target) = self.target(socket) else {
             return;
         };
-        let Some(send) = self.core.sends.get(vector) else {
-            return;
-        };
-        let message = &raw const send.message;
         let flags = libc::MSG_NOSIGNAL;
-        let entry = match (send.spans(), zero_copy) {
-            ([only], false) => {
-                let (address, len) = (only.iov_base.cast_const().cast(), only.iov_len as u32);
-                on!(target, fd => opcode::Send::new(fd, address, len).flags(flags).build())
+        let entry = match bytes {
+            Outgoing::One { span, .. } => {
+                let (address, len) = (span.address, span.len as u32);
+                if zero_copy {
+                    on!(target, fd => opcode::SendZc::new(fd, address, len).flags(flags).build())
+                } else {
+                    on!(target, fd => opcode::Send::new(fd, address, len).flags(flags).build())
+                }
             }
-            ([only], true) => {
-                let (address, len) = (only.iov_base.cast_const().cast(), only.iov_len as u32);
-                on!(target, fd => opcode::SendZc::new(fd, address, len).flags(flags).build())
-            }
-            (_, false) => {
-                on!(target, fd => opcode::SendMsg::new(fd, message).flags(flags as u32).build())
-            }
-            (_, true) => {
-                on!(target, fd => opcode::SendMsgZc::new(fd, message).flags(flags as u32).build())
+            Outgoing::Many { vector } => {
+                let message = std::ptr::from_ref(self.core.sends.get(vector).message());
+                if zero_copy {
+                    on!(target, fd => opcode::SendMsgZc::new(fd, message).flags(flags as u32).build())
+                } else {
+                    on!(target, fd => opcode::SendMsg::new(fd, message).flags(flags as u32).build())
+                }
             }
         };
         self.push_operation(slot, entry);

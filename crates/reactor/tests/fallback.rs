@@ -1,0 +1,200 @@
+//! `Auto` where `io_uring` is forbidden: by a seccomp filter, as container runtimes set it, or by limits. Each case runs in a
+//! process of its own, because neither can be taken back.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::Command;
+
+use trunkline_reactor::{AnyReactor, Completion, Config, IoBackend, Op, Reactor, SocketId, Wait};
+
+/// Runs one test of this file again, as a child in which `what` is forbidden.
+fn in_a_child(test: &str, what: &str) -> Option<String> {
+    if std::env::var("FORBIDDEN").as_deref() == Ok(what) {
+        return None;
+    }
+    let child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture", "--test-threads=1"])
+        .env("FORBIDDEN", what)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&child.stdout).into_owned()
+        + &String::from_utf8_lossy(&child.stderr);
+    assert!(child.status.success(), "{said}");
+    Some(said)
+}
+
+#[test]
+fn auto_takes_epoll_and_says_why_when_seccomp_answers_eperm() {
+    if let Some(said) = in_a_child(
+        "auto_takes_epoll_and_says_why_when_seccomp_answers_eperm",
+        "eperm",
+    ) {
+        return assert!(said.contains("it echoes"), "{said}");
+    }
+    forbid_io_uring(libc::EPERM);
+    let (mut reactor, choice) = AnyReactor::new(IoBackend::Auto, &Config::default()).unwrap();
+    assert_eq!(choice.backend, IoBackend::Epoll);
+    assert!(choice.reason.contains("seccomp"), "{}", choice.reason);
+    echo(&mut reactor);
+    // Who asks for io_uring by name gets the error, not something else.
+    let refused = AnyReactor::new(IoBackend::IoUring, &Config::default())
+        .err()
+        .unwrap();
+    assert_eq!(refused.kind(), std::io::ErrorKind::PermissionDenied);
+    assert!(refused.to_string().contains("seccomp"), "{refused}");
+}
+
+#[test]
+fn auto_takes_epoll_and_says_why_when_there_is_no_io_uring() {
+    if let Some(said) = in_a_child(
+        "auto_takes_epoll_and_says_why_when_there_is_no_io_uring",
+        "enosys",
+    ) {
+        return assert!(said.contains("it echoes"), "{said}");
+    }
+    forbid_io_uring(libc::ENOSYS);
+    let (mut reactor, choice) = AnyReactor::new(IoBackend::Auto, &Config::default()).unwrap();
+    assert_eq!(choice.backend, IoBackend::Epoll);
+    assert!(
+        choice.reason.contains("built without it"),
+        "{}",
+        choice.reason
+    );
+    echo(&mut reactor);
+}
+
+#[test]
+fn auto_takes_epoll_when_no_memory_may_be_locked() {
+    if let Some(said) = in_a_child("auto_takes_epoll_when_no_memory_may_be_locked", "enomem") {
+        return assert!(said.contains("it echoes"), "{said}");
+    }
+    // A kernel before 5.12, or one whose accounting refuses, answers ENOMEM; newer ones do not count the rings themselves.
+    forbid_io_uring(libc::ENOMEM);
+    let (mut reactor, choice) = AnyReactor::new(IoBackend::Auto, &Config::default()).unwrap();
+    assert_eq!(choice.backend, IoBackend::Epoll);
+    assert!(
+        choice.reason.contains("RLIMIT_MEMLOCK"),
+        "{}",
+        choice.reason
+    );
+    echo(&mut reactor);
+}
+
+#[test]
+fn works_without_lockable_memory_and_without_the_right_to_ignore_the_limit() {
+    let test = "works_without_lockable_memory_and_without_the_right_to_ignore_the_limit";
+    if let Some(said) = in_a_child(test, "memlock") {
+        return assert!(said.contains("it echoes"), "{said}");
+    }
+    let none = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: the limit is readable; lowering it concerns this child only.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &none) }, 0);
+    // SAFETY: no memory is involved; a refusal (no rights to give up) is as good.
+    unsafe {
+        libc::prctl(libc::PR_CAPBSET_DROP, 14 /* CAP_IPC_LOCK */, 0, 0, 0)
+    };
+    let (mut reactor, choice) = AnyReactor::new(IoBackend::Auto, &Config::default()).unwrap();
+    println!("{choice:?}");
+    echo(&mut reactor);
+}
+
+/// What is served before is served after the fall-back.
+fn echo(reactor: &mut AnyReactor) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let listener = reactor.add_listener(listener).unwrap();
+    reactor.stage(Op::Accept { listener }, 1).unwrap();
+    let peer = std::thread::spawn(move || {
+        let mut peer = TcpStream::connect(address).unwrap();
+        peer.write_all(b"hello").unwrap();
+        let mut back = [0; 5];
+        peer.read_exact(&mut back).unwrap();
+        assert_eq!(&back, b"hello");
+    });
+    let mut out = [Completion::default(); 8];
+    let mut sent = false;
+    while !sent {
+        reactor.submit_and_wait(1, Wait::Forever).unwrap();
+        let count = reactor.reap(&mut out);
+        for completion in &out[..count] {
+            match completion.user_data {
+                1 => {
+                    let socket = SocketId::from_result(completion.result).unwrap();
+                    reactor
+                        .stage(Op::RecvMulti { socket }, 2 << 32 | completion.result as u64)
+                        .unwrap();
+                }
+                3 => sent = true,
+                word => {
+                    let socket = SocketId::from_result(word as u32 as i32).unwrap();
+                    let Some(id) = completion.buffer() else {
+                        continue;
+                    };
+                    let (region, offset) = reactor.buffer_slice(id);
+                    let slice = trunkline_reactor::Slice {
+                        region,
+                        offset,
+                        len: completion.result as u32,
+                    };
+                    reactor
+                        .stage(
+                            Op::Send {
+                                socket,
+                                slices: &[slice],
+                                zero_copy: false,
+                            },
+                            3,
+                        )
+                        .unwrap();
+                }
+            }
+        }
+    }
+    peer.join().unwrap();
+    println!("it echoes");
+}
+
+/// Makes the three calls of `io_uring` fail with `errno`, for this thread and all that it starts.
+fn forbid_io_uring(errno: i32) {
+    let statement = |code, k| libc::sock_filter {
+        code,
+        jt: 0,
+        jf: 0,
+        k,
+    };
+    let jump = |k, jt, jf| libc::sock_filter {
+        code: (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16,
+        jt,
+        jf,
+        k,
+    };
+    let mut filter = [
+        statement((libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16, 0),
+        jump(libc::SYS_io_uring_setup as u32, 2, 0),
+        jump(libc::SYS_io_uring_enter as u32, 1, 0),
+        jump(libc::SYS_io_uring_register as u32, 0, 1),
+        statement(
+            (libc::BPF_RET | libc::BPF_K) as u16,
+            libc::SECCOMP_RET_ERRNO | errno as u32,
+        ),
+        statement(
+            (libc::BPF_RET | libc::BPF_K) as u16,
+            libc::SECCOMP_RET_ALLOW,
+        ),
+    ];
+    let program = libc::sock_fprog {
+        len: filter.len() as u16,
+        filter: filter.as_mut_ptr(),
+    };
+    // SAFETY: no memory is involved.
+    assert_eq!(
+        unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) },
+        0
+    );
+    // SAFETY: the program and its filter live on this stack for the call, which copies them.
+    let set = unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &program) };
+    assert_eq!(set, 0, "{}", std::io::Error::last_os_error());
+}
