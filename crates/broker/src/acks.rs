@@ -188,24 +188,21 @@ fn state<'s>(row: &Row, stream: &impl Fn(Key) -> Option<&'s Stream>) -> RowState
 }
 
 fn merge(pending: &mut Option<(u16, Ack)>, row: &Row, session: SessionId, out: &mut impl Out) {
+    if let (0, Some((frame, _))) = (row.count, pending.as_mut()) {
+        // A frame without records has no last record, and no level of its own.
+        *frame = row.frame;
+        return;
+    }
     if pending.is_some_and(|(_, ack)| ack.level != row.level) {
         emit(pending, session, out);
     }
     let before = pending.map_or(0, |(_, ack)| ack.count);
-    let mut ack = Ack {
+    let ack = Ack {
         level: row.level,
         count: before.saturating_add(row.count),
         stream_sequence: row.stream_sequence,
         producer_sequence: row.producer_last,
     };
-    if let (0, Some((_, earlier))) = (row.count, *pending) {
-        // A frame without records has no last record.
-        ack = Ack {
-            stream_sequence: earlier.stream_sequence,
-            producer_sequence: earlier.producer_sequence,
-            ..ack
-        };
-    }
     *pending = Some((row.frame, ack));
 }
 
