@@ -80,8 +80,10 @@ pub enum Error {
     Publish(PublishError),
     /// The time ran out.
     TimedOut,
-    /// The connection broke before the answer came.
+    /// There is no connection, or it broke before the answer came.
     Disconnected,
+    /// The connection broke before the record was acknowledged: the server may have it or not.
+    Indeterminate,
     /// The client is closed.
     Closed,
     /// More requests, subscriptions or bytes than the client keeps track of.
@@ -108,7 +110,13 @@ impl fmt::Display for Error {
             Self::Refused { code, message } => write!(f, "refused: {message} (error {})", code.0),
             Self::Publish(error) => error.fmt(f),
             Self::TimedOut => write!(f, "timed out"),
-            Self::Disconnected => write!(f, "the connection broke before the answer came"),
+            Self::Disconnected => write!(f, "not connected to the server"),
+            Self::Indeterminate => {
+                write!(
+                    f,
+                    "the connection broke before the record was acknowledged: it may be stored or not"
+                )
+            }
             Self::Closed => write!(f, "the client is closed"),
             Self::TooMany => write!(f, "too many requests or subscriptions at once"),
         }

@@ -3,6 +3,7 @@
 //! [`Connection`] is non-blocking, without a thread, driven by its caller.
 #![forbid(unsafe_code)]
 
+mod blocking;
 mod connection;
 mod error;
 mod interner;
@@ -10,9 +11,14 @@ mod link;
 mod message;
 mod names;
 mod outlet;
+mod pattern;
 mod publication;
 mod subscription;
 
+pub use blocking::{
+    Acked, Admin, Call, Client, ClientBuilder, Delivery, Idle, Publisher, Receipt, Replier,
+    Responder, Subscriber, Unacknowledged,
+};
 pub use connection::{Connection, ConnectionOptions, Event};
 pub use error::{Error, PublishError};
 pub use message::{Message, OwnedMessage};

@@ -157,6 +157,11 @@ impl Outlet {
         self.next_sequence - 1
     }
 
+    /// Longest body of a call that the server takes.
+    pub(crate) fn call_bytes_max(&self) -> u32 {
+        self.wire.call_bytes_max()
+    }
+
     /// The server has said what it takes.
     pub(crate) fn set_limits(&mut self, wire: Limits) {
         self.wire = wire;
@@ -487,6 +492,9 @@ impl Outlet {
     /// On a new connection: `hello` first, then the names of subjects, then what was not sent on the old one (or, with
     /// `resend`, not answered). Control frames are gone.
     pub(crate) fn on_connect<B: Body>(&mut self, hello: &B) -> Option<()> {
+        self.close();
+        // Names that were put in while there was no connection are gone with the control frames.
+        self.interner.forget();
         let old = std::mem::take(&mut self.buffer);
         let (old_base, old_end) = (self.base, self.end);
         self.base += self.end as u64;
@@ -589,8 +597,8 @@ impl Outlet {
             return None;
         }
         if needed > self.buffer.len() {
-            self.buffer
-                .resize(needed.next_power_of_two().max(BUFFER_BYTES_MIN), 0);
+            let bytes = needed.next_power_of_two().max(BUFFER_BYTES_MIN);
+            self.buffer.resize(bytes.min(limit).max(needed), 0);
         }
         Some(())
     }

@@ -1,0 +1,149 @@
+//! The answering side of calls.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use super::queue::{self, Entry, Queue};
+use super::shared::Shared;
+use crate::error::Error;
+
+/// Calls to be answered, as they come. Dropped, it stops responding.
+#[derive(Debug)]
+pub struct Responder {
+    shared: Arc<Shared>,
+    id: u64,
+    queue: Arc<Queue>,
+    bytes: Vec<u8>,
+    at: usize,
+}
+
+impl Responder {
+    pub(super) fn new(shared: Arc<Shared>, id: u64, queue: Arc<Queue>) -> Self {
+        Self {
+            shared,
+            id,
+            queue,
+            bytes: Vec::new(),
+            at: 0,
+        }
+    }
+
+    /// The next call, or `None` when none came in time (`None`: however long it takes) or the client is closed.
+    pub fn next_call(&mut self, timeout: Option<Duration>) -> Option<Call> {
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        loop {
+            while let Some((entry, len)) = queue::read(&self.bytes[self.at..]) {
+                self.at += len;
+                if let Entry::Call {
+                    generation,
+                    correlation,
+                    subject,
+                    payload,
+                } = entry
+                {
+                    return Some(Call {
+                        shared: self.shared.clone(),
+                        generation,
+                        correlation,
+                        subject: subject.into(),
+                        payload: payload.into(),
+                    });
+                }
+            }
+            self.at = 0;
+            let timeout =
+                deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            let strategy = self.shared.options.idle.strategy();
+            if self.queue.exchange(&mut self.bytes, strategy, timeout) != Some(true) {
+                self.bytes.clear();
+                return None;
+            }
+        }
+    }
+}
+
+impl Drop for Responder {
+    fn drop(&mut self) {
+        self.shared.unsubscribe(self.id);
+    }
+}
+
+/// A call to be answered. Dropped without an answer, the caller's time runs out.
+#[derive(Debug)]
+pub struct Call {
+    shared: Arc<Shared>,
+    generation: u64,
+    correlation: u16,
+    subject: Box<str>,
+    payload: Box<[u8]>,
+}
+
+impl Call {
+    /// What was called.
+    pub fn subject(&self) -> &str {
+        &self.subject
+    }
+
+    /// What was asked.
+    pub fn payload(&self) -> &[u8] {
+        &self.payload
+    }
+
+    /// Answers. `false` when the connection that the call came on is gone.
+    pub fn respond(self, payload: &[u8]) -> bool {
+        self.shared
+            .respond(self.generation, self.correlation, payload)
+    }
+}
+
+/// A thread that answers calls; dropped, it ends after the call that it is at.
+#[derive(Debug)]
+pub struct Replier {
+    ending: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Replier {
+    pub(super) fn start(
+        mut responder: Responder,
+        mut handler: impl FnMut(&Call) -> Vec<u8> + Send + 'static,
+    ) -> Result<Self, Error> {
+        let ending = Arc::new(AtomicBool::new(false));
+        let thread = thread::Builder::new()
+            .name("trunkline-reply".into())
+            .spawn({
+                let ending = ending.clone();
+                move || {
+                    while !ending.load(Ordering::Relaxed) {
+                        match responder.next_call(Some(LOOK)) {
+                            Some(call) => {
+                                let answer = handler(&call);
+                                call.respond(&answer);
+                            }
+                            None if responder.shared.lock().closed => break,
+                            None => {}
+                        }
+                    }
+                }
+            })?;
+        Ok(Self {
+            ending,
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for Replier {
+    fn drop(&mut self) {
+        self.ending.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            // A handler that panicked has ended its thread.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// How often a replier looks whether it is to end.
+const LOOK: Duration = Duration::from_millis(50);

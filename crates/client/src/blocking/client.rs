@@ -1,0 +1,250 @@
+//! The client itself.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use trunkline_wire::{AckLevel, RpcCall, check_pattern, check_subject};
+
+use super::admin::Admin;
+use super::call::{Call, Replier, Responder};
+use super::io;
+use super::options::ClientBuilder;
+use super::publisher::Publisher;
+use super::queue::Queue;
+use super::shared::{Shared, Subscribed};
+use super::slot::Slot;
+use super::subscriber::Subscriber;
+use crate::error::{Error, PublishError};
+use crate::link::Link;
+use crate::subscription::Subscription;
+
+/// A connection to a server that is kept up: when it breaks, it is made again, and subscriptions go on behind the last
+/// record that they saw. Clones share it; it is closed when the last one is dropped, or by [`close`](Self::close).
+///
+/// ```no_run
+/// use trunkline_client::{Client, Start, Subscription};
+///
+/// let client = Client::connect("127.0.0.1:7400")?;
+/// client.publisher().publish("orders.eu.new", b"{}")?;
+/// let mut orders = client.subscribe(&Subscription::new("orders.>").start(Start::First))?;
+/// while let Some(message) = orders.next_timeout(std::time::Duration::from_secs(1))? {
+///     println!("{} {}: {} bytes", message.sequence(), message.subject(), message.payload().len());
+/// }
+/// # Ok::<(), trunkline_client::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Client {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Client {
+    /// Connects with the defaults of [`Client::builder`].
+    ///
+    /// # Errors
+    /// Why there is no connection.
+    pub fn connect(address: &str) -> Result<Self, Error> {
+        Self::builder(address).connect()
+    }
+
+    /// A client of the server at `address`, `host:port`, with everything that may be said about it.
+    pub fn builder(address: &str) -> ClientBuilder {
+        ClientBuilder::new(address)
+    }
+
+    pub(super) fn start(options: ClientBuilder) -> Result<Self, Error> {
+        let stream = Link::connect(&options.address, options.connect_timeout)?;
+        let timeout = options.connect_timeout;
+        let shared = Arc::new(Shared::new(options)?);
+        let thread = thread::Builder::new()
+            .name("trunkline-client".into())
+            .spawn({
+                let shared = shared.clone();
+                move || io::run(&shared, stream)
+            })?;
+        let client = Self {
+            inner: Arc::new(Inner {
+                shared: shared.clone(),
+                thread: Mutex::new(Some(thread)),
+            }),
+        };
+        let connected = shared.wait(Some(timeout), |state| {
+            if state.stream.is_some() {
+                return Some(Ok(()));
+            }
+            state
+                .closed
+                .then(|| Err(state.failure.take().unwrap_or(Error::Closed)))
+        });
+        connected.unwrap_or(Err(Error::TimedOut))?;
+        Ok(client)
+    }
+
+    /// Whether there is a connection now.
+    pub fn is_connected(&self) -> bool {
+        self.inner.shared.lock().stream.is_some()
+    }
+
+    /// Publishes with the streams' own ack level.
+    pub fn publisher(&self) -> Publisher {
+        self.publisher_with(AckLevel::Stream)
+    }
+
+    /// Publishes with this ack level.
+    pub fn publisher_with(&self, level: AckLevel) -> Publisher {
+        Publisher::new(self.inner.shared.clone(), level)
+    }
+
+    /// Subscribes, and waits until the server has said from where.
+    ///
+    /// # Errors
+    /// [`Error::Refused`], [`Error::TimedOut`], [`Error::Disconnected`].
+    pub fn subscribe(&self, subscription: &Subscription) -> Result<Subscriber, Error> {
+        let (id, queue) = self.enlist(subscription)?;
+        Ok(Subscriber::new(
+            self.inner.shared.clone(),
+            id,
+            queue,
+            subscription,
+        ))
+    }
+
+    /// Answers calls to subjects that match `pattern`, one at a time, as they are pulled.
+    ///
+    /// # Errors
+    /// As [`subscribe`](Self::subscribe).
+    pub fn respond(&self, pattern: &str) -> Result<Responder, Error> {
+        let (id, queue) = self.enlist(&Subscription::new(pattern).responder())?;
+        Ok(Responder::new(self.inner.shared.clone(), id, queue))
+    }
+
+    /// Answers calls to subjects that match `pattern` with what `handler` returns, on a thread of their own, until the
+    /// result is dropped.
+    ///
+    /// # Errors
+    /// As [`subscribe`](Self::subscribe), or when there can be no thread.
+    pub fn reply(
+        &self,
+        pattern: &str,
+        handler: impl FnMut(&Call) -> Vec<u8> + Send + 'static,
+    ) -> Result<Replier, Error> {
+        Replier::start(self.respond(pattern)?, handler)
+    }
+
+    /// Calls whoever responds to `subject`, and waits for the answer.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] when nobody listens, the responder went away or did not answer in time; [`Error::TimedOut`] when
+    /// not even that was said; [`Error::Publish`] when the subject is none or the payload too long.
+    pub fn request(
+        &self,
+        subject: &str,
+        payload: &[u8],
+        timeout: Duration,
+    ) -> Result<Vec<u8>, Error> {
+        check_subject(subject).map_err(PublishError::Subject)?;
+        let payload_max = self.inner.shared.lock().outlet.call_bytes_max();
+        let payload_len = CALL_FIELDS_BYTES + subject.len() + payload.len();
+        if payload_len > payload_max as usize {
+            return Err(PublishError::TooLong {
+                payload_len,
+                payload_max,
+            }
+            .into());
+        }
+        let timeout_ms = timeout.as_millis().try_into().unwrap_or(u32::MAX);
+        let call = RpcCall {
+            timeout_ms,
+            subject,
+            payload,
+        };
+        // The server says when the time is over; it is asked to, so it gets the time to say so.
+        self.inner
+            .shared
+            .request(&call, timeout.saturating_add(GRACE))
+    }
+
+    /// What the server itself answers.
+    pub fn admin(&self) -> Admin<'_> {
+        Admin::new(self)
+    }
+
+    /// Sends what was published, says goodbye and ends the connection. Handles that are left fail with [`Error::Closed`], and
+    /// subscribers end.
+    pub fn close(&self) {
+        self.inner.close();
+    }
+
+    /// Puts a subscription on the list, and subscribes.
+    fn enlist(&self, subscription: &Subscription) -> Result<(u64, Arc<Queue>), Error> {
+        check_pattern(&subscription.pattern).map_err(PublishError::Subject)?;
+        let shared = &self.inner.shared;
+        let queue = Arc::new(Queue::new(queue_bytes(subscription)));
+        let slot = Arc::new(Slot::new());
+        let mut state = shared.lock();
+        let number = state.next_number;
+        let request = shared.start_request(&mut state, &subscription.body(number), &slot)?;
+        state.next_number = number.checked_add(1).ok_or(Error::TooMany)?;
+        let id = state.next_id;
+        state.next_id += 1;
+        state.subscriptions.push(Subscribed {
+            id,
+            subscription: subscription.clone(),
+            queue: queue.clone(),
+            numbers: vec![number],
+            next: Vec::new(),
+        });
+        shared.depart(state);
+        match shared.await_request(request, &slot, shared.options.request_timeout) {
+            Ok(_) => Ok((id, queue)),
+            Err(error) => {
+                shared.unsubscribe(id);
+                Err(error)
+            }
+        }
+    }
+}
+
+impl Inner {
+    fn close(&self) {
+        let mut state = self.shared.lock();
+        state.closing = true;
+        self.shared.depart(state);
+        let thread = self
+            .thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(thread) = thread {
+            // A thread that panicked has nothing left to end.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// More than a server that keeps to its credit ever sends: some channels' credit, and a frame.
+fn queue_bytes(subscription: &Subscription) -> usize {
+    usize::try_from(subscription.credit_bytes)
+        .unwrap_or(usize::MAX)
+        .saturating_mul(QUEUE_CHANNELS)
+        .saturating_add(8 << 20)
+}
+
+/// Channels of one subscription whose credit may be used up at the same time.
+const QUEUE_CHANNELS: usize = 16;
+/// `timeout_ms u32, subject_len u16`.
+const CALL_FIELDS_BYTES: usize = 6;
+/// What is added to a call's time for the server to say that it is over.
+const GRACE: Duration = Duration::from_millis(500);

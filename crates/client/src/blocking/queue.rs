@@ -1,0 +1,256 @@
+//! From the client's thread to a subscriber: what came for it, in order.
+//!
+//! The thread appends to one buffer, the subscriber works through another, and when that is used up they change places. So the lock is taken once
+//! for each run and not for each record, and after warm-up nothing is allocated. Credit bounds what is in it.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use trunkline_ring::wait::{Signal, Strategy};
+use trunkline_wire::GapReason;
+
+/// What comes for a subscriber.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Entry<'a> {
+    /// A channel was opened; it starts without names.
+    Opened {
+        generation: u64,
+        channel: u16,
+        next: u64,
+        stream: &'a str,
+    },
+    /// Whole records came on it.
+    Run { channel: u16, records: &'a [u8] },
+    /// These will not come.
+    Gap {
+        channel: u16,
+        first: u64,
+        last: u64,
+        reason: GapReason,
+    },
+    /// Somebody calls.
+    Call {
+        generation: u64,
+        correlation: u16,
+        subject: &'a str,
+        payload: &'a [u8],
+    },
+}
+
+#[derive(Debug)]
+pub(super) struct Queue {
+    inner: Mutex<Inner>,
+    signal: Signal,
+    limit_bytes: usize,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    bytes: Vec<u8>,
+    ended: bool,
+}
+
+impl Queue {
+    /// Takes at most some `limit_bytes`: a server that keeps to its credit never comes near.
+    pub(super) fn new(limit_bytes: usize) -> Self {
+        Self {
+            inner: Mutex::default(),
+            signal: Signal::new(),
+            limit_bytes,
+        }
+    }
+
+    /// Appends an entry. `false` when there is too much already.
+    pub(super) fn push(&self, entry: &Entry<'_>) -> bool {
+        {
+            let mut inner = self.lock();
+            if inner.ended {
+                return true;
+            }
+            if inner.bytes.len() > self.limit_bytes {
+                return false;
+            }
+            write(entry, &mut inner.bytes);
+        }
+        self.signal.notify();
+        true
+    }
+
+    /// Nothing more will come, and nothing more is taken.
+    pub(super) fn end(&self) {
+        self.lock().ended = true;
+        self.signal.notify();
+    }
+
+    /// Exchanges `used`, whose contents are dropped, for what has come. `Some(false)` when nothing will come any more,
+    /// `None` when the time is over.
+    pub(super) fn exchange(
+        &self,
+        used: &mut Vec<u8>,
+        strategy: Strategy,
+        timeout: Option<Duration>,
+    ) -> Option<bool> {
+        used.clear();
+        self.signal.wait(strategy, timeout, || {
+            let mut inner = self.lock();
+            if inner.bytes.is_empty() {
+                return inner.ended.then_some(false);
+            }
+            std::mem::swap(&mut inner.bytes, used);
+            Some(true)
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Nothing that holds the lock leaves it half done.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Appends `tag, number, text_len, bytes_len, a, b, text, bytes`.
+fn write(entry: &Entry<'_>, out: &mut Vec<u8>) {
+    let (tag, number, a, b, text, bytes): (u8, u16, u64, u64, &str, &[u8]) = match *entry {
+        Entry::Opened {
+            generation,
+            channel,
+            next,
+            stream,
+        } => (0, channel, generation, next, stream, &[]),
+        Entry::Run { channel, records } => (1, channel, 0, 0, "", records),
+        Entry::Gap {
+            channel,
+            first,
+            last,
+            reason,
+        } => (1 + reason as u8, channel, first, last, "", &[]),
+        Entry::Call {
+            generation,
+            correlation,
+            subject,
+            payload,
+        } => (5, correlation, generation, 0, subject, payload),
+    };
+    out.reserve(HEADER_BYTES + text.len() + bytes.len());
+    out.push(tag);
+    out.push(0);
+    out.extend(number.to_le_bytes());
+    out.extend((text.len() as u32).to_le_bytes());
+    out.extend((bytes.len() as u64).to_le_bytes());
+    out.extend(a.to_le_bytes());
+    out.extend(b.to_le_bytes());
+    out.extend(text.as_bytes());
+    out.extend(bytes);
+}
+
+/// The entry at the start of `bytes`, and how long it is.
+pub(super) fn read(bytes: &[u8]) -> Option<(Entry<'_>, usize)> {
+    let (header, rest) = bytes.split_first_chunk::<HEADER_BYTES>()?;
+    let word = |at: usize| {
+        header[at..]
+            .first_chunk::<8>()
+            .map_or(0, |bytes| u64::from_le_bytes(*bytes))
+    };
+    let number = u16::from_le_bytes([header[2], header[3]]);
+    let (text, rest) = rest.split_at_checked((word(0) >> 32) as usize)?;
+    let text = std::str::from_utf8(text).ok()?;
+    let bytes = rest.get(..word(8) as usize)?;
+    let (a, b) = (word(16), word(24));
+    let entry = match header[0] {
+        0 => Entry::Opened {
+            generation: a,
+            channel: number,
+            next: b,
+            stream: text,
+        },
+        1 => Entry::Run {
+            channel: number,
+            records: bytes,
+        },
+        5 => Entry::Call {
+            generation: a,
+            correlation: number,
+            subject: text,
+            payload: bytes,
+        },
+        tag => Entry::Gap {
+            channel: number,
+            first: a,
+            last: b,
+            reason: GapReason::from_u8(tag - 1)?,
+        },
+    };
+    Some((entry, HEADER_BYTES + text.len() + bytes.len()))
+}
+
+const HEADER_BYTES: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_come_out_as_they_went_in() {
+        let queue = Queue::new(1000);
+        let entries = [
+            Entry::Opened {
+                generation: 3,
+                channel: 9,
+                next: 1 << 40,
+                stream: "main",
+            },
+            Entry::Run {
+                channel: 9,
+                records: &[7; 100],
+            },
+            Entry::Gap {
+                channel: 9,
+                first: 1,
+                last: 2,
+                reason: GapReason::Retention,
+            },
+            Entry::Gap {
+                channel: 9,
+                first: 1,
+                last: 2,
+                reason: GapReason::Damaged,
+            },
+            Entry::Call {
+                generation: 3,
+                correlation: 65_535,
+                subject: "svc",
+                payload: b"",
+            },
+        ];
+        for entry in &entries {
+            assert!(queue.push(entry));
+        }
+        let mut bytes = vec![1, 2, 3];
+        assert_eq!(queue.exchange(&mut bytes, Strategy::Park, None), Some(true));
+        let mut rest = &bytes[..];
+        for expected in entries {
+            let (entry, len) = read(rest).unwrap();
+            assert_eq!(entry, expected);
+            rest = &rest[len..];
+        }
+        assert!(read(rest).is_none());
+        assert_eq!(
+            queue.exchange(&mut bytes, Strategy::Park, Some(Duration::ZERO)),
+            None
+        );
+        queue.end();
+        assert_eq!(
+            queue.exchange(&mut bytes, Strategy::Park, None),
+            Some(false)
+        );
+    }
+
+    #[test]
+    fn a_server_that_ignores_its_credit_is_noticed() {
+        let queue = Queue::new(1000);
+        let run = Entry::Run {
+            channel: 9,
+            records: &[7; 600],
+        };
+        assert!(queue.push(&run) && queue.push(&run) && !queue.push(&run));
+    }
+}

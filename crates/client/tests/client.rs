@@ -1,0 +1,444 @@
+//! The blocking client: against a server in the same process, which breaks connections when a test wants it to.
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use support::TestServer;
+use trunkline_client::{
+    AckLevel, Client, Error, ErrorCode, Idle, Publication, PublishError, Start, Subscription,
+    Unacknowledged,
+};
+
+const LONG: Duration = Duration::from_secs(10);
+
+fn client(server: &TestServer) -> Client {
+    Client::builder(&server.address())
+        .backoff_max(Duration::from_millis(40))
+        .connect()
+        .unwrap()
+}
+
+/// Waits for something that another thread does.
+fn eventually(mut condition: impl FnMut() -> bool) {
+    let end = Instant::now() + LONG;
+    while !condition() {
+        assert!(Instant::now() < end, "it did not happen in time");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn every_idle_strategy_publishes_and_subscribes() {
+    for idle in [Idle::Spin, Idle::Adaptive, Idle::Park] {
+        let server = TestServer::start();
+        let client = Client::builder(&server.address())
+            .name("test")
+            .idle(idle)
+            .connect()
+            .unwrap();
+        let mut subscriber = client.subscribe(&Subscription::new("a.>")).unwrap();
+        let publisher = client.publisher_with(AckLevel::Synced);
+        for index in 0..100u8 {
+            let receipt = publisher.publish_acked("a.b", &[index]).unwrap();
+            let acked = receipt.wait(LONG).unwrap();
+            assert_eq!(
+                (acked.level, acked.last_stream_sequence),
+                (AckLevel::Synced, u64::from(index) + 1)
+            );
+            let message = subscriber.next_timeout(LONG).unwrap().unwrap();
+            assert_eq!(
+                (message.subject(), message.payload()),
+                ("a.b", &[index][..])
+            );
+            assert_eq!(
+                (message.stream(), message.sequence()),
+                ("main", u64::from(index) + 1)
+            );
+        }
+        assert!(
+            subscriber
+                .next_timeout(Duration::from_millis(1))
+                .unwrap()
+                .is_none()
+        );
+    }
+}
+
+#[test]
+fn publishers_on_several_threads_lose_nothing_and_keep_their_order() {
+    let server = TestServer::start();
+    let client = client(&server);
+    std::thread::scope(|scope| {
+        for thread in 0..4u32 {
+            let publisher = client.publisher();
+            scope.spawn(move || {
+                for index in 0..5000u32 {
+                    let payload = [thread.to_le_bytes(), index.to_le_bytes()].concat();
+                    publisher.publish(&format!("t.{thread}"), &payload).unwrap();
+                }
+            });
+        }
+    });
+    let publisher = client.publisher();
+    assert_eq!(
+        publisher.flush(LONG).unwrap().unwrap().last_stream_sequence,
+        20_000
+    );
+    assert_eq!(publisher.in_flight(), 0);
+    let mut next = [0u32; 4];
+    for payload in server.payloads() {
+        let thread = payload[0] as usize;
+        assert_eq!(payload[4..], next[thread].to_le_bytes());
+        next[thread] += 1;
+    }
+    assert_eq!(next, [5000; 4]);
+}
+
+#[test]
+fn every_start_begins_where_it_says() {
+    let server = TestServer::start();
+    for index in 1..=10u8 {
+        server.put("a", &[index]);
+    }
+    let client = client(&server);
+    let starts = [
+        (Start::First, 1),
+        (Start::Last, 10),
+        (Start::Sequence(4), 4),
+        (Start::Time(6500), 7),
+    ];
+    for (start, first) in starts {
+        let mut subscriber = client
+            .subscribe(&Subscription::new("a").start(start))
+            .unwrap();
+        for index in first..=10 {
+            let message = subscriber.next_timeout(LONG).unwrap().unwrap();
+            assert_eq!(
+                (message.sequence(), message.timestamp_ns()),
+                (index, 1000 * index)
+            );
+        }
+    }
+    let mut subscriber = client.subscribe(&Subscription::new("a")).unwrap();
+    server.put("a", b"new");
+    let message = subscriber.next().unwrap().unwrap();
+    assert_eq!(
+        (&*message.subject, message.sequence, &message.payload[..]),
+        ("a", 11, &b"new"[..])
+    );
+    assert!(message.headers.is_empty());
+}
+
+#[test]
+fn a_slow_subscriber_is_sent_no_more_than_its_credit() {
+    let server = TestServer::start();
+    for _ in 0..5000 {
+        server.put("a", &[7; 60]);
+    }
+    let client = client(&server);
+    let subscription = Subscription::new("a")
+        .start(Start::First)
+        .credit_bytes(8192);
+    let mut subscriber = client.subscribe(&subscription).unwrap();
+    for sequence in 1..=5000 {
+        assert_eq!(
+            subscriber.next_timeout(LONG).unwrap().unwrap().sequence(),
+            sequence
+        );
+    }
+    assert_eq!(subscriber.missed(), 0);
+}
+
+#[test]
+fn subscriptions_go_on_behind_the_last_record_over_broken_connections() {
+    let server = TestServer::start();
+    let client = client(&server);
+    let mut subscriber = client.subscribe(&Subscription::new("a.>")).unwrap();
+    let mut sequence = 0;
+    for round in 0..5 {
+        for _ in 0..200 {
+            server.put("a.b", &[round; 30]);
+        }
+        // Some of it was taken, some lies in the queue, some is under way.
+        for _ in 0..50 {
+            sequence += 1;
+            assert_eq!(
+                subscriber.next_timeout(LONG).unwrap().unwrap().sequence(),
+                sequence
+            );
+        }
+        server.drop_connections();
+        for _ in 0..200 {
+            server.put("a.c", &[round; 30]);
+        }
+        for _ in 0..350 {
+            sequence += 1;
+            assert_eq!(
+                subscriber.next_timeout(LONG).unwrap().unwrap().sequence(),
+                sequence
+            );
+        }
+    }
+    assert!(server.store().accepted >= 6);
+    let last = server.store().subscribed.last().unwrap().clone();
+    assert!(
+        last.contains("Sequence(") && last.contains("stream: \"main\""),
+        "{last}"
+    );
+    assert!(client.is_connected());
+}
+
+#[test]
+fn a_subscription_that_saw_nothing_yet_still_misses_nothing() {
+    let server = TestServer::start();
+    let client = client(&server);
+    let mut subscriber = client.subscribe(&Subscription::new("a")).unwrap();
+    server.store().refuse_connections = true;
+    server.drop_connections();
+    eventually(|| !client.is_connected());
+    server.put("a", b"while nobody was there");
+    server.store().refuse_connections = false;
+    assert_eq!(
+        subscriber.next_timeout(LONG).unwrap().unwrap().payload(),
+        b"while nobody was there"
+    );
+}
+
+#[test]
+fn what_was_not_acknowledged_is_reported_as_indeterminate_and_not_sent_again() {
+    let server = TestServer::start();
+    let client = client(&server);
+    let publisher = client.publisher();
+    publisher.publish("a", b"first").unwrap();
+    publisher.flush(LONG).unwrap();
+    server.store().hold_acks = true;
+    let receipt = publisher.publish_acked("a", b"second").unwrap();
+    eventually(|| server.store().records.len() == 2);
+    server.drop_connections();
+    assert!(matches!(receipt.wait(LONG), Err(Error::Indeterminate)));
+    server.store().hold_acks = false;
+    assert!(matches!(publisher.flush(LONG), Err(Error::Indeterminate)));
+    publisher.publish("a", b"third").unwrap();
+    publisher.flush(LONG).unwrap();
+    assert_eq!(server.payloads(), [&b"first"[..], b"second", b"third"]);
+}
+
+#[test]
+fn what_was_not_acknowledged_is_sent_again_when_asked_for() {
+    let server = TestServer::start();
+    let builder = Client::builder(&server.address()).backoff_max(Duration::from_millis(40));
+    let client = builder
+        .unacknowledged(Unacknowledged::Resend)
+        .connect()
+        .unwrap();
+    let publisher = client.publisher();
+    server.store().hold_acks = true;
+    for index in 0..1000u32 {
+        publisher.publish("a", &index.to_le_bytes()).unwrap();
+    }
+    server.drop_connections();
+    eventually(|| !client.is_connected());
+    server.store().hold_acks = false;
+    publisher.flush(LONG).unwrap();
+    let payloads = server.payloads();
+    let expected: Vec<Vec<u8>> = (0..1000u32)
+        .map(|index| index.to_le_bytes().to_vec())
+        .collect();
+    // What was taken before without an acknowledgement is there twice.
+    assert!(payloads[payloads.len() - 1000..] == expected);
+}
+
+#[test]
+fn records_published_while_there_is_no_connection_are_sent_when_there_is_one() {
+    let server = TestServer::start();
+    let client = client(&server);
+    let publisher = client.publisher();
+    publisher.publish("a", b"0").unwrap();
+    publisher.flush(LONG).unwrap();
+    server.store().refuse_connections = true;
+    server.drop_connections();
+    eventually(|| !client.is_connected());
+    for index in 1..=3u8 {
+        publisher.publish("a", &[b'0' + index]).unwrap();
+    }
+    assert!(matches!(
+        client.request("svc", b"", LONG),
+        Err(Error::Disconnected)
+    ));
+    server.store().refuse_connections = false;
+    publisher.flush(LONG).unwrap();
+    assert_eq!(server.payloads(), [b"0", b"1", b"2", b"3"]);
+}
+
+#[test]
+fn refused_records_are_told_to_who_waits_and_to_who_flushes() {
+    let server = TestServer::start();
+    let client = client(&server);
+    let publisher = client.publisher();
+    let receipt = publisher.publish_acked("refused", b"").unwrap();
+    assert_eq!(
+        receipt.wait(LONG).unwrap_err().code(),
+        Some(ErrorCode::NO_STREAM)
+    );
+    assert_eq!(
+        publisher.flush(LONG).unwrap_err().code(),
+        Some(ErrorCode::NO_STREAM)
+    );
+    publisher.publish("good", b"").unwrap();
+    assert!(publisher.flush(LONG).is_ok());
+    let headers: [(&str, &[u8]); 1] = [("k", b"v")];
+    publisher
+        .publish_with(&Publication {
+            headers: &headers,
+            ..Publication::new("good", b"")
+        })
+        .unwrap();
+    let refused = client
+        .subscribe(&Subscription::new("forbidden"))
+        .unwrap_err();
+    assert_eq!(refused.code(), Some(ErrorCode::SUBJECT));
+    assert!(matches!(
+        client.subscribe(&Subscription::new("a..b")),
+        Err(Error::Publish(PublishError::Subject(_)))
+    ));
+}
+
+#[test]
+fn a_full_window_makes_publishing_wait_and_then_time_out() {
+    let server = TestServer::start();
+    server.store().hold_acks = true;
+    let builder = Client::builder(&server.address())
+        .in_flight_records(5)
+        .publish_timeout(Duration::from_millis(50));
+    let client = builder.connect().unwrap();
+    let publisher = client.publisher();
+    for _ in 0..5 {
+        publisher.publish("a", b"").unwrap();
+    }
+    assert_eq!(publisher.publish("a", b""), Err(PublishError::TimedOut));
+    assert!(matches!(
+        publisher.flush(Duration::from_millis(10)),
+        Err(Error::TimedOut)
+    ));
+}
+
+#[test]
+fn requests_are_replied_to_and_a_handler_ends_with_its_replier() {
+    let server = TestServer::start();
+    let (caller, responder) = (client(&server), client(&server));
+    let none = caller.request("svc.upper", b"hi", LONG).unwrap_err();
+    assert_eq!(none.code(), Some(ErrorCode::NOBODY_LISTENS));
+    let replier = responder
+        .reply("svc.upper", |call| call.payload().to_ascii_uppercase())
+        .unwrap();
+    for _ in 0..20 {
+        assert_eq!(caller.request("svc.upper", b"hi", LONG).unwrap(), b"HI");
+    }
+    drop(replier);
+    // A call that comes before the server knows is lost.
+    let short = Duration::from_millis(10);
+    eventually(|| {
+        caller
+            .request("svc.upper", b"hi", short)
+            .is_err_and(|error| error.code().is_some())
+    });
+    assert_eq!(
+        caller.admin().call("stream.list", b"").unwrap(),
+        b"{\"asked\":\"$sys.stream.list\"}"
+    );
+    assert!(matches!(
+        caller.request("not a subject", b"", LONG),
+        Err(Error::Publish(PublishError::Subject(_)))
+    ));
+    let long = vec![0; 1 << 20];
+    assert!(matches!(
+        caller.request("svc", &long, LONG),
+        Err(Error::Publish(PublishError::TooLong { .. }))
+    ));
+}
+
+#[test]
+fn a_responder_pulls_calls_and_those_without_an_answer_time_out() {
+    let server = TestServer::start();
+    let client = client(&server);
+    let mut responder = client.respond("svc").unwrap();
+    std::thread::scope(|scope| {
+        let answer = scope.spawn(|| client.request("svc", b"1", LONG));
+        let call = responder.next_call(Some(LONG)).unwrap();
+        assert_eq!((call.subject(), call.payload()), ("svc", &b"1"[..]));
+        assert!(call.respond(b"one"));
+        assert_eq!(answer.join().unwrap().unwrap(), b"one");
+        let silence = scope.spawn(|| client.request("svc", b"2", Duration::from_millis(10)));
+        drop(responder.next_call(Some(LONG)).unwrap());
+        assert!(matches!(silence.join().unwrap(), Err(Error::TimedOut)));
+    });
+    assert!(
+        responder
+            .next_call(Some(Duration::from_millis(1)))
+            .is_none()
+    );
+}
+
+#[test]
+fn confirms_go_to_the_channel_of_their_stream() {
+    let server = TestServer::start();
+    server.put("a", b"1");
+    let client = client(&server);
+    let subscription = Subscription::new("a")
+        .start(Start::First)
+        .explicit_confirms();
+    let mut subscriber = client.subscribe(&subscription).unwrap();
+    let sequence = subscriber.next_timeout(LONG).unwrap().unwrap().sequence();
+    subscriber.confirm("main", sequence);
+    subscriber.confirm_range("main", 1, 1);
+    eventually(|| server.store().confirms == [(0, 1), (1, 1)]);
+}
+
+#[test]
+fn a_server_that_falls_silent_is_left() {
+    let server = TestServer::start();
+    let builder = Client::builder(&server.address()).keep_alive(Duration::from_millis(30));
+    let client = builder.connect().unwrap();
+    server.store().deaf = true;
+    eventually(|| !client.is_connected());
+}
+
+#[test]
+fn a_server_that_is_not_there_or_says_nothing_or_refuses_is_an_error_in_time() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let builder = || Client::builder(&address).connect_timeout(Duration::from_millis(50));
+    assert!(matches!(builder().connect(), Err(Error::TimedOut)));
+    drop(listener.accept().unwrap());
+    let refusing = std::thread::spawn(move || {
+        use std::io::{Read, Write};
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.write_all(&support::closing_error()).unwrap();
+        stream.read_to_end(&mut Vec::new()).unwrap();
+    });
+    let refused = Client::builder(&address)
+        .connect_timeout(LONG)
+        .connect()
+        .unwrap_err();
+    assert_eq!(refused.code(), Some(ErrorCode::TOO_MANY), "{refused}");
+    refusing.join().unwrap();
+    assert!(matches!(builder().connect(), Err(Error::Io(_))));
+}
+
+#[test]
+fn closing_sends_what_is_left_and_ends_every_handle() {
+    let server = TestServer::start();
+    let client = client(&server);
+    let mut subscriber = client.subscribe(&Subscription::new("a")).unwrap();
+    let publisher = client.publisher();
+    for index in 0..1000u32 {
+        publisher.publish("a", &index.to_le_bytes()).unwrap();
+    }
+    client.close();
+    eventually(|| server.store().records.len() == 1000);
+    assert_eq!(publisher.publish("a", b""), Err(PublishError::Closed));
+    assert!(matches!(client.request("a", b"", LONG), Err(Error::Closed)));
+    while subscriber.next_message(None).unwrap().is_some() {}
+    drop(client);
+}
