@@ -104,7 +104,7 @@ impl Shard {
         let visible = stream.visible;
         let again = feed.again.front();
         let cursor = match again {
-            Some((first, last)) => match stream.log.seek(first) {
+            Some((first, last)) => match feed.seek_again(&stream.log, first) {
                 Seek::At(cursor) => cursor,
                 Seek::OutOfRange { first: kept, .. } => {
                     let gone = last.min(kept.max(first + 1) - 1);
@@ -169,6 +169,7 @@ impl Shard {
                 };
                 match again {
                     Some((first, last)) => {
+                        feed.again_at = Some(next);
                         feed.again.remove(
                             first,
                             reached
@@ -467,6 +468,7 @@ impl Shard {
                     };
                     uses.release(buffer);
                     if let Some((first, last)) = wanted {
+                        feed.again_at = Some(next);
                         let upto = reached
                             .unwrap_or(next.sequence())
                             .min(last + 1)
@@ -490,7 +492,9 @@ impl Shard {
                     spend(feed, from);
                 }
                 FetchedRun::Done { next } => {
-                    if !reading.again {
+                    if reading.again {
+                        feed.again_at = Some(next);
+                    } else {
                         feed.cursor = next;
                     }
                     break;

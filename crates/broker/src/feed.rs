@@ -1,6 +1,6 @@
 //! A place in a stream, and the channels that read from it: one, or the members of a queue group.
 
-use trunkline_log::{Cursor, Hold, Log, Token};
+use trunkline_log::{Cursor, Hold, Log, Seek, Token};
 use trunkline_route::Pattern;
 use trunkline_wire::{GapReason, Policy};
 
@@ -37,6 +37,8 @@ pub(crate) struct Feed {
     pub(crate) filter: Filter,
     /// What members that left had not confirmed.
     pub(crate) again: Ranges,
+    /// How far the search for the first of them has come.
+    pub(crate) again_at: Option<Cursor>,
     /// Records before its start that were asked for and are gone.
     pub(crate) owed_gap: Option<(u64, u64, GapReason)>,
     /// `drop-newest`: what may still be read before the rest is left out.
@@ -86,6 +88,14 @@ impl Feed {
     /// Whether runs can be handed out without looking at their records.
     pub(crate) fn is_whole(&self) -> bool {
         matches!(self.filter, Filter::Whole)
+    }
+
+    /// Where to read what is delivered again, from the sequence `first` on.
+    pub(crate) fn seek_again(&self, log: &Log, first: u64) -> Seek {
+        match self.again_at.filter(|cursor| cursor.sequence() == first) {
+            Some(cursor) => Seek::At(cursor),
+            None => log.seek(first),
+        }
     }
 
     /// Keeps the tail from overtaking it if its policy says so. `opened_at` is the position from which the tail has the stream's bytes.

@@ -449,6 +449,7 @@ fn new_feed(
             Filter::Some(Matches::default())
         },
         again: Ranges::default(),
+        again_at: None,
         owed_gap,
         budget: None,
         hold: None,

@@ -1,1 +1,243 @@
-//! To come.
+//! Queue groups: each record to one member.
+
+use trunkline_broker::{Limits, SessionId};
+use trunkline_log::Storage;
+use trunkline_wire::{AckLevel, Start, Subscribe, SubscribeFlags};
+
+use crate::world::{World, request, small_log};
+
+fn member<'a>(pattern: &'a str) -> Subscribe<'a> {
+    Subscribe {
+        group: "workers",
+        flags: SubscribeFlags::EXPLICIT_CONFIRMS,
+        ..request(1, pattern)
+    }
+}
+
+fn worlds() -> [World; 2] {
+    [World::with_main(), World::with_volatile_main()]
+}
+
+fn join(world: &mut World, slots: std::ops::Range<u32>, pattern: &str) -> Vec<SessionId> {
+    slots
+        .map(|slot| {
+            let session = world.open(slot);
+            world.subscribe_with(session, &member(pattern)).unwrap();
+            session
+        })
+        .collect()
+}
+
+#[test]
+fn each_record_goes_to_one_member_and_each_member_gets_some() {
+    for mut world in worlds() {
+        let producer = world.open(1);
+        let members = join(&mut world, 10..13, ">");
+        let outside = world.open(2);
+        world.subscribe(outside, 1, ">", Start::New);
+        world.fill(producer, "a", 300, 100);
+        let mut all = Vec::new();
+        for member in members {
+            let got = world.sequences(member);
+            assert!(got.len() > 50, "{} of 300", got.len());
+            assert!(got.is_sorted());
+            all.extend(got);
+        }
+        all.sort_unstable();
+        assert!(all.into_iter().eq(1..=300));
+        assert!(world.sequences(outside).into_iter().eq(1..=300));
+    }
+}
+
+#[test]
+fn a_narrow_group_gets_each_matching_record_once() {
+    for mut world in worlds() {
+        let producer = world.open(1);
+        let members = join(&mut world, 10..13, "s.*.x");
+        for nth in 0..300 {
+            let subject = format!("s.{}.{}", nth % 5, if nth % 3 == 0 { "x" } else { "y" });
+            world.publish(producer, &[(&subject, b"")]);
+            if nth % 7 == 0 {
+                world.settle();
+            }
+        }
+        world.settle();
+        let mut all: Vec<u64> = members
+            .into_iter()
+            .flat_map(|member| world.sequences(member))
+            .collect();
+        all.sort_unstable();
+        assert_eq!(
+            all,
+            (0..300)
+                .filter(|n| n % 3 == 0)
+                .map(|n| n + 1)
+                .collect::<Vec<_>>()
+        );
+    }
+}
+
+#[test]
+fn what_a_member_that_goes_had_not_confirmed_goes_to_the_others() {
+    for pattern in [">", "a"] {
+        for mut world in worlds() {
+            let producer = world.open(1);
+            let members = join(&mut world, 10..12, pattern);
+            world.fill(producer, "a", 100, 100);
+            let gone = world.sequences(members[0]);
+            let stays = world.sequences(members[1]);
+            assert!(gone.len() > 10);
+            // It has done the first half, in no particular order.
+            let (done, lost) = gone.split_at(gone.len() / 2);
+            for sequence in done.iter().rev() {
+                world.confirm(members[0], 0, *sequence, *sequence);
+            }
+            world.close(members[0]);
+            world.settle();
+            assert_eq!(
+                world.sequences(members[1]),
+                lost,
+                "in order, and only these"
+            );
+            world.fill(producer, "a", 1, 1);
+            assert_eq!(world.sequences(members[1]), [101]);
+            assert!(!stays.is_empty());
+        }
+    }
+}
+
+#[test]
+fn what_was_not_confirmed_comes_again_from_the_files_too() {
+    let mut world = World::with_main();
+    let producer = world.open(1);
+    let members = join(&mut world, 10..12, ">");
+    world.fill(producer, "a", 100, 1000);
+    let lost = world.sequences(members[0]);
+    world.got(members[1]);
+    world.fill(producer, "a", 600, 1000);
+    let later = world.sequences(members[0]);
+    world.confirm(members[0], 0, later[0], *later.last().unwrap());
+    world.got(members[1]);
+    world.close(members[0]);
+    world.settle();
+    assert_eq!(world.sequences(members[1]), lost);
+    assert_eq!(world.buffers_out(), 0);
+}
+
+#[test]
+fn a_confirm_up_to_a_sequence_confirms_everything_before() {
+    let mut world = World::with_main();
+    let producer = world.open(1);
+    let members = join(&mut world, 10..12, ">");
+    world.fill(producer, "a", 50, 100);
+    let gone = world.sequences(members[0]);
+    world.got(members[1]);
+    world.confirm(members[0], 0, 0, gone[gone.len() - 3]);
+    world.close(members[0]);
+    world.settle();
+    assert_eq!(world.sequences(members[1]), gone[gone.len() - 2..]);
+}
+
+#[test]
+fn without_explicit_confirms_what_was_sent_is_not_sent_again() {
+    let mut world = World::with_main();
+    let producer = world.open(1);
+    let members: Vec<_> = (10..12)
+        .map(|slot| {
+            let session = world.open(slot);
+            let subscribe = Subscribe {
+                flags: SubscribeFlags::empty(),
+                ..member(">")
+            };
+            world.subscribe_with(session, &subscribe).unwrap();
+            session
+        })
+        .collect();
+    world.stuck.insert(members[0]);
+    world.fill(producer, "a", 20, 10);
+    world.stuck.clear();
+    world.settle();
+    let sent = world.sequences(members[0]);
+    assert!(!sent.is_empty());
+    world.got(members[1]);
+    world.stuck.insert(members[0]);
+    world.fill(producer, "a", 20, 10);
+    world.got(members[1]);
+    world.close(members[0]);
+    world.settle();
+    let again = world.sequences(members[1]);
+    assert!(
+        !again.is_empty(),
+        "what was handed over and never left goes to the other"
+    );
+    assert!(again.iter().all(|sequence| !sent.contains(sequence)));
+}
+
+#[test]
+fn a_member_without_credit_keeps_nobody_waiting() {
+    let mut world = World::with_main();
+    let producer = world.open(1);
+    let poor = world.open(10);
+    let subscribe = Subscribe {
+        credit_bytes: 0,
+        ..member(">")
+    };
+    world.subscribe_with(poor, &subscribe).unwrap();
+    let rich = join(&mut world, 11..12, ">")[0];
+    world.fill(producer, "a", 50, 100);
+    assert_eq!(world.sequences(poor), []);
+    assert!(world.sequences(rich).into_iter().eq(1..=50));
+}
+
+#[test]
+fn a_member_that_confirms_nothing_is_given_only_so_much() {
+    let limits = Limits {
+        unconfirmed_ranges: 4,
+        ..Limits::default()
+    };
+    let mut world = World::with_limits(limits);
+    world.add(
+        "main",
+        0,
+        &[">"],
+        AckLevel::Stored,
+        small_log(Storage::Files),
+    );
+    let (producer, lazy) = (world.open(1), world.open(10));
+    world.subscribe_with(lazy, &member("x")).unwrap();
+    for nth in 0..20 {
+        world.publish(producer, &[(if nth % 2 == 0 { "x" } else { "y" }, b"")]);
+    }
+    world.settle();
+    let got = world.sequences(lazy);
+    assert_eq!(got, [1, 3, 5, 7]);
+    world.confirm(lazy, 0, 1, 3);
+    world.settle();
+    assert_eq!(world.sequences(lazy), [9, 11]);
+    world.confirm(lazy, 0, 0, 100);
+    world.settle();
+    assert_eq!(world.sequences(lazy), [13, 15, 17, 19]);
+}
+
+#[test]
+fn groups_of_other_names_or_patterns_are_other_groups() {
+    let mut world = World::with_main();
+    let producer = world.open(1);
+    let sessions: Vec<_> = [("one", ">"), ("two", ">"), ("one", "a")]
+        .into_iter()
+        .zip(10..)
+        .map(|((group, pattern), slot)| {
+            let session = world.open(slot);
+            let subscribe = Subscribe {
+                group,
+                ..request(1, pattern)
+            };
+            world.subscribe_with(session, &subscribe).unwrap();
+            session
+        })
+        .collect();
+    world.fill(producer, "a", 30, 10);
+    for session in sessions {
+        assert!(world.sequences(session).into_iter().eq(1..=30));
+    }
+}
