@@ -75,6 +75,10 @@ impl Log {
         let bytes = &bytes[..bytes.len().min(fetched.len as usize)];
         let end = fetched.position + bytes.len() as u64;
         let mut cursor = *cursor;
+        if cursor.position < fetched.position {
+            // `read` began further on: there was nothing to read in between.
+            cursor = cursor.moved(fetched.position, fetched.at);
+        }
         let mut run: Option<Cursor> = None;
         loop {
             if run.is_none() && self.is_exhausted(&cursor) {
@@ -118,7 +122,13 @@ impl Log {
                 Item::Definition { len } | Item::Own { len } if run.is_none() => {
                     cursor = cursor.moved(cursor.position + len, cursor.at);
                 }
-                Item::Definition { len } => cursor = cursor.moved(cursor.position + len, cursor.at),
+                Item::Definition { len } => {
+                    let start = run.map_or(cursor.position, |start| start.position);
+                    if cursor.position + len - start > u64::from(bytes_max) {
+                        return finish(run, cursor, fetched, cursor);
+                    }
+                    cursor = cursor.moved(cursor.position + len, cursor.at);
+                }
                 Item::Own { .. } => return finish(run, cursor, fetched, cursor),
                 Item::Cut { need } if run.is_none() => {
                     let need = need.min(u64::from(u32::MAX)) as u32;

@@ -43,11 +43,15 @@ mod mark;
 mod marks;
 mod open;
 mod reader;
+mod recovery;
 mod retention;
+mod scan;
 mod segments;
 mod stats;
 mod subjects;
 mod tail;
+#[doc(hidden)]
+pub mod testing;
 mod writer;
 
 pub use config::{ConfigError, Durability, LogConfig, Retention, Storage};

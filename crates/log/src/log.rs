@@ -54,6 +54,8 @@ pub struct Log {
     pub(crate) next: Mark,
     /// The oldest record that is kept.
     pub(crate) first: Mark,
+    /// Where it was when it was opened: what lies before is in files only.
+    pub(crate) opened_at: Mark,
     /// Time of the last record; none is older.
     pub(crate) last_ns: u64,
     /// A record that ends at or below this needs no further look: room in the tail and in the segment, no stride due.
@@ -148,12 +150,24 @@ impl Log {
             next,
             first,
             last_ns,
+            opened_at: next,
             room_until: 0,
             stride_end: next.position,
             config,
         };
         log.refresh_room();
         log
+    }
+
+    /// After opening: everything so far is on the device.
+    pub(crate) fn resume(&mut self) {
+        let told = self.writer.told;
+        self.writer = Writer::new(self.next, self.config.tail_bytes);
+        self.writer.told = told;
+        self.opened_at = self.next;
+        self.stride_end = self.next.position;
+        self.stats = Stats::default();
+        self.refresh_room();
     }
 
     /// The name that requests to the disk carry.

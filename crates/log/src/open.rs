@@ -6,10 +6,11 @@ use std::{fmt, io};
 use crate::config::{ConfigError, LogConfig, Storage};
 use crate::files::Files;
 use crate::index::Index;
-use crate::layout::{BLOCK_BYTES, PAGE_BYTES, SEGMENT_RECORD_BYTES};
+use crate::layout::BLOCK_BYTES;
 use crate::log::{Log, Parts};
-use crate::mark::{LogId, Mark, Now, SEQUENCE_FIRST};
-use crate::marks::{self, Evidence, Identity, SegmentHead, Stand};
+use crate::mark::{LogId, Mark, SEQUENCE_FIRST};
+use crate::marks::Identity;
+use crate::recovery;
 use crate::segments::{Base, Segments};
 use crate::subjects::Subjects;
 use crate::tail::Tail;
@@ -128,14 +129,12 @@ impl Log {
         id: LogId,
         config: &LogConfig,
         files: &mut impl Files,
-        now: Now,
     ) -> Result<(Self, Recovery), OpenError> {
         config.check().map_err(OpenError::Config)?;
-        if config.storage == Storage::Memory {
-            return Self::open_in_memory(id, config);
+        match config.storage {
+            Storage::Memory => Self::open_in_memory(id, config),
+            Storage::Files => recovery::open(id, config, files),
         }
-        let _ = (files, now);
-        Err(OpenError::Config(ConfigError::SegmentBytes(0)))
     }
 
     /// Makes a stream without files: what it holds ends with it.

@@ -139,6 +139,8 @@ pub enum Loss {
 pub struct Fetched {
     pub(crate) position: u64,
     pub(crate) len: u32,
+    /// Sequence of the next data record at `position`.
+    pub(crate) at: u64,
 }
 
 /// What became of a read.
@@ -303,12 +305,15 @@ impl Log {
             }
             cursor = next;
         }
+        // Between the last record that was there at opening and the first one since, there are only the log's own.
+        if cursor.at == self.opened_at.sequence && cursor.position < self.opened_at.position {
+            cursor = cursor.moved(self.opened_at.position, cursor.at);
+        }
         if cursor.position >= self.tail.oldest() {
             self.read_hot(cursor, upto, bytes_max)
-        } else if cursor.position >= upto.position {
-            Run::CaughtUp
         } else {
-            self.read_cold(cursor, upto, disk)
+            // What is in neither the tail nor the file as a whole comes when it is written.
+            self.read_cold(cursor, upto.min(self.writer.stored), disk)
         }
     }
 
@@ -421,10 +426,17 @@ impl Log {
 
     #[cold]
     fn read_cold(&mut self, cursor: Cursor, upto: Mark, disk: &mut impl Disk) -> Run {
+        if cursor.position >= upto.position {
+            return Run::CaughtUp;
+        }
         let Some(slot) = self.reads.pending.iter().position(Option::is_none) else {
             return Run::Busy;
         };
-        let end = self.segments.end_of(cursor.position).min(upto.position);
+        let end = self
+            .segments
+            .end_of(cursor.position)
+            .min(upto.position)
+            .min(self.writer.stored_position);
         let len =
             u64::from(self.config.read_bytes.max(cursor.need)).min(end - cursor.position) as u32;
         let (segment, offset) = self.segments.locate(cursor.position);
@@ -458,6 +470,7 @@ impl Log {
             Ok(len) if len > 0 && len <= read.len => ReadDone::Fetched(Fetched {
                 position: read.cursor.position,
                 len,
+                at: read.cursor.at,
             }),
             Err(error) if error.kind == DiskErrorKind::Interrupted => ReadDone::Again,
             failed => {

@@ -1,0 +1,799 @@
+//! Recovery: from files as a crash left them to a log that can be served, or to the reason why not.
+//!
+//! The decision table is in `docs/format/log.md`. Everything is looked at before anything is changed; what is changed can be interrupted anywhere and is
+//! then done again.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+
+use trunkline_wire::record::{Kind, RawRecord};
+
+use crate::config::LogConfig;
+use crate::files::Files;
+use crate::index::{Entry, Index};
+use crate::layout::{BLOCK_BYTES, PAGE_BYTES, SEGMENT_RECORD_BYTES};
+use crate::log::{Log, NAME_BYTES_MAX, Parts};
+use crate::mark::{LogId, Mark, SEQUENCE_FIRST};
+use crate::marks::{self, Evidence, HeadError, Identity, SegmentHead, Stand};
+use crate::open::{Damage, Defect, OpenError, Recovery, Torn};
+use crate::scan::{self, Ending, Scan};
+use crate::segments::{Base, Segments};
+use crate::subjects::Subjects;
+use crate::tail::Tail;
+
+/// Creates the stream if there is no file, recovers it otherwise.
+pub(crate) fn open<F: Files>(
+    id: LogId,
+    config: &LogConfig,
+    files: &mut F,
+) -> Result<(Log, Recovery), OpenError> {
+    let listed = files.list().map_err(|error| OpenError::Io {
+        doing: "list the segments",
+        segment: None,
+        error,
+    })?;
+    let files = Directory {
+        files,
+        image: Vec::new(),
+        loaded: None,
+    };
+    let listed: BTreeMap<u64, u64> = listed
+        .into_iter()
+        .map(|file| (file.index, file.bytes))
+        .collect();
+    Recoverer {
+        id,
+        config,
+        files,
+        listed,
+        report: Recovery::default(),
+    }
+    .run()
+}
+
+struct Recoverer<'a, F> {
+    id: LogId,
+    config: &'a LogConfig,
+    files: Directory<'a, F>,
+    /// Index and bytes of the files that there are.
+    listed: BTreeMap<u64, u64>,
+    report: Recovery,
+}
+
+/// Where the log ends, and what was learnt on the way there.
+struct End {
+    scan: Scan,
+    /// Segments that were verified whole, in order.
+    bases: VecDeque<Base>,
+    /// The segment in which the log ends.
+    segment: u64,
+    /// That segment has no valid segment record: it starts anew.
+    headless: bool,
+}
+
+impl<F: Files> Recoverer<'_, F> {
+    fn run(mut self) -> Result<(Log, Recovery), OpenError> {
+        if self.listed.is_empty() {
+            return self.create();
+        }
+        let Some((identity, heads)) = self.read_heads()? else {
+            self.files.doing("remove", 0, |files| files.remove(0))?;
+            return self.create();
+        };
+        let durable = self.find_durable(identity, &heads)?;
+        let mut subjects = Subjects::new(self.config.subjects_max);
+        let mut index = Index::new(BLOCK_BYTES);
+        let start = durable.position / identity.segment_bytes;
+
+        // The newest segments first: they tell which is the oldest that must exist. Their index entries come after those of the
+        // older ones, so they go to an index of their own.
+        let mut newest = Index::new(BLOCK_BYTES);
+        let mut end = self.verify(identity, &heads, durable, start, &mut subjects, &mut newest)?;
+        if end.scan.next.position < durable.position {
+            return Err(self.damage_at(&end, identity, &heads, durable)?);
+        }
+        let oldest = end.scan.evidence.first_segment;
+        let (proven, proven_ns) = self.read_proven(
+            identity,
+            &heads,
+            oldest..start,
+            &end,
+            &mut subjects,
+            &mut index,
+        )?;
+        end.scan.last_ns = end.scan.last_ns.max(proven_ns);
+        for entry in newest.since(0) {
+            index.push(*entry);
+        }
+        subjects.collect_free();
+
+        let mut bases = proven;
+        bases.append(&mut end.bases);
+        self.clean(identity, &end, durable)?;
+        self.remove_leftovers(oldest, end.segment)?;
+        if end.headless {
+            let base = Base {
+                index: end.segment,
+                sequence: end.scan.next.sequence,
+                before_ns: end.scan.last_ns,
+            };
+            self.write_head(identity, &base, oldest)?;
+            bases.push_back(base);
+            subjects.forget_places();
+            end.scan.next.position += PAGE_BYTES;
+        }
+        let first = bases.front().map_or(end.scan.next, |base| Mark {
+            sequence: base.sequence,
+            position: base.index * identity.segment_bytes,
+        });
+        self.assemble(
+            identity,
+            Segments::new(bases, identity.segment_bytes),
+            subjects,
+            index,
+            &end,
+            durable,
+            first,
+        )
+    }
+
+    /// A stream of no records: one segment.
+    fn create(mut self) -> Result<(Log, Recovery), OpenError> {
+        let identity = Identity::new(self.config.entropy, self.config.segment_bytes);
+        self.files
+            .doing("create", 0, |files| files.create(0, identity.segment_bytes))?;
+        self.listed = BTreeMap::from([(0, identity.segment_bytes)]);
+        let base = Base {
+            index: 0,
+            sequence: SEQUENCE_FIRST,
+            before_ns: 0,
+        };
+        self.write_head(identity, &base, 0)?;
+        self.report.created = true;
+        let first = Mark {
+            sequence: SEQUENCE_FIRST,
+            position: 0,
+        };
+        let next = Mark {
+            sequence: SEQUENCE_FIRST,
+            position: PAGE_BYTES,
+        };
+        let evidence = Evidence {
+            durable: first,
+            first_segment: 0,
+        };
+        let scan = Scan {
+            salt: identity.salt,
+            next,
+            last_ns: 0,
+            significant: 0,
+            evidence,
+        };
+        let end = End {
+            scan,
+            bases: VecDeque::new(),
+            segment: 0,
+            headless: true,
+        };
+        let segments = Segments::new(VecDeque::from([base]), identity.segment_bytes);
+        let (subjects, index) = (
+            Subjects::new(self.config.subjects_max),
+            Index::new(BLOCK_BYTES),
+        );
+        self.assemble(identity, segments, subjects, index, &end, next, first)
+    }
+
+    /// The segment records of all files, and what they have in common. `None`: a stream that was never used.
+    fn read_heads(&mut self) -> Result<Option<(Identity, BTreeMap<u64, SegmentHead>)>, OpenError> {
+        let mut heads = BTreeMap::new();
+        let mut identity: Option<Identity> = None;
+        for (&segment, &bytes) in &self.listed {
+            let mut page = [0; SEGMENT_RECORD_BYTES as usize];
+            if bytes < page.len() as u64 {
+                continue;
+            }
+            self.files.read(segment, 0, &mut page)?;
+            let head = match marks::read_segment(&page) {
+                Ok(head) => head,
+                Err(HeadError::Newer {
+                    version,
+                    incompatible,
+                }) => {
+                    return Err(OpenError::Newer {
+                        segment,
+                        version,
+                        incompatible,
+                    });
+                }
+                Err(HeadError::Invalid) => continue,
+            };
+            let known = *identity.get_or_insert(head.identity);
+            if known != head.identity || head.index != segment {
+                let other_stream = known != head.identity;
+                return Err(OpenError::Foreign {
+                    segment,
+                    index: head.index,
+                    other_stream,
+                });
+            }
+            heads.insert(segment, head);
+        }
+        let Some(identity) = identity else {
+            if self.is_unused()? {
+                return Ok(None);
+            }
+            let (&segment, _) = self.listed.first_key_value().expect("there is a file");
+            return Err(damaged(
+                Defect::Head,
+                segment,
+                0..SEGMENT_RECORD_BYTES,
+                0,
+                None,
+            ));
+        };
+        let sane = identity.segment_bytes > 0 && identity.segment_bytes.is_multiple_of(BLOCK_BYTES);
+        for (&segment, &bytes) in &self.listed {
+            if bytes != identity.segment_bytes || !sane {
+                return Err(damaged(
+                    Defect::Length { bytes },
+                    segment,
+                    bytes..identity.segment_bytes,
+                    0,
+                    None,
+                ));
+            }
+        }
+        Ok(Some((identity, heads)))
+    }
+
+    /// Only segment 0 is there, and nothing behind its first page, in which no record ever stands.
+    fn is_unused(&mut self) -> Result<bool, OpenError> {
+        if self.listed.len() != 1 || !self.listed.contains_key(&0) {
+            return Ok(false);
+        }
+        let image = self.files.load(0, self.listed[&0])?;
+        Ok(image.get(PAGE_BYTES as usize..).is_some_and(is_zero))
+    }
+
+    /// The durable frontier: searched from the last file backwards until a segment starts at or below it.
+    fn find_durable(
+        &mut self,
+        identity: Identity,
+        heads: &BTreeMap<u64, SegmentHead>,
+    ) -> Result<Mark, OpenError> {
+        let mut durable = heads
+            .values()
+            .map(|head| head.evidence.durable)
+            .max()
+            .unwrap_or_default();
+        for &segment in self.listed.keys().rev() {
+            let base = segment * identity.segment_bytes;
+            let image = self.files.load(segment, identity.segment_bytes)?;
+            durable = durable.max(scan::durable_in(image, base, identity.salt));
+            if durable.position >= base && heads.contains_key(&segment) {
+                break;
+            }
+        }
+        Ok(durable)
+    }
+
+    /// Verifies every record from `start` to the end of the log.
+    fn verify(
+        &mut self,
+        identity: Identity,
+        heads: &BTreeMap<u64, SegmentHead>,
+        durable: Mark,
+        start: u64,
+        subjects: &mut Subjects,
+        index: &mut Index,
+    ) -> Result<End, OpenError> {
+        let first_segment = heads
+            .range(..=start)
+            .map(|(_, head)| head.evidence.first_segment)
+            .max()
+            .unwrap_or(0);
+        let next = Mark {
+            sequence: durable.sequence,
+            position: start * identity.segment_bytes,
+        };
+        let evidence = Evidence {
+            durable: Mark::default(),
+            first_segment,
+        };
+        let scan = Scan {
+            salt: identity.salt,
+            next,
+            last_ns: 0,
+            significant: next.position,
+            evidence,
+        };
+        let mut end = End {
+            scan,
+            bases: VecDeque::new(),
+            segment: start,
+            headless: false,
+        };
+        loop {
+            let segment = end.segment;
+            if !self.listed.contains_key(&segment) {
+                // A segment is sealed only when the next one's file exists.
+                return Err(damaged(
+                    Defect::Missing,
+                    segment,
+                    0..identity.segment_bytes,
+                    end.scan.next.sequence,
+                    None,
+                ));
+            }
+            let continues = |head: &&SegmentHead| {
+                segment == start || head.base_sequence == end.scan.next.sequence
+            };
+            let Some(head) = heads.get(&segment).filter(continues) else {
+                end.headless = true;
+                return Ok(end);
+            };
+            end.bases.push_back(Base {
+                index: segment,
+                sequence: head.base_sequence,
+                before_ns: head.base_ns,
+            });
+            let image = self.files.load(segment, identity.segment_bytes)?;
+            let ending = end.scan.segment(head, image, subjects, index);
+            self.report.scanned_bytes += end.scan.next.position - segment * identity.segment_bytes;
+            match ending {
+                Ending::Sealed => end.segment += 1,
+                Ending::Open => return Ok(end),
+            }
+        }
+    }
+
+    /// The exact range of damage that lies below the durable frontier.
+    fn damage_at(
+        &mut self,
+        end: &End,
+        identity: Identity,
+        heads: &BTreeMap<u64, SegmentHead>,
+        durable: Mark,
+    ) -> Result<OpenError, OpenError> {
+        let (segment, next) = (end.segment, end.scan.next);
+        let base = segment * identity.segment_bytes;
+        let image = self.files.load(segment, identity.segment_bytes)?;
+        let offset = (next.position - base) as usize;
+        let found = scan::next_in_place(image, offset, base, identity.salt, next.sequence);
+        let limit = identity.segment_bytes.min(durable.position - base);
+        let (stop, sequence) = match found {
+            Some((stop, sequence)) => (stop as u64, Some(sequence)),
+            None if durable.position <= base + limit => (limit, Some(durable.sequence)),
+            None => (
+                limit,
+                heads.get(&(segment + 1)).map(|head| head.base_sequence),
+            ),
+        };
+        let what = if end.headless {
+            Defect::Head
+        } else {
+            Defect::Records
+        };
+        Ok(damaged(
+            what,
+            segment,
+            offset as u64..stop,
+            next.sequence,
+            sequence,
+        ))
+    }
+
+    /// Of segments that were synced whole, only the ends are read.
+    fn read_proven(
+        &mut self,
+        identity: Identity,
+        heads: &BTreeMap<u64, SegmentHead>,
+        segments: std::ops::Range<u64>,
+        end: &End,
+        subjects: &mut Subjects,
+        index: &mut Index,
+    ) -> Result<(VecDeque<Base>, u64), OpenError> {
+        let mut bases = VecDeque::new();
+        let mut last_ns = 0;
+        let mut expected: Option<u64> = None;
+        for segment in segments.clone() {
+            if !self.listed.contains_key(&segment) {
+                let first = expected.or(heads
+                    .get(&segment.saturating_sub(1))
+                    .map(|head| head.base_sequence));
+                let next = heads
+                    .range(segment..)
+                    .next()
+                    .map(|(_, head)| head.base_sequence);
+                return Err(damaged(
+                    Defect::Missing,
+                    segment,
+                    0..identity.segment_bytes,
+                    first.unwrap_or(0),
+                    next,
+                ));
+            }
+            let next = heads.get(&(segment + 1)).map(|head| head.base_sequence);
+            let head = heads
+                .get(&segment)
+                .filter(|head| expected.is_none_or(|known| known == head.base_sequence));
+            let Some(head) = head else {
+                let first = expected.unwrap_or(0);
+                return Err(damaged(
+                    Defect::Head,
+                    segment,
+                    0..SEGMENT_RECORD_BYTES,
+                    first,
+                    next,
+                ));
+            };
+            bases.push_back(Base {
+                index: segment,
+                sequence: head.base_sequence,
+                before_ns: head.base_ns,
+            });
+            let (sequence, timestamp_ns) = self.read_seal(identity, head, subjects, index)?;
+            (expected, last_ns) = (Some(sequence), timestamp_ns);
+        }
+        let joins = end
+            .bases
+            .front()
+            .map_or(end.scan.next.sequence, |base| base.sequence);
+        if let Some(sequence) = expected.filter(|sequence| *sequence != joins) {
+            return Err(damaged(
+                Defect::Head,
+                segments.end,
+                0..SEGMENT_RECORD_BYTES,
+                sequence,
+                Some(joins),
+            ));
+        }
+        Ok((bases, last_ns))
+    }
+
+    /// Reads a seal: the index goes to `index`, subjects that are not known yet to `subjects`. Returns the sequence that comes next, and the time of the last record.
+    fn read_seal(
+        &mut self,
+        identity: Identity,
+        head: &SegmentHead,
+        subjects: &mut Subjects,
+        index: &mut Index,
+    ) -> Result<(u64, u64), OpenError> {
+        let (segment, bytes) = (head.index, identity.segment_bytes);
+        let base = segment * bytes;
+        let refused = |offset: u64| {
+            damaged(
+                Defect::Seal,
+                segment,
+                offset..bytes,
+                head.base_sequence,
+                None,
+            )
+        };
+        let mut trailer = [0; 8];
+        self.files.read(segment, bytes - 8, &mut trailer)?;
+        let offset = marks::seal_offset(&trailer).map_or(bytes, u64::from);
+        if offset < SEGMENT_RECORD_BYTES || offset >= bytes {
+            return Err(refused(bytes - 8));
+        }
+        let mut record = vec![0; (bytes - offset) as usize];
+        self.files.read(segment, offset, &mut record)?;
+        let Some(seal) = marks::read_seal(&record, identity.salt, base + offset) else {
+            return Err(refused(offset));
+        };
+        for entry in seal.index {
+            let position = entry.position.get();
+            index.push(Entry {
+                sequence: entry.sequence.get(),
+                timestamp_ns: entry.timestamp_ns.get(),
+                position,
+            });
+        }
+        for subject in seal.subjects {
+            let (id, at) = (subject.subject_id.get(), u64::from(subject.offset.get()));
+            if subjects.name(id).is_none()
+                && !self.read_definition(segment, bytes, at, id, subjects)?
+            {
+                return Err(damaged(
+                    Defect::Records,
+                    segment,
+                    at..at + 40,
+                    head.base_sequence,
+                    None,
+                ));
+            }
+        }
+        Ok((seal.next_sequence, seal.last_ns))
+    }
+
+    fn read_definition(
+        &mut self,
+        segment: u64,
+        segment_bytes: u64,
+        offset: u64,
+        id: u32,
+        subjects: &mut Subjects,
+    ) -> Result<bool, OpenError> {
+        let mut buffer = [0; 40 + (NAME_BYTES_MAX + 1)];
+        let len = (buffer.len() as u64).min(segment_bytes.saturating_sub(offset)) as usize;
+        self.files.read(segment, offset, &mut buffer[..len])?;
+        let Ok(Some(raw)) = RawRecord::peek(&buffer[..len], u32::MAX) else {
+            return Ok(false);
+        };
+        let Ok(record) = raw.verify() else {
+            return Ok(false);
+        };
+        let name = std::str::from_utf8(record.body()).unwrap_or("");
+        Ok(record.kind() == Kind::Definition
+            && record.subject_id() == id
+            && !name.is_empty()
+            && subjects.adopt(id, name))
+    }
+
+    /// Makes what is kept durable and what is not kept zero.
+    fn clean(&mut self, identity: Identity, end: &End, durable: Mark) -> Result<(), OpenError> {
+        let bytes = identity.segment_bytes;
+        let stop = end.scan.next.position;
+        let is_proven = end.scan.significant <= durable.position;
+        let from = if is_proven {
+            stop
+        } else {
+            durable.position / PAGE_BYTES * PAGE_BYTES
+        };
+        let last = *self
+            .listed
+            .last_key_value()
+            .map_or(&end.segment, |(segment, _)| segment);
+        let mut torn_bytes = 0;
+        for segment in from / bytes..=last {
+            if !self.listed.contains_key(&segment) {
+                continue;
+            }
+            let base = segment * bytes;
+            self.files.load(segment, bytes)?;
+            let kept = stop.saturating_sub(base).min(bytes) as usize;
+            let start = from.saturating_sub(base).min(kept as u64) as usize;
+            let mut changed = false;
+            if kept > start {
+                self.files.write_image(segment, start, kept)?;
+                self.report.rewritten_bytes += (kept - start) as u64;
+                changed = true;
+            }
+            let zeroed = self.files.zero_image(segment, kept)?;
+            torn_bytes += zeroed;
+            if changed || zeroed > 0 {
+                self.files
+                    .doing("sync", segment, |files| files.sync(segment))?;
+            }
+        }
+        if torn_bytes > 0 {
+            let offset = stop - end.segment * bytes;
+            self.report.torn = Some(Torn {
+                segment: end.segment,
+                offset,
+                bytes: torn_bytes,
+            });
+        }
+        Ok(())
+    }
+
+    /// Segments below the oldest that must exist, and those behind the next one, which are zero by now.
+    fn remove_leftovers(&mut self, oldest: u64, active: u64) -> Result<(), OpenError> {
+        let stale: Vec<u64> = self
+            .listed
+            .keys()
+            .copied()
+            .filter(|segment| *segment < oldest || *segment > active + 1)
+            .collect();
+        for segment in stale {
+            self.files
+                .doing("remove", segment, |files| files.remove(segment))?;
+            self.listed.remove(&segment);
+            self.report.removed_segments += u64::from(segment < oldest);
+        }
+        Ok(())
+    }
+
+    /// The first page of a segment that starts anew.
+    fn write_head(
+        &mut self,
+        identity: Identity,
+        base: &Base,
+        first_segment: u64,
+    ) -> Result<(), OpenError> {
+        let segment = base.index;
+        let mark = Mark {
+            sequence: base.sequence,
+            position: segment * identity.segment_bytes,
+        };
+        let evidence = Evidence {
+            durable: mark,
+            first_segment,
+        };
+        let head = SegmentHead {
+            identity,
+            index: segment,
+            base_sequence: base.sequence,
+            base_ns: base.before_ns,
+            evidence,
+        };
+        let mut page = [0; PAGE_BYTES as usize];
+        let (record, rest) = page.split_at_mut(SEGMENT_RECORD_BYTES as usize);
+        marks::write_segment(record, &head);
+        let at = Mark {
+            position: mark.position + SEGMENT_RECORD_BYTES,
+            ..mark
+        };
+        marks::write_batch(
+            rest,
+            Stand {
+                salt: identity.salt,
+                at,
+                timestamp_ns: base.before_ns,
+            },
+            evidence,
+        );
+        self.files
+            .doing("write", segment, |files| files.write_at(segment, 0, &page))?;
+        self.files
+            .doing("sync", segment, |files| files.sync(segment))
+    }
+
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "the parts of a log, each found by another step"
+    )]
+    fn assemble(
+        mut self,
+        identity: Identity,
+        mut segments: Segments,
+        subjects: Subjects,
+        index: Index,
+        end: &End,
+        durable: Mark,
+        first: Mark,
+    ) -> Result<(Log, Recovery), OpenError> {
+        if self.listed.contains_key(&(end.segment + 1)) {
+            segments.on_prepared();
+        }
+        let next = end.scan.next;
+        let parts = Parts {
+            id: self.id,
+            config: LogConfig {
+                segment_bytes: identity.segment_bytes,
+                ..self.config.clone()
+            },
+            identity,
+            tail: Tail::new(self.config.tail_bytes, next.position).map_err(OpenError::Memory)?,
+            subjects,
+            index,
+            segments,
+            next,
+            first,
+            last_ns: end.scan.last_ns,
+            told: durable.position,
+        };
+        let mut log = Log::assemble(parts);
+        let is_told = end.headless || end.scan.significant <= durable.position;
+        let needs_mark =
+            !is_told || self.report.torn.is_some() || !next.position.is_multiple_of(PAGE_BYTES);
+        if needs_mark && log.write_mark(true) {
+            let (segment, offset) = log.segments.locate(next.position);
+            let bytes = log.bytes(next.position, (log.next.position - next.position) as u32);
+            self.files.doing("write", segment, |files| {
+                files.write_at(segment, offset, bytes)
+            })?;
+            self.files
+                .doing("sync", segment, |files| files.sync(segment))?;
+        }
+        log.resume();
+        self.report.segments = log.segment_count();
+        self.report.first = log.first.sequence;
+        self.report.last = log.next.sequence - 1;
+        Ok((log, self.report))
+    }
+}
+
+/// The files, one of them in memory.
+struct Directory<'a, F> {
+    files: &'a mut F,
+    image: Vec<u8>,
+    loaded: Option<u64>,
+}
+
+impl<F: Files> Directory<'_, F> {
+    fn doing<T>(
+        &mut self,
+        doing: &'static str,
+        segment: u64,
+        run: impl FnOnce(&mut F) -> io::Result<T>,
+    ) -> Result<T, OpenError> {
+        run(self.files).map_err(|error| OpenError::Io {
+            doing,
+            segment: Some(segment),
+            error,
+        })
+    }
+
+    fn read(&mut self, segment: u64, offset: u64, out: &mut [u8]) -> Result<(), OpenError> {
+        self.doing("read", segment, |files| files.read_at(segment, offset, out))
+    }
+
+    /// The whole file, from memory if it was the last one asked for.
+    fn load(&mut self, segment: u64, bytes: u64) -> Result<&[u8], OpenError> {
+        if self.loaded != Some(segment) {
+            self.loaded = None;
+            let mut image = std::mem::take(&mut self.image);
+            image.resize(bytes as usize, 0);
+            self.read(segment, 0, &mut image)?;
+            self.image = image;
+            self.loaded = Some(segment);
+        }
+        Ok(&self.image)
+    }
+
+    /// Writes a stretch of the file in memory again.
+    fn write_image(&mut self, segment: u64, start: usize, end: usize) -> Result<(), OpenError> {
+        debug_assert_eq!(self.loaded, Some(segment));
+        let written = self
+            .files
+            .write_at(segment, start as u64, &self.image[start..end]);
+        written.map_err(|error| OpenError::Io {
+            doing: "write",
+            segment: Some(segment),
+            error,
+        })
+    }
+
+    /// Makes the file in memory zero from `start`, after a copy of each page that is not was kept aside. Returns how many bytes
+    /// that were, in pages.
+    fn zero_image(&mut self, segment: u64, start: usize) -> Result<u64, OpenError> {
+        debug_assert_eq!(self.loaded, Some(segment));
+        let page = PAGE_BYTES as usize;
+        let mut at = start;
+        let mut zeroed = 0;
+        while at < self.image.len() {
+            let end = ((at / page + 1) * page).min(self.image.len());
+            let stretch = &mut self.image[at..end];
+            if !is_zero(stretch) {
+                let kept = self.files.keep_aside(segment, at as u64, stretch);
+                stretch.fill(0);
+                kept.and_then(|()| self.files.write_at(segment, at as u64, stretch))
+                    .map_err(|error| OpenError::Io {
+                        doing: "zero the rest of",
+                        segment: Some(segment),
+                        error,
+                    })?;
+                zeroed += page as u64;
+            }
+            at = end;
+        }
+        Ok(zeroed)
+    }
+}
+
+fn is_zero(bytes: &[u8]) -> bool {
+    // Wide strides let the compiler use wide registers.
+    let mut chunks = bytes.chunks_exact(256);
+    chunks.all(|chunk| chunk.iter().fold(0, |any, byte| any | byte) == 0)
+        && chunks.remainder().iter().all(|b| *b == 0)
+}
+
+fn damaged(
+    what: Defect,
+    segment: u64,
+    range: std::ops::Range<u64>,
+    first: u64,
+    next: Option<u64>,
+) -> OpenError {
+    // Unknown sequences: an empty range.
+    let last = next.map_or(first.saturating_sub(1), |next| next.saturating_sub(1));
+    OpenError::Damaged(Damage {
+        what,
+        segment,
+        start: range.start,
+        end: range.end,
+        first,
+        last,
+    })
+}

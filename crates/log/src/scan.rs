@@ -1,0 +1,200 @@
+//! Verification of one segment's bytes, and the search for marks behind damage.
+
+use trunkline_wire::record::{Kind, RawRecord};
+
+use crate::index::{Entry, Index};
+use crate::layout::{BLOCK_BYTES, SEGMENT_RECORD_BYTES};
+use crate::mark::Mark;
+use crate::marks::{self, Evidence, SegmentHead};
+use crate::subjects::Subjects;
+
+/// What verification has found so far, over one or more segments.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scan {
+    /// The salt of the stream's marks.
+    pub(crate) salt: u64,
+    /// Behind the last valid record.
+    pub(crate) next: Mark,
+    /// Time of the last data record.
+    pub(crate) last_ns: u64,
+    /// End of the last record that is not only a mark.
+    pub(crate) significant: u64,
+    /// The highest that a valid record said.
+    pub(crate) evidence: Evidence,
+}
+
+/// How a segment ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// With its seal: the log goes on in the next segment.
+    Sealed,
+    /// At the first thing that is not a valid record; the log ends there.
+    Open,
+}
+
+impl Scan {
+    /// Verifies the records of a segment whose segment record is `head`.
+    pub(crate) fn segment(
+        &mut self,
+        head: &SegmentHead,
+        image: &[u8],
+        subjects: &mut Subjects,
+        index: &mut Index,
+    ) -> Ending {
+        let start = head.index * head.identity.segment_bytes;
+        subjects.forget_places();
+        self.next = Mark {
+            sequence: head.base_sequence,
+            position: start + SEGMENT_RECORD_BYTES,
+        };
+        self.last_ns = head.base_ns;
+        self.significant = self.next.position;
+        self.hear(head.evidence);
+        let mut stride_end = start;
+        loop {
+            let offset = (self.next.position - start) as usize;
+            let Some(rest) = image.get(offset..).filter(|rest| !rest.is_empty()) else {
+                return Ending::Open;
+            };
+            let Ok(Some(raw)) = RawRecord::peek(rest, u32::MAX) else {
+                return Ending::Open;
+            };
+            if raw.sequence() != self.next.sequence || raw.timestamp_ns() < self.last_ns {
+                return Ending::Open;
+            }
+            let end = self.next.position + raw.len() as u64;
+            match raw.kind() {
+                Kind::Data => {
+                    let Ok(record) = raw.verify() else {
+                        return Ending::Open;
+                    };
+                    if !subjects.is_defined(record.subject_id()) {
+                        return Ending::Open;
+                    }
+                    if self.next.position >= stride_end {
+                        let Mark { sequence, position } = self.next;
+                        index.push(Entry {
+                            sequence,
+                            timestamp_ns: self.last_ns,
+                            position,
+                        });
+                        stride_end = position + BLOCK_BYTES;
+                    }
+                    self.last_ns = record.timestamp_ns();
+                    self.next.sequence += 1;
+                    self.significant = end;
+                }
+                Kind::Definition => {
+                    let Ok(record) = raw.verify() else {
+                        return Ending::Open;
+                    };
+                    let Ok(name) = std::str::from_utf8(record.body()) else {
+                        return Ending::Open;
+                    };
+                    if name.is_empty() || !subjects.adopt(record.subject_id(), name) {
+                        return Ending::Open;
+                    }
+                    subjects.define(record.subject_id(), offset as u32);
+                    self.significant = end;
+                }
+                Kind::Batch => match marks::read_evidence(&raw, self.salt, self.next.position) {
+                    Some(evidence) => self.hear(evidence),
+                    None => return Ending::Open,
+                },
+                Kind::Pad if raw.verify().is_ok() => {}
+                Kind::Seal if offset + raw.len() == image.len() => {
+                    let Some(seal) = marks::read_seal(raw.bytes(), self.salt, self.next.position)
+                    else {
+                        return Ending::Open;
+                    };
+                    self.hear(seal.evidence);
+                    self.next.position = end;
+                    self.significant = end;
+                    return Ending::Sealed;
+                }
+                Kind::Pad | Kind::Seal | Kind::Segment => return Ending::Open,
+            }
+            self.next.position = end;
+        }
+    }
+
+    fn hear(&mut self, evidence: Evidence) {
+        self.evidence = highest(self.evidence, evidence);
+    }
+}
+
+/// Each frontier as far as either of them tells.
+pub(crate) fn highest(a: Evidence, b: Evidence) -> Evidence {
+    Evidence {
+        durable: a.durable.max(b.durable),
+        first_segment: a.first_segment.max(b.first_segment),
+    }
+}
+
+/// The highest durable frontier that a mark in these bytes tells, wherever it stands. Payloads cannot pass for
+/// marks: they do not know the salt.
+pub(crate) fn durable_in(image: &[u8], base: u64, salt: u64) -> Mark {
+    let mut durable = Mark::default();
+    for (offset, rest) in candidates(image, 0) {
+        if !matches!(rest[5], BATCH | SEAL) {
+            continue;
+        }
+        if let Ok(Some(raw)) = RawRecord::peek(rest, u32::MAX)
+            && let Some(evidence) = marks::read_evidence(&raw, salt, base + offset as u64)
+        {
+            durable = durable.max(evidence.durable);
+        }
+    }
+    durable
+}
+
+/// Behind the damage at `from`: the first place from which valid records lead to a mark without a gap, and the sequence there.
+pub(crate) fn next_in_place(
+    image: &[u8],
+    from: usize,
+    base: u64,
+    salt: u64,
+    sequence: u64,
+) -> Option<(usize, u64)> {
+    candidates(image, from + 8).find_map(|(offset, rest)| {
+        let first = RawRecord::peek(rest, u32::MAX).ok()??.sequence();
+        (first >= sequence && leads_to_mark(image, offset, base, salt)).then_some((offset, first))
+    })
+}
+
+fn leads_to_mark(image: &[u8], mut offset: usize, base: u64, salt: u64) -> bool {
+    let mut sequence = None;
+    loop {
+        let Some(rest) = image.get(offset..) else {
+            return false;
+        };
+        let Ok(Some(raw)) = RawRecord::peek(rest, u32::MAX) else {
+            return false;
+        };
+        if sequence.is_some_and(|sequence| sequence != raw.sequence()) {
+            return false;
+        }
+        match raw.kind() {
+            Kind::Batch | Kind::Seal => {
+                return marks::read_evidence(&raw, salt, base + offset as u64).is_some();
+            }
+            _ if raw.verify().is_err() => return false,
+            kind => sequence = Some(raw.sequence() + u64::from(kind == Kind::Data)),
+        }
+        offset += raw.len();
+    }
+}
+
+/// Places at which a record may start.
+fn candidates(image: &[u8], from: usize) -> impl Iterator<Item = (usize, &[u8])> {
+    image
+        .get(from..)
+        .unwrap_or_default()
+        .chunks_exact(8)
+        .enumerate()
+        .filter(|(_, word)| word[..4] == trunkline_wire::layout::MAGIC)
+        .map(move |(nth, _)| (from + nth * 8, &image[from + nth * 8..]))
+}
+
+const BATCH: u8 = Kind::Batch as u8;
+const SEAL: u8 = Kind::Seal as u8;

@@ -1,0 +1,5 @@
+//! The log against disks in memory and real ones.
+
+mod appends;
+mod crashes;
+mod world;
