@@ -1,6 +1,15 @@
-//! What every command that talks to a server shares.
+//! What every command that talks to a server shares: connecting, waiting, and being told to stop.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use clap::Args;
+use rustix::event::{PollFd, PollFlags, Timespec};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use trunkline_client::{Connection, ConnectionOptions, Error, ErrorCode, Event};
 
 use super::exit::Failure;
 use crate::plan::{DEFAULT_ADDRESS, SERVER_VARIABLE};
@@ -13,11 +22,183 @@ pub(super) struct Target {
     pub(super) server: String,
 }
 
+/// A connection, and whether the user wants to stop.
+pub(super) struct Line {
+    pub(super) connection: Connection,
+    server: String,
+    stop: Stop,
+    /// Why the server said that it is closing the connection.
+    farewell: Option<String>,
+}
+
+/// Ctrl-C and SIGTERM, once; the second ends the process on the spot.
+#[derive(Clone)]
+pub(super) struct Stop(Arc<AtomicBool>);
+
 impl Target {
-    pub(super) fn connect(&self) -> Result<std::convert::Infallible, Failure> {
-        Err(Failure::Connection(format!(
-            "cannot connect to {}: not built yet",
-            self.server
-        )))
+    /// Connects, naming the command to the server.
+    pub(super) fn connect(&self, command: &str) -> Result<Line, Failure> {
+        Line::connect(&self.server, command)
     }
 }
+
+impl Line {
+    pub(super) fn connect(server: &str, command: &str) -> Result<Self, Failure> {
+        let stop = Stop::install()?;
+        let name = format!("trunkline {command} {}", std::process::id());
+        let options = ConnectionOptions {
+            name,
+            ..ConnectionOptions::default()
+        };
+        let connection = Connection::connect(server, &options).map_err(|error| {
+            Failure::Connection(format!(
+                "cannot connect to {server}: {error}{}",
+                remedy(&error)
+            ))
+        })?;
+        Ok(Self {
+            connection,
+            server: server.to_owned(),
+            stop,
+            farewell: None,
+        })
+    }
+
+    /// Sends what waits, receives once, and tells what came. Returns whether anything came.
+    pub(super) fn turn(&mut self, mut on: impl FnMut(Event<'_>)) -> Result<bool, Failure> {
+        let flushed = self.connection.flush().map(|_| ());
+        let farewell = &mut self.farewell;
+        let polled = self.connection.poll(|event| {
+            match &event {
+                Event::Notice(error) => *farewell = Some(error.message.to_owned()),
+                Event::Closing(close) if close.code == ErrorCode::SHUTTING_DOWN => {
+                    *farewell = Some("the server is shutting down".to_owned());
+                }
+                Event::Closing(close) => *farewell = Some(close.reason.to_owned()),
+                _ => {}
+            }
+            on(event);
+        });
+        // What the server said before it went is worth more than what the socket says about it.
+        match (polled, flushed) {
+            (Ok(bytes), Ok(())) => Ok(bytes > 0),
+            (Ok(bytes), Err(_)) if bytes > 0 => Ok(true),
+            (Err(error), _) | (_, Err(error)) => Err(self.lost(&error)),
+        }
+    }
+
+    /// Sleeps until something can be received (or sent, when something waits for that), `other` can be read, the time comes,
+    /// or the user wants to stop, which is a failure.
+    pub(super) fn wait(
+        &self,
+        other: Option<BorrowedFd<'_>>,
+        until: Option<Instant>,
+    ) -> Result<(), Failure> {
+        self.stop.check()?;
+        let mut wanted = PollFlags::IN;
+        if self.connection.wants_to_send() {
+            wanted |= PollFlags::OUT;
+        }
+        let mut fds = vec![PollFd::from_borrowed_fd(
+            self.connection.stream().as_fd(),
+            wanted,
+        )];
+        fds.extend(other.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
+        // Never for long: a signal may come just before the system call.
+        let left = until.map_or(LONGEST_SLEEP, |until| {
+            until.saturating_duration_since(Instant::now())
+        });
+        let left = left.min(LONGEST_SLEEP);
+        let left = Timespec {
+            tv_sec: left.as_secs() as i64,
+            tv_nsec: i64::from(left.subsec_nanos()),
+        };
+        match rustix::event::poll(&mut fds, Some(&left)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => self.stop.check(),
+            Err(error) => Err(Failure::Machine(format!("cannot wait: {error}"))),
+        }
+    }
+
+    /// Whether the user wants to stop.
+    pub(super) fn stopped(&self) -> bool {
+        self.stop.check().is_err()
+    }
+
+    /// Says goodbye; what waits is sent first, for as long as a second.
+    pub(super) fn close(mut self) {
+        let end = Instant::now() + Duration::from_secs(1);
+        if self.connection.close().is_err() {
+            return;
+        }
+        while Instant::now() < end {
+            match self.connection.flush() {
+                Ok(false) => {}
+                Ok(true) | Err(_) => return,
+            }
+            if self.wait(None, Some(end)).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn lost(&self, error: &Error) -> Failure {
+        let server = &self.server;
+        match (&self.farewell, error) {
+            (Some(reason), _) => {
+                Failure::Connection(format!("{server} closed the connection: {reason}"))
+            }
+            (None, Error::Io(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                Failure::Connection(format!("{server} closed the connection"))
+            }
+            (None, error) => {
+                Failure::Connection(format!("the connection to {server} is lost: {error}"))
+            }
+        }
+    }
+}
+
+impl Stop {
+    pub(super) fn install() -> Result<Self, Failure> {
+        let flag = Arc::new(AtomicBool::new(false));
+        for signal in [SIGINT, SIGTERM] {
+            // In this order the first signal sets the flag, and the second finds it set.
+            signal_hook::flag::register_conditional_shutdown(signal, 130, flag.clone())
+                .and_then(|_| signal_hook::flag::register(signal, flag.clone()))
+                .map_err(|error| Failure::Machine(format!("cannot listen to signals: {error}")))?;
+        }
+        Ok(Self(flag))
+    }
+
+    pub(super) fn check(&self) -> Result<(), Failure> {
+        if self.0.load(Ordering::Relaxed) {
+            Err(Failure::Interrupted)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// What the server refused, in its words.
+pub(super) fn refused(error: &trunkline_wire::ErrorBody<'_>) -> Failure {
+    let text = match error.message {
+        "" => error.code.description().to_owned(),
+        message => message.to_owned(),
+    };
+    match error.code {
+        ErrorCode::NOBODY_LISTENS | ErrorCode::RESPONDER_GONE | ErrorCode::CALL_TIMED_OUT => {
+            Failure::Absent(text)
+        }
+        code => Failure::Refused(format!("refused: {text} (error {})", code.0)),
+    }
+}
+
+fn remedy(error: &Error) -> &'static str {
+    match error {
+        Error::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            "; is the server running? `trunkline serve` starts one, --server names another"
+        }
+        _ => "",
+    }
+}
+
+const LONGEST_SLEEP: Duration = Duration::from_millis(200);

@@ -11,12 +11,15 @@ use super::exit::{Failure, Outcome};
 /// Standard output with a buffer; a closed pipe ends the command without a word.
 pub(super) struct Output {
     to: BufWriter<Stdout>,
+    terminal: bool,
 }
 
 impl Output {
     pub(super) fn new() -> Self {
+        let to = BufWriter::with_capacity(64 << 10, io::stdout());
         Self {
-            to: BufWriter::with_capacity(64 << 10, io::stdout()),
+            to,
+            terminal: io::stdout().is_terminal(),
         }
     }
 
@@ -38,6 +41,11 @@ impl Output {
         let text =
             serde_json::to_string(value).map_err(|error| Failure::Machine(error.to_string()))?;
         self.line(&text)
+    }
+
+    /// Text in a colour, where that can be seen.
+    pub(super) fn paint(&self, text: &str, code: &str) -> String {
+        paint(text, code, self.terminal)
     }
 
     /// Lets everything be seen.
@@ -210,6 +218,27 @@ pub(super) fn time(ns: u64) -> String {
     }
 }
 
+/// Bytes as text, for JSON.
+pub(super) fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for group in bytes.chunks(3) {
+        let bits = group
+            .iter()
+            .fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte))
+            << (8 * (3 - group.len()));
+        for digit in 0..4 {
+            let index = (bits >> (18 - 6 * digit)) as usize & 63;
+            text.push(if digit <= group.len() {
+                char::from(DIGITS[index])
+            } else {
+                '='
+            });
+        }
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -220,6 +249,16 @@ mod tests {
             [0, 999, 1000, 1_234_567].map(grouped),
             ["0", "999", "1,000", "1,234,567"]
         );
+    }
+
+    #[test]
+    fn bytes_become_base64() {
+        let text = |bytes: &[u8]| base64(bytes);
+        assert_eq!(
+            [text(b""), text(b"f"), text(b"fo"), text(b"foo")],
+            ["", "Zg==", "Zm8=", "Zm9v"]
+        );
+        assert_eq!(text(&[255, 254, 0, 1]), "//4AAQ==");
     }
 
     #[test]

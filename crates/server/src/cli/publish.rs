@@ -1,10 +1,21 @@
 //! `trunkline pub`: publishes records.
 
-use clap::Args;
+mod input;
 
-use super::connect::Target;
-use super::exit::Outcome;
-use super::values::{AckWord, Rate};
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use serde::Serialize;
+use trunkline_client::{AckLevel, Event, Publication, PublishError};
+
+use super::connect::{Line, Target, refused};
+use super::exit::{Failure, Outcome};
+use super::output::{Output, Progress, grouped, rate};
+use super::values::{AckWord, Rate, level_word};
+use crate::config::Bytes;
+pub(super) use input::everything;
+use input::{Input, Next};
 
 /// Publish records
 #[derive(Debug, Args)]
@@ -49,17 +60,182 @@ pub(super) struct Publish {
     target: Target,
 }
 
+/// What has become of the records so far.
+#[derive(Default)]
+struct Account {
+    sent: u64,
+    bytes: u64,
+    acked: u64,
+    last_sequence: u64,
+    level: Option<AckLevel>,
+    refused: u64,
+    refusal: Option<Failure>,
+}
+
+/// `--json`.
+#[derive(Serialize)]
+struct Summary {
+    records: u64,
+    bytes: u64,
+    last_sequence: u64,
+    level: &'static str,
+    refused: u64,
+    seconds: f64,
+}
+
 impl Publish {
     pub(super) fn run(self) -> Outcome {
-        let _ = (
-            &self.subject,
-            &self.payload,
-            self.lines,
-            self.ack,
-            self.rate,
-            self.repeat,
-            self.json,
+        let level = self.ack.map_or(AckLevel::Stream, AckWord::level);
+        let mut input = match (&self.payload, self.lines) {
+            (_, true) => Input::lines(self.repeat)?,
+            (Some(payload), _) => Input::one(payload.clone().into_bytes(), self.repeat),
+            (None, _) => Input::one(everything()?, self.repeat),
+        };
+        let mut line = self.target.connect("pub")?;
+        let mut account = Account::default();
+        let mut progress = Progress::new("records", input.total());
+        let begin = Instant::now();
+        let published = self.publish(
+            &mut line,
+            &mut input,
+            level,
+            begin,
+            &mut account,
+            &mut progress,
         );
-        self.target.connect().map(|_| ())
+        progress.finish();
+        let seconds = begin.elapsed().as_secs_f64();
+        // Whatever ended it, what is acknowledged is worth knowing.
+        if published.is_ok() || account.acked > 0 {
+            self.report(&account, seconds)?;
+        }
+        published?;
+        line.close();
+        match account.refusal.take() {
+            None => Ok(()),
+            Some(failure) if account.refused == 1 => Err(failure),
+            Some(failure) => {
+                let text = format!(
+                    "{} records are not stored; the first: {failure}",
+                    grouped(account.refused)
+                );
+                Err(Failure::Refused(text))
+            }
+        }
+    }
+
+    /// Until everything is published and answered.
+    fn publish(
+        &self,
+        line: &mut Line,
+        input: &mut Input,
+        level: AckLevel,
+        begin: Instant,
+        account: &mut Account,
+        progress: &mut Progress,
+    ) -> Outcome {
+        let interval = self.rate.map(|rate| Duration::from_secs_f64(1.0 / rate.0));
+        let mut unsent = 0_usize;
+        while account.refusal.is_none() {
+            if let Some(due) =
+                interval.map(|interval| begin + interval.mul_f64(account.sent as f64))
+            {
+                while Instant::now() < due {
+                    turn(line, account)?;
+                    line.wait(None, Some(due))?;
+                }
+            }
+            let payload = match input.next()? {
+                Next::Record(payload) => payload,
+                Next::End => break,
+                // Nothing to read: a lone record is not kept waiting, and answers are taken in meanwhile.
+                Next::Wait => {
+                    while turn(line, account)? {}
+                    line.wait(Some(std::io::stdin().as_fd()), None)?;
+                    continue;
+                }
+            };
+            let publication = Publication {
+                level,
+                ..Publication::new(&self.subject, payload)
+            };
+            loop {
+                match line.connection.publish_with(&publication) {
+                    Ok(_) => break,
+                    Err(PublishError::Full) => {
+                        if !turn(line, account)? {
+                            line.wait(None, None)?;
+                        }
+                    }
+                    Err(error) => return Err(Failure::Refused(error.to_string())),
+                }
+            }
+            account.sent += 1;
+            account.bytes += payload.len() as u64;
+            progress.add(1);
+            unsent += payload.len() + RECORD_BYTES;
+            if unsent >= SEND_BYTES || interval.is_some() {
+                unsent = 0;
+                turn(line, account)?;
+                if line.stopped() {
+                    return Err(Failure::Interrupted);
+                }
+            }
+        }
+        while line.connection.in_flight() > 0 {
+            if !turn(line, account)? {
+                line.wait(None, None)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn report(&self, account: &Account, seconds: f64) -> Outcome {
+        let mut output = Output::new();
+        let level = account.level.map_or("none", level_word);
+        if self.json {
+            output.json(&Summary {
+                records: account.acked,
+                bytes: account.bytes,
+                last_sequence: account.last_sequence,
+                level,
+                refused: account.refused,
+                seconds,
+            })?;
+            return output.flush();
+        }
+        let plural = if account.acked == 1 { "" } else { "s" };
+        let mut text = format!(
+            "{} record{plural} {level}, {}, last sequence {}",
+            grouped(account.acked),
+            Bytes(account.bytes),
+            account.last_sequence
+        );
+        if account.acked > 1 && seconds > 0.0 {
+            text.push_str(&format!(", {}", rate(account.acked as f64 / seconds)));
+        }
+        output.line(&text)?;
+        output.flush()
     }
 }
+
+/// Sends, receives, and keeps the account.
+fn turn(line: &mut Line, account: &mut Account) -> Result<bool, Failure> {
+    line.turn(|event| match event {
+        Event::Acked { first, last, ack } => {
+            account.acked += last - first + 1;
+            account.last_sequence = ack.stream_sequence;
+            account.level = Some(ack.level);
+        }
+        Event::Refused { first, last, error } => {
+            account.refused += last - first + 1;
+            account.refusal.get_or_insert_with(|| refused(&error));
+        }
+        _ => {}
+    })
+}
+
+/// Header and address of a record.
+const RECORD_BYTES: usize = 40;
+/// Larger writes to a socket are slower, not faster.
+const SEND_BYTES: usize = 48 << 10;

@@ -1,9 +1,20 @@
 //! `trunkline request` and `trunkline reply`: calls and their answers.
 
-use clap::Args;
+use std::collections::VecDeque;
+use std::io::{self, IsTerminal, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
-use super::connect::Target;
-use super::exit::Outcome;
+use clap::Args;
+use serde::Serialize;
+use trunkline_client::Event;
+
+use super::connect::{Line, Target, refused};
+use super::exit::{Failure, Outcome};
+use super::output::{Output, base64};
+use super::publish::everything;
 use crate::config::Span;
 
 /// Call a service and print its answer
@@ -64,16 +75,254 @@ pub(super) struct Reply {
     target: Target,
 }
 
+/// `request --json`.
+#[derive(Serialize)]
+struct Answer<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload_base64: Option<String>,
+    seconds: f64,
+}
+
+/// `reply --json`.
+#[derive(Serialize)]
+struct Answered<'a> {
+    subject: &'a str,
+    request_bytes: usize,
+    answer_bytes: Option<usize>,
+    seconds: f64,
+}
+
 impl Request {
     pub(super) fn run(self) -> Outcome {
-        let _ = (&self.subject, &self.payload, self.timeout, self.json);
-        self.target.connect().map(|_| ())
+        let payload = match &self.payload {
+            Some(payload) => payload.clone().into_bytes(),
+            None => everything()?,
+        };
+        let mut line = self.target.connect("request")?;
+        let begin = Instant::now();
+        let answer = call(&mut line, &self.subject, &payload, self.timeout)?;
+        let seconds = begin.elapsed().as_secs_f64();
+        line.close();
+        let mut output = Output::new();
+        if self.json {
+            let payload = std::str::from_utf8(&answer).ok();
+            let payload_base64 = payload.is_none().then(|| base64(&answer));
+            output.json(&Answer {
+                payload,
+                payload_base64,
+                seconds,
+            })?;
+        } else {
+            output.write(&answer)?;
+            // A prompt should not stand behind the answer; a file gets the bytes alone.
+            if io::stdout().is_terminal() && !answer.ends_with(b"\n") {
+                output.write(b"\n")?;
+            }
+        }
+        output.flush()
+    }
+}
+
+/// Calls a service and waits for its answer.
+pub(super) fn call(
+    line: &mut Line,
+    subject: &str,
+    payload: &[u8],
+    timeout: Span,
+) -> Result<Vec<u8>, Failure> {
+    let refusal = |error: trunkline_client::Error| Failure::Refused(error.to_string());
+    let request = line
+        .connection
+        .call(subject, payload, timeout.duration())
+        .map_err(refusal)?;
+    // The server keeps the time; this one only covers for a server that does not.
+    let end = Instant::now() + timeout.duration() + GRACE;
+    let mut answered: Option<Result<Vec<u8>, Failure>> = None;
+    loop {
+        let came = line.turn(|event| match event {
+            Event::Answer {
+                request: which,
+                payload,
+            } if which == request => answered = Some(Ok(payload.to_vec())),
+            Event::Failed {
+                request: which,
+                error,
+            } if which == request => answered = Some(Err(refused(&error))),
+            _ => {}
+        })?;
+        if let Some(answer) = answered {
+            return answer;
+        }
+        if !came {
+            line.wait(None, Some(end))?;
+        }
+        if Instant::now() >= end {
+            return Err(Failure::Absent(format!(
+                "no answer from `{subject}` within {timeout}"
+            )));
+        }
     }
 }
 
 impl Reply {
     pub(super) fn run(self) -> Outcome {
-        let _ = (&self.subject, &self.exec, self.count, self.json);
-        self.target.connect().map(|_| ())
+        let mut line = self.target.connect("reply")?;
+        let refusal = |error: trunkline_client::Error| Failure::Refused(error.to_string());
+        let (_, request) = line.connection.respond_to(&self.subject).map_err(refusal)?;
+        // A worker runs the command while this thread keeps the connection alive; a byte on the socket pair says that it is
+        // done.
+        let (done, finished) =
+            UnixStream::pair().map_err(|error| Failure::Machine(error.to_string()))?;
+        finished
+            .set_nonblocking(true)
+            .map_err(|error| Failure::Machine(error.to_string()))?;
+        let mut waiting: VecDeque<Asked> = VecDeque::new();
+        let mut running: Option<std::thread::JoinHandle<(Asked, io::Result<Vec<u8>>)>> = None;
+        let mut output = Output::new();
+        let (mut taken, mut answered) = (0_u64, 0_u64);
+        let ended = loop {
+            let mut failure = None;
+            let came = line.turn(|event| match event {
+                Event::Call { correlation, call }
+                    if self.count.is_none_or(|count| taken < count) =>
+                {
+                    taken += 1;
+                    waiting.push_back(Asked {
+                        correlation,
+                        subject: call.subject.to_owned(),
+                        payload: call.payload.to_vec(),
+                        begin: Instant::now(),
+                    });
+                }
+                Event::Failed {
+                    request: which,
+                    error,
+                } if which == request => failure = Some(refused(&error)),
+                _ => {}
+            });
+            if let Err(lost) = came {
+                break Err(lost);
+            }
+            if let Some(failure) = failure {
+                break Err(failure);
+            }
+            if let Some(handle) = running.take_if(|handle| handle.is_finished()) {
+                let mut byte = [0];
+                let _ = (&finished).read(&mut byte);
+                let Ok((asked, answer)) = handle.join() else {
+                    break Err(Failure::Machine("the command's thread ended".to_owned()));
+                };
+                if let Err(failure) = self.answer(&mut line, &mut output, &asked, answer) {
+                    break Err(failure);
+                }
+                answered += 1;
+                if self.count == Some(answered) {
+                    break Ok(());
+                }
+                continue;
+            }
+            if running.is_none() {
+                if let Some(asked) = waiting.pop_front() {
+                    let (command, mut done) = (self.exec.clone(), done.try_clone());
+                    running = Some(std::thread::spawn(move || {
+                        let answer = execute(&command, &asked);
+                        if let Ok(done) = &mut done {
+                            let _ = done.write(&[1]);
+                        }
+                        (asked, answer)
+                    }));
+                }
+            }
+            if matches!(came, Ok(false)) {
+                // The thread writes its byte just before it ends; a short sleep covers the difference.
+                let soon = running
+                    .is_some()
+                    .then(|| Instant::now() + Duration::from_millis(20));
+                if let Err(interrupted) = line.wait(Some(finished.as_fd()), soon) {
+                    break Err(interrupted);
+                }
+            }
+        };
+        match ended {
+            Err(Failure::Interrupted) if self.count.is_none() => {
+                line.close();
+                Ok(())
+            }
+            Ok(()) => {
+                line.close();
+                Ok(())
+            }
+            ended => ended,
+        }
+    }
+
+    /// Sends what the command printed. When it failed nothing is sent: the caller's time runs out.
+    fn answer(
+        &self,
+        line: &mut Line,
+        output: &mut Output,
+        asked: &Asked,
+        answer: io::Result<Vec<u8>>,
+    ) -> Outcome {
+        match &answer {
+            Ok(answer) => line
+                .connection
+                .respond(asked.correlation, answer)
+                .map_err(|error| Failure::Connection(error.to_string()))?,
+            Err(error) => {
+                let _ = writeln!(io::stderr(), "no answer to {}: {error}", asked.subject);
+            }
+        }
+        if self.json {
+            output.json(&Answered {
+                subject: &asked.subject,
+                request_bytes: asked.payload.len(),
+                answer_bytes: answer.as_ref().ok().map(Vec::len),
+                seconds: asked.begin.elapsed().as_secs_f64(),
+            })?;
+            output.flush()?;
+        }
+        Ok(())
     }
 }
+
+/// A call that waits for its answer.
+struct Asked {
+    correlation: u16,
+    subject: String,
+    payload: Vec<u8>,
+    begin: Instant,
+}
+
+/// Runs the command with the payload on its standard input.
+fn execute(command: &str, asked: &Asked) -> io::Result<Vec<u8>> {
+    let mut child = Command::new("/bin/sh")
+        .args(["-c", command])
+        .env("TRUNKLINE_SUBJECT", &asked.subject)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let mut stdin = child.stdin.take();
+    let output = std::thread::scope(|scope| {
+        scope.spawn(move || {
+            // A command need not read what it is asked.
+            let _ = stdin
+                .take()
+                .map(|mut stdin| stdin.write_all(&asked.payload));
+        });
+        child.wait_with_output()
+    })?;
+    if output.status.success() {
+        Ok(output.stdout)
+    } else {
+        Err(io::Error::other(format!(
+            "the command failed: {}",
+            output.status
+        )))
+    }
+}
+
+/// What the network may add to a timeout.
+const GRACE: Duration = Duration::from_secs(2);

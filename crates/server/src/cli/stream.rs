@@ -1,9 +1,17 @@
 //! `trunkline stream`: what streams there are, and adding and removing them.
 
+use std::io::{self, IsTerminal};
+
 use clap::{Args, Subcommand};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::connect::Target;
-use super::exit::Outcome;
+use super::exit::{Failure, Outcome};
+use super::output::{Output, Table, grouped};
+use super::request::call;
+use crate::config::{Bytes, Span};
+use crate::system::{self, StreamInfo, StreamList, StreamRemoved};
 
 /// List, show, add and remove streams
 #[derive(Debug, Args)]
@@ -95,14 +103,198 @@ struct Common {
     target: Target,
 }
 
+/// An entry of `streams`, as JSON.
+#[derive(Serialize)]
+struct Entry<'a> {
+    name: &'a str,
+    subjects: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    storage: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ack: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    visible: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retention: Option<Kept<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    segment: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tail: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sync_interval: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Kept<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    age: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    records: Option<u64>,
+}
+
 impl Stream {
     pub(super) fn run(self) -> Outcome {
-        let common = match &self.action {
-            Action::Ls { common } | Action::Info { common, .. } | Action::Rm { common, .. } => {
-                common
-            }
-            Action::Add(add) => &add.common,
-        };
-        common.target.connect().map(|_| ())
+        match &self.action {
+            Action::Ls { common } => list(common),
+            Action::Info { name, common } => info(name, common),
+            Action::Add(add) => add.run(),
+            Action::Rm { name, yes, common } => remove(name, *yes, common),
+        }
     }
 }
+
+impl Add {
+    fn run(&self) -> Outcome {
+        let kept =
+            self.keep_bytes.is_some() || self.keep_age.is_some() || self.keep_records.is_some();
+        let entry = Entry {
+            name: &self.name,
+            subjects: &self.subjects,
+            storage: self.storage.as_deref(),
+            ack: self.ack.as_deref(),
+            visible: self.visible.as_deref(),
+            retention: kept.then_some(Kept {
+                bytes: self.keep_bytes.as_deref(),
+                age: self.keep_age.as_deref(),
+                records: self.keep_records,
+            }),
+            segment: self.segment.as_deref(),
+            tail: self.tail.as_deref(),
+            sync_interval: self.sync_interval.as_deref(),
+        };
+        let request =
+            serde_json::to_vec(&entry).map_err(|error| Failure::Usage(error.to_string()))?;
+        let added: StreamInfo = ask(&self.common, system::STREAM_ADD, &request)?;
+        let mut output = Output::new();
+        if self.common.json {
+            output.json(&added)?;
+        } else {
+            output.line(&format!(
+                "added {}, which captures {}",
+                added.name,
+                added.subjects.join(" ")
+            ))?;
+        }
+        output.flush()
+    }
+}
+
+fn list(common: &Common) -> Outcome {
+    let list: StreamList = ask(common, system::STREAM_LIST, b"")?;
+    let mut output = Output::new();
+    if common.json {
+        output.json(&list)?;
+        return output.flush();
+    }
+    let mut table = Table::new(&[
+        "stream",
+        "subjects",
+        "storage",
+        "ack",
+        "records>",
+        "bytes>",
+        "first>",
+        "last>",
+        "subscribers>",
+        "state",
+    ]);
+    for stream in &list.streams {
+        table.row(vec![
+            stream.name.clone(),
+            stream.subjects.join(" "),
+            stream.storage.clone(),
+            stream.ack.clone(),
+            grouped(stream.records),
+            Bytes(stream.bytes).to_string(),
+            stream.first_sequence.to_string(),
+            stream.last_sequence.to_string(),
+            grouped(stream.subscribers),
+            stream.state.clone(),
+        ]);
+    }
+    table.print(&mut output)?;
+    output.flush()
+}
+
+fn info(name: &str, common: &Common) -> Outcome {
+    let stream: StreamInfo = ask(common, system::STREAM_INFO, name.as_bytes())?;
+    let mut output = Output::new();
+    if common.json {
+        output.json(&stream)?;
+        return output.flush();
+    }
+    let origin = if stream.configured {
+        "configuration"
+    } else {
+        "added"
+    };
+    let rows = [
+        ("stream", stream.name),
+        ("subjects", stream.subjects.join(" ")),
+        ("storage", stream.storage),
+        ("ack", stream.ack),
+        ("visible", stream.visible),
+        ("retention", stream.retention),
+        ("records", grouped(stream.records)),
+        ("bytes", Bytes(stream.bytes).to_string()),
+        ("first sequence", stream.first_sequence.to_string()),
+        ("last sequence", stream.last_sequence.to_string()),
+        ("stored up to", stream.stored_sequence.to_string()),
+        ("synced up to", stream.synced_sequence.to_string()),
+        ("subjects seen", grouped(stream.subjects_seen)),
+        ("subscribers", grouped(stream.subscribers)),
+        ("worker", stream.worker.to_string()),
+        ("origin", origin.to_owned()),
+        ("state", stream.state),
+    ];
+    for (what, value) in rows {
+        output.line(&format!("{what:<16}{value}"))?;
+    }
+    output.flush()
+}
+
+fn remove(name: &str, yes: bool, common: &Common) -> Outcome {
+    if !yes && !confirmed(name)? {
+        return Err(Failure::Absent(format!(
+            "{name} stays: give --yes to remove it with its records"
+        )));
+    }
+    let removed: StreamRemoved = ask(common, system::STREAM_REMOVE, name.as_bytes())?;
+    let mut output = Output::new();
+    if common.json {
+        output.json(&removed)?;
+    } else {
+        output.line(&format!(
+            "removed {} and its {} records",
+            removed.name,
+            grouped(removed.records)
+        ))?;
+    }
+    output.flush()
+}
+
+/// Asks on a terminal; elsewhere nobody can answer.
+fn confirmed(name: &str) -> Result<bool, Failure> {
+    if !io::stdin().is_terminal() {
+        return Ok(false);
+    }
+    eprint!("Remove {name} and all its records for good? [y/N] ");
+    let mut answer = String::new();
+    io::stdin()
+        .read_line(&mut answer)
+        .map_err(|error| Failure::Machine(error.to_string()))?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+fn ask<T: DeserializeOwned>(common: &Common, subject: &str, request: &[u8]) -> Result<T, Failure> {
+    let mut line = common.target.connect("stream")?;
+    let answer = call(&mut line, subject, request, TIMEOUT)?;
+    line.close();
+    serde_json::from_slice(&answer)
+        .map_err(|error| Failure::Refused(format!("the server's answer cannot be read: {error}")))
+}
+
+/// Preparing a stream's first segment takes as long as the disk takes to write it.
+const TIMEOUT: Span = Span(30_000_000_000);

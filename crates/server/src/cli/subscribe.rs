@@ -1,9 +1,16 @@
 //! `trunkline sub`: prints records.
 
-use clap::{Args, ValueEnum};
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::time::{Instant, SystemTime};
 
-use super::connect::Target;
-use super::exit::Outcome;
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+use trunkline_client::{Event, Gap, GapReason, Message, Policy, Start, Subscription};
+
+use super::connect::{Line, Target, refused};
+use super::exit::{Failure, Outcome};
+use super::output::{Output, base64, time};
 use super::values::From;
 use crate::config::Span;
 
@@ -88,17 +95,287 @@ pub(super) enum PolicyWord {
     Disconnect,
 }
 
+/// What has come, and how it is printed.
+struct Printer {
+    output: Output,
+    format: Format,
+    left: Option<u64>,
+    printed: u64,
+    /// Ranges that are printed and not yet confirmed: stream, first, last.
+    ranges: Vec<(Box<str>, u64, u64)>,
+    confirms: Confirms,
+    failure: Option<Failure>,
+}
+
+/// What is said about records that are printed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Confirms {
+    Nothing,
+    /// Everything up to here, as only this subscriber moves the cursor.
+    UpTo,
+    /// These: other members of the group may still work on earlier ones.
+    These,
+}
+
+#[derive(Clone, Copy)]
+enum Format {
+    /// Time, stream, sequence, subject, payload with control characters escaped.
+    Line,
+    Raw,
+    Json,
+}
+
+/// `--json`.
+#[derive(Serialize)]
+struct Record<'a> {
+    stream: &'a str,
+    sequence: u64,
+    time: String,
+    subject: &'a str,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    headers: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload: Option<&'a str>,
+    /// For payloads that are not UTF-8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload_base64: Option<String>,
+}
+
 impl Subscribe {
     pub(super) fn run(self) -> Outcome {
-        let _ = (
-            &self.pattern,
-            self.from,
-            self.count,
-            self.timeout,
-            self.raw,
-            self.json,
-        );
-        let _ = (&self.stream, &self.group, &self.cursor, self.policy);
-        self.target.connect().map(|_| ())
+        let mut line = self.target.connect("sub")?;
+        let end = self
+            .timeout
+            .map(|timeout| Instant::now() + timeout.duration());
+        let (number, request) = line
+            .connection
+            .subscribe(&self.subscription())
+            .map_err(|error| Failure::Refused(error.to_string()))?;
+        let mut printer = Printer {
+            output: Output::new(),
+            format: match (self.raw, self.json) {
+                (true, _) => Format::Raw,
+                (_, true) => Format::Json,
+                _ => Format::Line,
+            },
+            left: self.count,
+            printed: 0,
+            ranges: Vec::new(),
+            confirms: match (&self.group, &self.cursor) {
+                (Some(_), _) => Confirms::These,
+                (None, Some(_)) => Confirms::UpTo,
+                (None, None) => Confirms::Nothing,
+            },
+            failure: None,
+        };
+        let ended = self.follow(&mut line, &mut printer, number, request, end);
+        printer.output.flush()?;
+        // What was printed is confirmed even when something ended the command.
+        if ended.is_ok() || matches!(ended, Err(Failure::Interrupted | Failure::Absent(_))) {
+            printer.confirm(&mut line, number)?;
+            line.close();
+        }
+        match ended {
+            // Ctrl-C is how one ends a subscription that has no end of its own.
+            Err(Failure::Interrupted) if self.count.is_none() => Ok(()),
+            ended => ended,
+        }
     }
+
+    fn subscription(&self) -> Subscription {
+        let start = match self.from {
+            From::New => Start::New,
+            From::First => Start::First,
+            From::Last => Start::Last,
+            From::Sequence(sequence) => Start::Sequence(sequence),
+            From::Time(ns) => Start::Time(ns),
+            From::Ago(age) => Start::Time(wall_ns().saturating_sub(age.0)),
+        };
+        let policy = match self.policy {
+            PolicyWord::Spill => Policy::Spill,
+            PolicyWord::Block => Policy::Block,
+            PolicyWord::DropNewest => Policy::DropNewest,
+            PolicyWord::DropOldest => Policy::DropOldest,
+            PolicyWord::Disconnect => Policy::Disconnect,
+        };
+        let mut subscription = Subscription::new(&self.pattern).policy(policy).start(start);
+        if let Some(stream) = &self.stream {
+            subscription = subscription.stream(stream);
+        }
+        if let Some(group) = &self.group {
+            subscription = subscription.group(group).explicit_confirms();
+        }
+        if let Some(cursor) = &self.cursor {
+            subscription = subscription.cursor(cursor).explicit_confirms();
+        }
+        subscription
+    }
+
+    /// Until the count is reached, the time runs out, or the user or the server ends it.
+    fn follow(
+        &self,
+        line: &mut Line,
+        printer: &mut Printer,
+        number: u16,
+        request: u16,
+        end: Option<Instant>,
+    ) -> Outcome {
+        loop {
+            let came = line.turn(|event| match event {
+                Event::Record { message, .. } => printer.record(&message),
+                Event::Gap { gap, .. } => complain_about(&gap),
+                Event::Failed {
+                    request: failed,
+                    error,
+                } if failed == request => {
+                    printer.failure.get_or_insert_with(|| refused(&error));
+                }
+                _ => {}
+            })?;
+            if let Some(failure) = printer.failure.take() {
+                return Err(failure);
+            }
+            if printer.left == Some(0) {
+                return Ok(());
+            }
+            if came {
+                printer.output.flush()?;
+                printer.confirm(line, number)?;
+            } else {
+                line.wait(None, end)?;
+            }
+            if line.stopped() {
+                return Err(Failure::Interrupted);
+            }
+            if end.is_some_and(|end| Instant::now() >= end) {
+                let wanted = self
+                    .count
+                    .map_or_else(String::new, |count| format!(" of {count}"));
+                let text = format!("the time ran out after {}{wanted} records", printer.printed);
+                return Err(Failure::Absent(text));
+            }
+        }
+    }
+}
+
+impl Printer {
+    fn record(&mut self, message: &Message<'_>) {
+        if self.left == Some(0) || self.failure.is_some() {
+            return;
+        }
+        match self.print(message) {
+            Ok(()) => {
+                self.printed += 1;
+                self.left = self.left.map(|left| left - 1);
+                self.remember(message);
+            }
+            Err(failure) => self.failure = Some(failure),
+        }
+    }
+
+    fn print(&mut self, message: &Message<'_>) -> Outcome {
+        match self.format {
+            Format::Raw => {
+                self.output.write(message.payload())?;
+                self.output.write(b"\n")
+            }
+            Format::Line => {
+                let text = format!(
+                    "{} {} {} {}  {}",
+                    time(message.timestamp_ns()),
+                    message.stream(),
+                    message.sequence(),
+                    self.output.paint(message.subject(), "36"),
+                    shown(message.payload())
+                );
+                self.output.line(&text)
+            }
+            Format::Json => {
+                let payload = std::str::from_utf8(message.payload()).ok();
+                let headers = message.headers().iter().map(|(key, value)| {
+                    (key.to_owned(), String::from_utf8_lossy(value).into_owned())
+                });
+                self.output.json(&Record {
+                    stream: message.stream(),
+                    sequence: message.sequence(),
+                    time: time(message.timestamp_ns()),
+                    subject: message.subject(),
+                    headers: headers.collect(),
+                    payload,
+                    payload_base64: payload.is_none().then(|| base64(message.payload())),
+                })
+            }
+        }
+    }
+
+    fn remember(&mut self, message: &Message<'_>) {
+        if self.confirms == Confirms::Nothing {
+            return;
+        }
+        let sequence = message.sequence();
+        match self
+            .ranges
+            .iter_mut()
+            .rev()
+            .find(|range| *range.0 == *message.stream())
+        {
+            Some(range) if range.2 + 1 == sequence => range.2 = sequence,
+            _ => self
+                .ranges
+                .push((message.stream().into(), sequence, sequence)),
+        }
+    }
+
+    fn confirm(&mut self, line: &mut Line, number: u16) -> Outcome {
+        for (stream, first, last) in self.ranges.drain(..) {
+            let first = if self.confirms == Confirms::UpTo {
+                0
+            } else {
+                first
+            };
+            line.connection
+                .confirm(number, &stream, first, last)
+                .map_err(|error| Failure::Connection(error.to_string()))?;
+        }
+        Ok(())
+    }
+}
+
+/// A payload for a terminal: control characters could do anything there.
+fn shown(payload: &[u8]) -> String {
+    let text = String::from_utf8_lossy(payload);
+    if !text.chars().any(|c| c.is_control() && c != '\t') {
+        return text.into_owned();
+    }
+    let mut safe = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if c.is_control() && c != '\t' {
+            safe.extend(c.escape_default())
+        } else {
+            safe.push(c)
+        }
+    }
+    safe
+}
+
+fn complain_about(gap: &Gap) {
+    let why = match gap.reason {
+        GapReason::Retention => "retention has removed them",
+        GapReason::SlowConsumer => "this subscription was too slow",
+        GapReason::Damaged => "they are damaged",
+    };
+    // Standard output stays clean; a closed standard error is nobody's problem.
+    let _ = writeln!(
+        io::stderr(),
+        "records {} to {} will not come: {why}",
+        gap.first,
+        gap.last
+    );
+}
+
+fn wall_ns() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| {
+        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+    })
 }

@@ -3,6 +3,7 @@
 use std::str::FromStr;
 
 use jiff::Timestamp;
+use trunkline_client::AckLevel;
 
 use crate::config::Span;
 
@@ -89,6 +90,26 @@ pub(super) enum AckWord {
     Stored,
     /// On the device: survives a power cut
     Synced,
+}
+
+impl AckWord {
+    pub(super) fn level(self) -> AckLevel {
+        match self {
+            Self::Received => AckLevel::Received,
+            Self::Stored => AckLevel::Stored,
+            Self::Synced => AckLevel::Synced,
+        }
+    }
+}
+
+/// The word for a level.
+pub(super) fn level_word(level: AckLevel) -> &'static str {
+    match level {
+        AckLevel::Stream => "acknowledged",
+        AckLevel::Received => "received",
+        AckLevel::Stored => "stored",
+        AckLevel::Synced => "synced",
+    }
 }
 
 #[cfg(test)]
