@@ -5,11 +5,13 @@
 //! bench-tcp cpu      [ROUNDS] [MS]     64 connections, depth 1 and 16: CPU of the server's thread per message, against the peers
 //! bench-tcp features [ROUNDS] [MS]     the same for each feature of the io_uring back-end, and for pools of several sizes
 //! bench-tcp turns    [ROUNDS] [MS]     the same for how many sockets the readiness back-end serves in one turn
+//! bench-tcp files    [ROUNDS] [FOLDER] one synced kilobyte at a time: every way to write, against the plain calls
 //! ```
 //! Server and client are threads pinned to different cores. Servers are measured in turn, again and again; figures are
 //! medians with the smallest and the largest, ratios are medians of per-round ratios.
 
 mod client;
+mod files;
 mod servers;
 mod thread_time;
 
@@ -80,6 +82,12 @@ fn main() {
             cpu(&servers, 64, 1, rounds, slice);
             cpu(&servers, 64, 16, rounds, slice);
         }
+        "files" => {
+            let folder = args.next().map_or_else(std::env::temp_dir, Into::into).join("bench-tcp-files");
+            std::fs::create_dir_all(&folder).unwrap();
+            sync_cases(&folder, rounds);
+            std::fs::remove_dir_all(&folder).unwrap();
+        }
         // For a profiler: `bench-tcp one-epoll` keeps one server busy.
         "one-mio" => cpu(&[Server::Mio], 64, 1, rounds, Duration::from_secs(1)),
         "one-epoll" => cpu(&[Server::Epoll(plain)], 64, 1, rounds, Duration::from_secs(1)),
@@ -106,6 +114,39 @@ fn latency(servers: &[Server], rounds: usize) {
         let (p50, p99) = (spread(&p50s[place]), spread(&p99s[place]));
         let ratio = spread(&ratios(&p50s[place], &p50s[0]));
         println!("  {:<44} p50 {p50}   p99 {p99}   p50 / {} {ratio}", server.name(), servers[0].name());
+    }
+}
+
+fn sync_cases(folder: &std::path::Path, rounds: usize) {
+    use files::{Case, Way};
+    let case = |way, uring, direct, spin| Case { way, uring, direct, spin };
+    let mut cases = vec![
+        case(Way::PlainSync, false, false, false),
+        case(Way::PlainDsync, false, false, false),
+        case(Way::PlainDsync, false, true, false),
+    ];
+    for spin in [false, true] {
+        for uring in [false, true] {
+            cases.push(case(Way::OneOp, uring, false, spin));
+            cases.push(case(Way::InlineThenSync, uring, false, spin));
+            cases.push(case(Way::OneOp, uring, true, spin));
+        }
+    }
+    println!("one synced 1 KiB write at a time: µs");
+    let mut p50s = vec![Vec::new(); cases.len()];
+    let mut p99s = vec![Vec::new(); cases.len()];
+    for _ in 0..rounds {
+        for (place, case) in cases.iter().enumerate() {
+            let mut times = case.run(folder, 1000);
+            times.sort_by(f64::total_cmp);
+            p50s[place].push(times[times.len() / 2]);
+            p99s[place].push(times[times.len() * 99 / 100]);
+        }
+    }
+    for (place, case) in cases.iter().enumerate() {
+        let ratio = spread(&ratios(&p50s[place], &p50s[0]));
+        let (p50, p99) = (spread(&p50s[place]), spread(&p99s[place]));
+        println!("  {:<52} p50 {p50}   p99 {p99}   / the first {ratio}", case.name());
     }
 }
 
@@ -160,7 +201,7 @@ fn ratios(of: &[f64], to: &[f64]) -> Vec<f64> {
 fn spread(values: &[f64]) -> String {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
-    let digits = if sorted[0] < 100.0 { 3 } else { 0 };
+    let digits = if sorted[0] < 20.0 { 3 } else { 0 };
     let median = sorted[sorted.len() / 2];
     format!("{median:.digits$} [{:.digits$}-{:.digits$}]", sorted[0], sorted[sorted.len() - 1])
 }

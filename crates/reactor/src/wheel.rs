@@ -123,10 +123,13 @@ impl TimerWheel {
             let Some(slot) = first_from(level.occupied, slot_of(self.now_tick, number)) else {
                 continue;
             };
+            let start = self.slot_start(number, slot);
             let candidate = if number == 0 || self.len <= EXACT_UP_TO {
-                self.slot_minimum(number, slot)
+                // A timer beyond the horizon may wait in a slot that ends before it: later slots come first then.
+                let end_ns = (start + (1 << (SLOT_BITS * number as u32))) << TICK_BITS;
+                self.slot_minimum(number, slot).min(end_ns)
             } else {
-                self.slot_start(number, slot) << TICK_BITS
+                start << TICK_BITS
             };
             earliest = Some(earliest.map_or(candidate, |so_far| so_far.min(candidate)));
         }

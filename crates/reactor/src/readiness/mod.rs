@@ -183,14 +183,14 @@ impl Reactor for Readiness {
         if self.core.must_reap() {
             return Err(Full);
         }
-        if let Op::Send { socket, slices, .. } = op {
-            if let Some(result) = self.core.send_now(socket, slices) {
-                self.core
-                    .local
-                    .push_back(Completion::new(user_data, result));
-                self.taken_early += 1;
-                return Ok(());
-            }
+        if let Op::Send { socket, slices, .. } = op
+            && let Some(result) = self.core.send_now(socket, slices)
+        {
+            self.core
+                .local
+                .push_back(Completion::new(user_data, result));
+            self.taken_early += 1;
+            return Ok(());
         }
         let poll = &self.poll;
         let slot = self.core.admit(op, user_data, |core, address| {
