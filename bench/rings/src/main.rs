@@ -59,6 +59,8 @@ macro_rules! singles {
         contenders!($work, $item, $operations;
             "trunkline fixed" => OursFixed,
             "trunkline dynamic" => OursDynamic,
+            "trunkline in place" => OursInPlace,
+            "trunkline drained" => OursDrained,
             "rtrb" => Rtrb,
             "ringbuf" => Ringbuf,
             "heapless" => Heapless,

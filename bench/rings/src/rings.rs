@@ -10,7 +10,7 @@ use trunkline_ring::{mpmc, mpsc, spsc};
 pub trait Item: Copy + Send + Sync + Default + 'static {
     fn number(number: u64) -> Self;
     /// The number, checked against the rest of the item.
-    fn check(self) -> u64;
+    fn check(&self) -> u64;
 }
 
 impl Item for u64 {
@@ -20,8 +20,8 @@ impl Item for u64 {
     }
 
     #[inline(always)]
-    fn check(self) -> u64 {
-        self
+    fn check(&self) -> u64 {
+        *self
     }
 }
 
@@ -35,7 +35,7 @@ impl Item for Line {
     }
 
     #[inline(always)]
-    fn check(self) -> u64 {
+    fn check(&self) -> u64 {
         assert_eq!(self[0], !self[7], "a torn item");
         self[0]
     }
@@ -56,9 +56,9 @@ pub trait Send1<T>: Send + 'static {
 
 pub trait Receive1<T>: Send + 'static {
     /// Receives one, or as many as the ring hands out in its normal use.
-    fn try_receive(&mut self, take: impl FnMut(T)) -> usize;
+    fn try_receive(&mut self, take: impl FnMut(&T)) -> usize;
     /// Receives up to `max` in one batch where the ring has batches.
-    fn receive_some(&mut self, max: usize, mut take: impl FnMut(T)) -> usize {
+    fn receive_some(&mut self, max: usize, mut take: impl FnMut(&T)) -> usize {
         let mut count = 0;
         while count < max && self.try_receive(&mut take) > 0 {
             count += 1;
@@ -105,14 +105,14 @@ impl<T: Item, C: trunkline_ring::Capacity + 'static> Send1<T> for spsc::Producer
 
 impl<T: Item, C: trunkline_ring::Capacity + 'static> Receive1<T> for spsc::Consumer<'static, T, C> {
     #[inline(always)]
-    fn try_receive(&mut self, mut take: impl FnMut(T)) -> usize {
-        self.pop().map(&mut take).is_some().into()
+    fn try_receive(&mut self, mut take: impl FnMut(&T)) -> usize {
+        self.pop().map(|item| take(&item)).is_some().into()
     }
     #[inline(always)]
-    fn receive_some(&mut self, max: usize, mut take: impl FnMut(T)) -> usize {
+    fn receive_some(&mut self, max: usize, mut take: impl FnMut(&T)) -> usize {
         let (front, back) = self.chunk(max);
         let count = front.len() + back.len();
-        front.iter().chain(back).for_each(|item| take(*item));
+        front.iter().chain(back).for_each(&mut take);
         self.release(count);
         count
     }
@@ -131,14 +131,14 @@ impl<T: Item> Ring<T> for OursCopied {
 }
 impl<T: Item> Receive1<T> for Copied<T> {
     #[inline(always)]
-    fn try_receive(&mut self, mut take: impl FnMut(T)) -> usize {
-        self.0.pop().map(&mut take).is_some().into()
+    fn try_receive(&mut self, mut take: impl FnMut(&T)) -> usize {
+        self.0.pop().map(|item| take(&item)).is_some().into()
     }
     #[inline(always)]
-    fn receive_some(&mut self, max: usize, mut take: impl FnMut(T)) -> usize {
+    fn receive_some(&mut self, max: usize, mut take: impl FnMut(&T)) -> usize {
         let mut out = [T::default(); 64];
         let count = self.0.pop_into(&mut out[..max]);
-        out[..count].iter().for_each(|item| take(*item));
+        out[..count].iter().for_each(&mut take);
         count
     }
 }
@@ -163,15 +163,15 @@ impl<T: Item> Send1<T> for rtrb::Producer<T> {
 }
 impl<T: Item> Receive1<T> for rtrb::Consumer<T> {
     #[inline(always)]
-    fn try_receive(&mut self, mut take: impl FnMut(T)) -> usize {
-        self.pop().map(&mut take).is_ok().into()
+    fn try_receive(&mut self, mut take: impl FnMut(&T)) -> usize {
+        self.pop().map(|item| take(&item)).is_ok().into()
     }
     #[inline(always)]
-    fn receive_some(&mut self, max: usize, mut take: impl FnMut(T)) -> usize {
+    fn receive_some(&mut self, max: usize, mut take: impl FnMut(&T)) -> usize {
         let count = self.slots().min(max);
         let chunk = self.read_chunk(count).expect("so many slots are ready");
         let (front, back) = chunk.as_slices();
-        front.iter().chain(back).for_each(|item| take(*item));
+        front.iter().chain(back).for_each(&mut take);
         chunk.commit_all();
         count
     }
@@ -202,14 +202,14 @@ impl<T: Item> Send1<T> for RtrbChunkSender<T> {
     }
 }
 impl<T: Item> Receive1<T> for RtrbCopyReceiver<T> {
-    fn try_receive(&mut self, mut take: impl FnMut(T)) -> usize {
-        self.0.pop().map(&mut take).is_ok().into()
+    fn try_receive(&mut self, mut take: impl FnMut(&T)) -> usize {
+        self.0.pop().map(|item| take(&item)).is_ok().into()
     }
     #[inline(always)]
-    fn receive_some(&mut self, max: usize, mut take: impl FnMut(T)) -> usize {
+    fn receive_some(&mut self, max: usize, mut take: impl FnMut(&T)) -> usize {
         let mut out = [T::default(); 64];
         let count = self.0.pop_partial_slice(&mut out[..max]).0.len();
-        out[..count].iter().for_each(|item| take(*item));
+        out[..count].iter().for_each(&mut take);
         count
     }
 }
@@ -234,14 +234,14 @@ impl<T: Item> Send1<T> for ringbuf::HeapProd<T> {
 }
 impl<T: Item> Receive1<T> for ringbuf::HeapCons<T> {
     #[inline(always)]
-    fn try_receive(&mut self, mut take: impl FnMut(T)) -> usize {
-        self.try_pop().map(&mut take).is_some().into()
+    fn try_receive(&mut self, mut take: impl FnMut(&T)) -> usize {
+        self.try_pop().map(|item| take(&item)).is_some().into()
     }
     #[inline(always)]
-    fn receive_some(&mut self, max: usize, mut take: impl FnMut(T)) -> usize {
+    fn receive_some(&mut self, max: usize, mut take: impl FnMut(&T)) -> usize {
         let mut out = [T::default(); 64];
         let count = self.pop_slice(&mut out[..max]);
-        out[..count].iter().for_each(|item| take(*item));
+        out[..count].iter().for_each(&mut take);
         count
     }
 }
@@ -263,8 +263,8 @@ impl<T: Item> Send1<T> for heapless::spsc::Producer<'static, T> {
 }
 impl<T: Item> Receive1<T> for heapless::spsc::Consumer<'static, T> {
     #[inline(always)]
-    fn try_receive(&mut self, mut take: impl FnMut(T)) -> usize {
-        self.dequeue().map(&mut take).is_some().into()
+    fn try_receive(&mut self, mut take: impl FnMut(&T)) -> usize {
+        self.dequeue().map(|item| take(&item)).is_some().into()
     }
 }
 
@@ -284,8 +284,8 @@ impl<T: Item> Send1<T> for omango::queue::spsc::BSender<T> {
 }
 impl<T: Item> Receive1<T> for omango::queue::spsc::BReceiver<T> {
     #[inline(always)]
-    fn try_receive(&mut self, mut take: impl FnMut(T)) -> usize {
-        self.try_recv().map(&mut take).is_ok().into()
+    fn try_receive(&mut self, mut take: impl FnMut(&T)) -> usize {
+        self.try_recv().map(|item| take(&item)).is_ok().into()
     }
 }
 
@@ -319,18 +319,18 @@ impl<T: Item> Send1<T> for DisruptorSender<T> {
 }
 impl<T: Item> Receive1<T> for DisruptorReceiver<T> {
     #[inline(always)]
-    fn try_receive(&mut self, mut take: impl FnMut(T)) -> usize {
+    fn try_receive(&mut self, mut take: impl FnMut(&T)) -> usize {
         match self.0.poll() {
             Ok(mut events) => {
                 let count = (&mut events).len();
-                (&mut events).for_each(|item| take(*item));
+                (&mut events).for_each(&mut take);
                 count
             }
             Err(_) => 0,
         }
     }
     #[inline(always)]
-    fn receive_some(&mut self, _max: usize, take: impl FnMut(T)) -> usize {
+    fn receive_some(&mut self, _max: usize, take: impl FnMut(&T)) -> usize {
         self.try_receive(take)
     }
 }
@@ -361,9 +361,9 @@ macro_rules! shared {
             }
             impl<T: Item> Receive1<T> for Receiver<T> {
                 #[inline(always)]
-                fn try_receive(&mut self, mut take: impl FnMut(T)) -> usize {
+                fn try_receive(&mut self, mut take: impl FnMut(&T)) -> usize {
                     let receive: fn(&mut $receiver) -> Option<T> = $receive;
-                    receive(&mut self.0).map(&mut take).is_some().into()
+                    receive(&mut self.0).map(|item| take(&item)).is_some().into()
                 }
             }
         };
@@ -430,8 +430,8 @@ impl<T: Item> Send1<T> for mpsc::Producer<T> {
 }
 impl<T: Item> Receive1<T> for mpsc::Consumer<T> {
     #[inline(always)]
-    fn try_receive(&mut self, mut take: impl FnMut(T)) -> usize {
-        self.pop().map(&mut take).is_some().into()
+    fn try_receive(&mut self, mut take: impl FnMut(&T)) -> usize {
+        self.pop().map(|item| take(&item)).is_some().into()
     }
 }
 
@@ -451,7 +451,50 @@ impl<T: Item> Send1<T> for std::sync::mpsc::SyncSender<T> {
 }
 impl<T: Item> Receive1<T> for std::sync::mpsc::Receiver<T> {
     #[inline(always)]
-    fn try_receive(&mut self, mut take: impl FnMut(T)) -> usize {
-        self.try_recv().map(&mut take).is_ok().into()
+    fn try_receive(&mut self, mut take: impl FnMut(&T)) -> usize {
+        self.try_recv().map(|item| take(&item)).is_ok().into()
+    }
+}
+
+/// Our ring, each item read where it lies.
+pub struct OursInPlace;
+pub struct InPlace<T: Item>(spsc::Consumer<'static, T, spsc::Fixed<CAPACITY>>);
+impl<T: Item> Ring<T> for OursInPlace {
+    type Sender = spsc::Producer<'static, T, spsc::Fixed<CAPACITY>>;
+    type Receiver = InPlace<T>;
+    fn make() -> (Self::Sender, Self::Receiver) {
+        let (sender, receiver) = spsc::RingBuffer::<T, CAPACITY>::channel();
+        (sender, InPlace(receiver))
+    }
+}
+impl<T: Item> Receive1<T> for InPlace<T> {
+    #[inline(always)]
+    fn try_receive(&mut self, mut take: impl FnMut(&T)) -> usize {
+        match self.0.peek() {
+            Some(item) => {
+                take(item);
+                self.0.release(1);
+                1
+            }
+            None => 0,
+        }
+    }
+}
+
+/// Our ring, all that is there taken at once, as the disruptor's poller does.
+pub struct OursDrained;
+pub struct Drained<T: Item>(spsc::Consumer<'static, T, spsc::Fixed<CAPACITY>>);
+impl<T: Item> Ring<T> for OursDrained {
+    type Sender = spsc::Producer<'static, T, spsc::Fixed<CAPACITY>>;
+    type Receiver = Drained<T>;
+    fn make() -> (Self::Sender, Self::Receiver) {
+        let (sender, receiver) = spsc::RingBuffer::<T, CAPACITY>::channel();
+        (sender, Drained(receiver))
+    }
+}
+impl<T: Item> Receive1<T> for Drained<T> {
+    #[inline(always)]
+    fn try_receive(&mut self, take: impl FnMut(&T)) -> usize {
+        self.0.receive_some(usize::MAX, take)
     }
 }

@@ -83,7 +83,7 @@ pub fn stream<T: Item, R: Ring<T>>(operations: u64) -> Sample {
         move |receiver| {
             let mut expected = 0;
             while expected < operations {
-                let some = receiver.try_receive(|item: T| {
+                let some = receiver.try_receive(|item: &T| {
                     assert_eq!(item.check(), expected, "lost, repeated or out of order");
                     expected += 1;
                 });
@@ -123,7 +123,7 @@ pub fn batches<T: Item, R: Ring<T>>(operations: u64) -> Sample {
             let mut expected = 0;
             while expected < operations {
                 let mut wrong = 0;
-                let some = receiver.receive_some(BATCH, |item: T| {
+                let some = receiver.receive_some(BATCH, |item: &T| {
                     wrong |= item.check() ^ expected;
                     expected += 1;
                 });
@@ -149,7 +149,7 @@ pub fn round_trips<T: Item, R: Ring<T>>(operations: u64) -> Sample {
                 send(ping, T::number(number));
                 let mut back = 0;
                 while back == 0 {
-                    back = ponged.try_receive(|item: T| assert_eq!(item.check(), number, "not what was sent"));
+                    back = ponged.try_receive(|item: &T| assert_eq!(item.check(), number, "not what was sent"));
                 }
             }
         },
@@ -157,7 +157,7 @@ pub fn round_trips<T: Item, R: Ring<T>>(operations: u64) -> Sample {
             let mut expected = 0;
             while expected < operations {
                 let mut there = None;
-                pinged.try_receive(|item: T| there = Some(item));
+                pinged.try_receive(|item: &T| there = Some(*item));
                 if let Some(item) = there {
                     assert_eq!(item.check(), expected, "lost, repeated or out of order");
                     send(pong, item);
@@ -176,7 +176,7 @@ pub fn one_thread<T: Item, R: Ring<T>>(operations: u64) -> Sample {
         let mut round = |operations: u64| {
             for number in 0..operations {
                 assert!(sender.try_send(T::number(black_box(number))));
-                let some = receiver.try_receive(|item: T| assert_eq!(item.check(), number, "not what was sent"));
+                let some = receiver.try_receive(|item: &T| assert_eq!(item.check(), number, "not what was sent"));
                 assert_eq!(some, 1);
             }
         };
@@ -238,7 +238,7 @@ pub fn many<T: Item, R: Ring<T>>(
             let mut tries = 0u32;
             let mut unreported = 0;
             loop {
-                let some = receiver.try_receive(|item: T| {
+                let some = receiver.try_receive(|item: &T| {
                     let number = item.check();
                     let (count, sum, last) = &mut seen[(number & 0xff) as usize];
                     let number = (number >> 8) as i64;

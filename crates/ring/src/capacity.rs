@@ -7,6 +7,10 @@ pub trait Capacity: Copy + Send + Sync + fmt::Debug + sealed::Sealed {
     /// The number of slots.
     fn slots(self) -> usize;
 
+    /// How many elements popped one by one are given back together: a sixteenth of the slots, at
+    /// most 64, at least one.
+    fn group(self) -> usize;
+
     /// The slot of `position`, which counts the elements of the ring's whole history.
     #[inline(always)]
     fn index(self, position: usize) -> usize {
@@ -37,6 +41,11 @@ impl<const N: usize> Capacity for Fixed<N> {
     fn slots(self) -> usize {
         N
     }
+
+    #[inline(always)]
+    fn group(self) -> usize {
+        const { group_of(N) }
+    }
 }
 
 /// A number of slots chosen at run time.
@@ -44,12 +53,17 @@ impl<const N: usize> Capacity for Fixed<N> {
 pub struct Dynamic {
     /// A power of two, at most [`SLOTS_MAX`].
     slots: usize,
+    /// Kept, because it is needed for each element popped.
+    group: usize,
 }
 
 impl Dynamic {
     pub(crate) fn new(slots: usize) -> Result<Self, BadCapacity> {
         if slots.is_power_of_two() && slots <= SLOTS_MAX {
-            Ok(Self { slots })
+            Ok(Self {
+                slots,
+                group: group_of(slots),
+            })
         } else {
             Err(BadCapacity(slots))
         }
@@ -60,6 +74,11 @@ impl Capacity for Dynamic {
     #[inline(always)]
     fn slots(self) -> usize {
         self.slots
+    }
+
+    #[inline(always)]
+    fn group(self) -> usize {
+        self.group
     }
 }
 
@@ -82,6 +101,15 @@ impl std::error::Error for BadCapacity {}
 impl From<BadCapacity> for std::io::Error {
     fn from(error: BadCapacity) -> Self {
         Self::new(std::io::ErrorKind::InvalidInput, error)
+    }
+}
+
+/// A power of two, like `slots`.
+const fn group_of(slots: usize) -> usize {
+    match slots / 16 {
+        0 => 1,
+        group if group > 64 => 64,
+        group => group,
     }
 }
 

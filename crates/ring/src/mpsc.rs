@@ -162,7 +162,8 @@ impl<T: Send> Producer<T> {
     /// Pushes one element.
     ///
     /// # Errors
-    /// [`Full`] with the element when the ring holds `capacity` of them.
+    /// [`Full`] with the element when the ring holds `capacity` of them, or up to
+    /// [`withheld_max`](Self::withheld_max) fewer that the consumer popped but did not give back yet.
     #[inline]
     pub fn push(&mut self, value: T) -> Result<(), Full<T>> {
         let Some((position, _one)) = self.claim(1) else {
@@ -190,6 +191,12 @@ impl<T: Send> Producer<T> {
     /// How many elements the ring holds at most.
     pub fn capacity(&self) -> usize {
         self.ring.capacity()
+    }
+
+    /// How many slots the consumer may hold back at most while it pops one by one: less than a
+    /// sixteenth of the capacity. It gives all back when it finds nothing to pop.
+    pub fn withheld_max(&self) -> usize {
+        self.ring.block.capacity().group() - 1
     }
 
     /// Takes up to `wanted` positions in a row: the first, and how many. `None` for a full ring,
@@ -259,21 +266,27 @@ impl<T> fmt::Debug for Producer<T> {
 /// Pops elements. There is one per ring; it may move to another thread.
 pub struct Consumer<T> {
     ring: Arc<Ring<T>>,
-    /// The next element's position; equal to `released` between calls.
+    /// The next element's position. Ahead of `released` by less than a group between calls.
     position: usize,
 }
 
 impl<T: Send> Consumer<T> {
     /// Pops the oldest element, or `None` when it is not there yet.
+    ///
+    /// As in [`spsc`](crate::spsc::Consumer::pop), slots of elements popped one by one are given
+    /// back in groups, when nothing is there, or by [`give_back`](Self::give_back).
     #[inline]
     pub fn pop(&mut self) -> Option<T> {
         if !self.ring.is_ready(self.position) {
+            self.give_back();
             return None;
         }
         // SAFETY: stamped for this position: an element; moving on sees to it that it is not read again.
         let value = unsafe { self.ring.block.slot(self.position).read() };
         self.position = self.position.wrapping_add(1);
-        self.release();
+        if self.position & (self.ring.block.capacity().group() - 1) == 0 {
+            self.give_back();
+        }
         Some(value)
     }
 
@@ -306,14 +319,23 @@ impl<T: Send> Consumer<T> {
         self.ring.capacity()
     }
 
+    /// Gives the slots of all elements that were popped back to the producers.
     #[inline(always)]
-    fn release(&self) {
+    pub fn give_back(&mut self) {
         // Release: the slots were read before. Partner: the load in `look_for_limit`.
         self.ring
             .block
             .header()
             .released
             .store(self.position, Ordering::Release);
+    }
+}
+
+impl<T> Drop for Consumer<T> {
+    fn drop(&mut self) {
+        // What is left in the ring is dropped with it, from `released` on.
+        let released = &self.ring.block.header().released;
+        released.store(self.position, Ordering::Release);
     }
 }
 
@@ -334,6 +356,6 @@ struct ReleaseOnDrop<'c, T: Send> {
 impl<T: Send> Drop for ReleaseOnDrop<'_, T> {
     #[inline(always)]
     fn drop(&mut self) {
-        self.consumer.release();
+        self.consumer.give_back();
     }
 }

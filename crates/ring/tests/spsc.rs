@@ -31,6 +31,10 @@ impl<C: Capacity> Queue for Pair<'_, C> {
         self.producer.capacity()
     }
 
+    fn withheld_max(&self) -> usize {
+        self.producer.withheld_max()
+    }
+
     fn push(&mut self, value: u64) -> bool {
         self.producer.push(value).is_ok()
     }
@@ -43,10 +47,14 @@ impl<C: Capacity> Queue for Pair<'_, C> {
     }
 
     fn pop(&mut self) -> Option<u64> {
-        let peeked = self.consumer.peek().copied();
-        let popped = self.consumer.pop();
-        assert_eq!(peeked, popped);
-        popped
+        match self.batches {
+            Batches::Slices => self.consumer.pop(),
+            Batches::Closures | Batches::Chunks => {
+                let peeked = self.consumer.peek().copied();
+                assert_eq!(self.consumer.pop(), peeked);
+                peeked
+            }
+        }
     }
 
     fn pop_many(&mut self, max: usize) -> Vec<u64> {
@@ -92,7 +100,7 @@ proptest! {
             let (producer, consumer) = RingBuffer::<u64, 1>::channel();
             agree_with_a_deque(&mut Pair { producer, consumer, batches }, &operations);
 
-            let (producer, consumer) = spsc::channel(16).unwrap();
+            let (producer, consumer) = spsc::channel(64).unwrap();
             agree_with_a_deque(&mut Pair { producer, consumer, batches }, &operations);
         }
     }
@@ -128,6 +136,26 @@ fn positions_pass_32_bits_and_the_end_of_their_range() {
             },
             &operations,
         );
+    }
+}
+
+#[test]
+fn single_pops_withhold_less_than_a_sixteenth_and_an_empty_pop_nothing() {
+    for (capacity, withheld) in [(1, 0), (16, 0), (32, 1), (256, 15), (1024, 63), (65536, 63)] {
+        let (mut producer, mut consumer) = spsc::channel(capacity).unwrap();
+        assert_eq!(producer.withheld_max(), withheld);
+        assert_eq!(producer.push_iter(0..), capacity);
+        for popped in 1..=capacity {
+            assert_eq!(consumer.pop(), Some(popped as i32 - 1));
+            let free = producer.free();
+            assert!(free <= popped && popped - free <= withheld);
+        }
+        assert_eq!(consumer.pop(), None);
+        assert_eq!(producer.free(), capacity);
+        assert_eq!(producer.push_iter(0..3), capacity.min(3));
+        consumer.pop();
+        consumer.give_back();
+        assert_eq!(producer.free(), capacity - capacity.min(3) + 1);
     }
 }
 
@@ -195,6 +223,23 @@ fn a_ring_may_be_split_again_and_keeps_what_was_left() {
     assert!(!consumer.is_abandoned());
     assert_eq!(consumer.pop(), Some(2));
     assert_eq!(consumer.available(), 1);
+}
+
+#[test]
+fn a_forgotten_consumer_leaks_and_repeats_nothing() {
+    let values: Vec<_> = (0..4).map(Arc::new).collect();
+    let mut ring = RingBuffer::<Arc<u64>, 32>::new();
+    let (mut producer, mut consumer) = ring.split();
+    assert_eq!(producer.push_iter(values.iter().cloned()), 4);
+    let popped = consumer.pop();
+    drop(producer);
+    std::mem::forget(consumer);
+    assert_eq!(ring.split().1.pop(), None);
+    drop((ring, popped));
+    assert_eq!(
+        values.iter().map(Arc::strong_count).collect::<Vec<_>>(),
+        [1, 2, 2, 2]
+    );
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crate::slots::Slots;
 /// move to another thread.
 pub struct Consumer<'a, T, C: Capacity = Dynamic> {
     slots: Slots<T, C>,
-    /// The next element; equal to `indices.released` between calls.
+    /// The next element. Ahead of `indices.released` by less than a group between calls.
     position: usize,
     /// The position at which the ring is empty by what was last seen of `indices.published`.
     limit: usize,
@@ -48,6 +48,11 @@ impl<T, C: Capacity> Consumer<'_, T, C> {
     }
 
     /// Pops the oldest element, or `None` when the ring is empty.
+    ///
+    /// The slots of elements popped one by one are given back in groups
+    /// ([`Capacity::group`]), when the ring is found empty, or by [`give_back`](Self::give_back):
+    /// a store for each would take the index's line away from a producer that waits for room,
+    /// again and again.
     #[inline(always)]
     pub fn pop(&mut self) -> Option<T> {
         if self.position == self.limit && !self.refill() {
@@ -57,7 +62,9 @@ impl<T, C: Capacity> Consumer<'_, T, C> {
         // and moving `position` on sees to it that it is not read again.
         let value = unsafe { self.slots.read(self.position) };
         self.position = self.position.wrapping_add(1);
-        self.indices().release(self.position);
+        if self.position & (self.slots.capacity().group() - 1) == 0 {
+            self.give_back();
+        }
         Some(value)
     }
 
@@ -130,6 +137,12 @@ impl<T, C: Capacity> Consumer<'_, T, C> {
         len
     }
 
+    /// Gives the slots of all elements that were popped back to the producer.
+    #[inline(always)]
+    pub fn give_back(&mut self) {
+        self.indices().release(self.position);
+    }
+
     /// How many elements can be popped now; looks at the producer's index.
     pub fn available(&mut self) -> usize {
         self.ready(usize::MAX)
@@ -161,8 +174,12 @@ impl<T, C: Capacity> Consumer<'_, T, C> {
     }
 
     /// Looks how far the producer is. Returns whether there is an element.
+    ///
+    /// Gives back what was popped: whoever finds the ring empty may go to sleep, and the producer
+    /// must then see all the room that there is.
     #[inline(always)]
     fn refill(&mut self) -> bool {
+        self.give_back();
         self.limit = self.indices().published();
         self.position != self.limit
     }
@@ -182,6 +199,7 @@ impl<T, C: Capacity> Consumer<'_, T, C> {
 
 impl<T, C: Capacity> Drop for Consumer<'_, T, C> {
     fn drop(&mut self) {
+        self.give_back();
         self.indices().leave_consumer();
     }
 }

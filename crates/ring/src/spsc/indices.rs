@@ -17,17 +17,17 @@ pub(super) struct Indices {
 struct Line {
     /// How many elements this side is done with: published, or released.
     position: AtomicUsize,
-    /// This half was dropped.
+    /// There is no such half: it was not made yet, or was dropped.
     gone: AtomicBool,
 }
 
 impl Indices {
-    /// An empty ring whose history begins at `position`.
+    /// An empty ring without halves, whose history begins at `position`.
     pub(super) fn new(position: usize) -> Self {
         let line = || {
             CachePadded::new(Line {
                 position: AtomicUsize::new(position),
-                gone: AtomicBool::new(false),
+                gone: AtomicBool::new(true),
             })
         };
         Self {
@@ -78,8 +78,24 @@ impl Indices {
         self.consumer.gone.load(Ordering::Acquire)
     }
 
-    /// Both halves are there again: a ring may be split again after both were dropped.
+    /// The elements that are in the ring and nobody's, when no half is left: from, to.
+    ///
+    /// None when the consumer was forgotten instead of dropped: it may have popped elements that it
+    /// had not given back yet, and nobody knows which.
+    pub(super) fn left_over(&self) -> (usize, usize) {
+        let published = self.published();
+        let first = if self.is_consumer_gone() {
+            self.released()
+        } else {
+            published
+        };
+        (first, published)
+    }
+
+    /// Makes the ring ready for two new halves. What is [left over](Self::left_over) stays.
     pub(super) fn rejoin(&mut self) {
+        let (first, _) = self.left_over();
+        self.release(first);
         self.producer.gone = AtomicBool::new(false);
         self.consumer.gone = AtomicBool::new(false);
     }

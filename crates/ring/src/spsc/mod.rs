@@ -10,7 +10,10 @@
 //! Each side owns one index, on lines of its own, and keeps a copy of how far it may go by what it
 //! last saw of the other's. It touches the other's line only when that copy is used up, so that on
 //! a ring that is neither empty nor full no line but those of the slots moves between the cores.
-//! A batch publishes once.
+//! A batch publishes once, and slots popped one by one are given back in groups of up to a
+//! sixteenth of the capacity (`docs/decision/0101`): a producer may find the ring full while fewer
+//! than a group are withheld. Who waits for room gets it as long as the consumer pops until it
+//! finds nothing.
 //!
 //! Invariant: `released <= published <= released + capacity`, both counted over the whole history
 //! and compared modulo 2⁶⁴ (2³² on 32-bit machines); slots in `released..published` hold elements

@@ -53,7 +53,8 @@ impl<T, C: Capacity> Producer<'_, T, C> {
     /// Pushes one element.
     ///
     /// # Errors
-    /// [`Full`] with the element when the ring holds `capacity` of them.
+    /// [`Full`] with the element when the ring holds `capacity` of them, or up to
+    /// [`withheld_max`](Self::withheld_max) fewer that the consumer popped but did not give back yet.
     #[inline(always)]
     pub fn push(&mut self, value: T) -> Result<(), Full<T>> {
         if self.position == self.limit && !self.refill() {
@@ -109,6 +110,12 @@ impl<T, C: Capacity> Producer<'_, T, C> {
     /// How many elements the ring holds at most.
     pub fn capacity(&self) -> usize {
         self.slots.capacity().slots()
+    }
+
+    /// How many slots the consumer may hold back at most while it pops one by one: less than a
+    /// sixteenth of the capacity. It gives all back when it finds the ring empty.
+    pub fn withheld_max(&self) -> usize {
+        self.slots.capacity().group() - 1
     }
 
     /// The consumer was dropped: what is pushed now will not be popped.

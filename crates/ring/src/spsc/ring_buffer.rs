@@ -53,7 +53,7 @@ impl<T, const N: usize> RingBuffer<T, N> {
     }
 
     /// The two ends, which borrow the ring. Elements that are left when both were dropped stay for
-    /// the next split.
+    /// the next split. (When the consumer is forgotten instead, they are leaked.)
     pub fn split(&mut self) -> (Producer<'_, T, Fixed<N>>, Consumer<'_, T, Fixed<N>>) {
         self.indices.rejoin();
         let indices = NonNull::from(&self.indices);
@@ -70,7 +70,9 @@ impl<T, const N: usize> RingBuffer<T, N> {
     where
         T: Send + 'static,
     {
-        let ring = std::sync::Arc::new(Self::new());
+        let mut ring = Self::new();
+        ring.indices.rejoin();
+        let ring = std::sync::Arc::new(ring);
         let indices = NonNull::from(&ring.indices);
         let slots = ring.slots();
         // SAFETY: each half keeps the `Arc`, so that indices and slots stay where they are; the
@@ -99,9 +101,9 @@ impl<T, const N: usize> Default for RingBuffer<T, N> {
 
 impl<T, const N: usize> Drop for RingBuffer<T, N> {
     fn drop(&mut self) {
-        let (released, published) = (self.indices.released(), self.indices.published());
-        // SAFETY: both halves are gone; elements from `released` to `published` are in their slots.
-        unsafe { self.slots().drop_range(released, published) };
+        let (first, end) = self.indices.left_over();
+        // SAFETY: both halves are gone, and these elements are left in their slots.
+        unsafe { self.slots().drop_range(first, end) };
     }
 }
 
@@ -123,8 +125,10 @@ impl<T> InRegion<T> {
 
     pub(super) fn new(region: Region, capacity: usize) -> Result<Self, BadCapacity> {
         let slot = |_| UnsafeCell::new(MaybeUninit::uninit());
+        let mut indices = Indices::new(0);
+        indices.rejoin();
         Ok(Self {
-            block: Block::new(region, capacity, Indices::new(0), slot)?,
+            block: Block::new(region, capacity, indices, slot)?,
         })
     }
 
@@ -147,9 +151,9 @@ impl<T> InRegion<T> {
 impl<T> Drop for InRegion<T> {
     fn drop(&mut self) {
         let indices = self.block.header();
-        let (released, published) = (indices.released(), indices.published());
-        // SAFETY: both halves are gone; elements from `released` to `published` are in their slots.
-        unsafe { self.slots().drop_range(released, published) };
+        let (first, end) = indices.left_over();
+        // SAFETY: both halves are gone, and these elements are left in their slots.
+        unsafe { self.slots().drop_range(first, end) };
     }
 }
 
