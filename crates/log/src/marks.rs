@@ -4,7 +4,7 @@ use trunkline_wire::crc::Crc;
 use trunkline_wire::layout::{
     ADDRESS_BYTES, MAGIC, PREFIX_BYTES, RecordPrefix, VERSION as RECORD_VERSION,
 };
-use trunkline_wire::record::{Kind, RawRecord};
+use trunkline_wire::record::{Kind, RawRecord, RecordError};
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -100,6 +100,12 @@ pub(crate) fn write_segment(out: &mut [u8], head: &SegmentHead) {
 pub(crate) fn read_segment(bytes: &[u8]) -> Result<SegmentHead, HeadError> {
     let record = match RawRecord::peek(bytes, u32::MAX) {
         Ok(Some(record)) if record.kind() == Kind::Segment => record,
+        Err(RecordError::Version { version }) if version > RECORD_VERSION => {
+            return Err(HeadError::Newer {
+                version: version.into(),
+                incompatible: 0,
+            });
+        }
         _ => return Err(HeadError::Invalid),
     };
     let Ok(record) = record.verify() else {

@@ -2,4 +2,5 @@
 
 mod appends;
 mod crashes;
+mod damage;
 mod world;

@@ -1,0 +1,336 @@
+//! Damage to files: found, named, never served.
+
+use trunkline_log::testing::MemoryFiles;
+use trunkline_log::{Damage, Defect, LogConfig, Loss, OpenError};
+
+use crate::world::{SECOND, Told, World, small};
+
+/// A stream with everything synced and told.
+fn synced(config: LogConfig, records: usize, len: usize) -> World {
+    let mut world = World::new(config, 77);
+    for n in 0..records {
+        world.append_waiting(&format!("s{}", n % 5), len + n % 7);
+        if n % 40 == 39 {
+            world.sync_all();
+        }
+    }
+    world.sync_all();
+    world.advance(SECOND);
+    world.settle();
+    world
+}
+
+/// Opens damaged files; what can be read then is compared with what was appended.
+fn open(config: &LogConfig, files: &MemoryFiles, told: &[Told]) -> Result<World, OpenError> {
+    let mut world = World::on(config.clone(), files.clone(), 0)?;
+    world.told = told.to_vec();
+    let read = world.read(world.log.seek_first(), world.log.received(), 1 << 16);
+    let mut expected = world.log.first().sequence;
+    let mut lost = world.lost.iter();
+    for sequence in read {
+        while sequence != expected {
+            let (first, last, why) = lost.next().expect("what does not come is said to be lost");
+            assert_eq!((*first, *why), (expected, Loss::Damaged));
+            expected = last + 1;
+        }
+        expected += 1;
+    }
+    if let Some((first, last, _)) = lost.next() {
+        assert_eq!(
+            (*first, *last + 1),
+            (expected, world.log.received().sequence)
+        );
+    }
+    Ok(world)
+}
+
+fn refusal(config: &LogConfig, files: &MemoryFiles) -> Damage {
+    let before = files.clone();
+    let mut files = files.clone();
+    match trunkline_log::Log::open(trunkline_log::LogId(0), config, &mut files) {
+        Err(OpenError::Damaged(damage)) => {
+            for segment in before.segments() {
+                assert!(
+                    before.contents(segment) == files.contents(segment),
+                    "a refusal changes nothing"
+                );
+            }
+            damage
+        }
+        Err(error) => panic!("{error}"),
+        Ok(_) => panic!("it was opened"),
+    }
+}
+
+#[test]
+fn every_flipped_byte_of_the_segment_in_use_is_found_and_named() {
+    let world = synced(small(), 30, 30);
+    let last = world.log.received().sequence;
+    let frontier = world.log.received().position as usize - 4096;
+    for offset in (0..frontier).chain((frontier..frontier + 8192).step_by(13)) {
+        let mut files = world.files.clone();
+        files.contents_mut(0).expect("the segment")[offset] ^= 1 << (offset % 8);
+        if offset < 120 {
+            // Without its head, the only segment says nothing at all.
+            assert!(
+                open(&world.config, &files, &world.told).is_err(),
+                "offset {offset}"
+            );
+        } else if offset < frontier {
+            let damage = refusal(&world.config, &files);
+            assert_eq!((damage.what, damage.segment), (Defect::Records, 0));
+            let range = damage.start..damage.end;
+            assert!(
+                range.contains(&(offset as u64)),
+                "offset {offset} is in {range:?}"
+            );
+            assert!(
+                damage.end - damage.start <= 4096,
+                "offset {offset}: only what is damaged, not {range:?}"
+            );
+            assert!(
+                damage.last < last && damage.last + 1 - damage.first <= 1,
+                "{damage:?}"
+            );
+        } else {
+            // The last mark, or nothing: no acknowledged record is touched.
+            let opened = open(&world.config, &files, &world.told).expect("torn, not damaged");
+            assert_eq!(opened.log.received().sequence, last);
+            assert!(opened.recovery.torn.is_some(), "offset {offset}");
+        }
+    }
+}
+
+#[test]
+fn damage_in_a_sealed_segment_is_refused_at_its_ends_and_lost_to_readers_in_between() {
+    let world = synced(small(), 600, 300);
+    assert!(world.log.segment_count() > 2);
+    let last = world.log.received().sequence - 1;
+    let seal = {
+        let bytes = world.files.contents(0).expect("the first segment");
+        u32::from_le_bytes(bytes[65_528..65_532].try_into().expect("four bytes")) as usize
+    };
+    for offset in (0..120)
+        .chain((120..seal).step_by(61))
+        .chain(seal..seal + 300)
+        .chain(65_500..65_536)
+    {
+        let mut files = world.files.clone();
+        files.contents_mut(0).expect("the segment")[offset] ^= 0x10;
+        match open(&world.config, &files, &world.told) {
+            Err(OpenError::Damaged(damage)) => {
+                assert!(offset < 120 || offset >= seal, "offset {offset}: {damage}");
+                assert_eq!(damage.segment, 0);
+                assert!(matches!(damage.what, Defect::Head | Defect::Seal));
+            }
+            Err(OpenError::Newer { segment: 0, .. }) => assert!(offset < 120),
+            Err(error) => panic!("offset {offset}: {error}"),
+            Ok(opened) => {
+                assert!(
+                    (120..seal).contains(&offset),
+                    "offset {offset} was not found"
+                );
+                assert!(opened.lost.len() <= 1, "offset {offset}: {:?}", opened.lost);
+                let records: u64 = opened
+                    .lost
+                    .iter()
+                    .map(|(first, last, _)| last - first + 1)
+                    .sum();
+                assert!(records <= 220, "offset {offset}: {records} records");
+                assert_eq!(opened.log.received().sequence - 1, last);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_flip_in_a_body_loses_one_record_only() {
+    let world = synced(small(), 600, 300);
+    let mut files = world.files.clone();
+    let body = &world.told[20].body;
+    let contents = files.contents_mut(0).expect("the segment");
+    let at = contents
+        .windows(body.len())
+        .position(|window| window == body)
+        .expect("it is there");
+    contents[at + 100] ^= 4;
+    let opened = open(&world.config, &files, &world.told).expect("the ends are good");
+    assert_eq!(opened.lost, [(21, 21, Loss::Damaged)]);
+    assert_eq!(opened.log.stats().records_damaged, 1);
+}
+
+#[test]
+fn every_other_length_of_a_file_is_refused() {
+    let world = synced(small(), 300, 300);
+    let count = world.log.segment_count();
+    assert!(count > 1);
+    for segment in 0..count {
+        for bytes in (0..65_536)
+            .step_by(509)
+            .chain([119, 120, 4096, 65_535, 65_537, 131_072])
+        {
+            let mut files = world.files.clone();
+            files
+                .contents_mut(segment)
+                .expect("the segment")
+                .resize(bytes, 0);
+            let damage = refusal(&world.config, &files);
+            assert_eq!(damage.segment, segment);
+            assert_eq!(
+                damage.what,
+                Defect::Length {
+                    bytes: bytes as u64
+                }
+            );
+        }
+    }
+}
+
+#[test]
+fn a_missing_segment_is_refused_and_named() {
+    let world = synced(small(), 900, 300);
+    let count = world.log.segment_count();
+    assert!(count > 3);
+    for segment in 0..count - 1 {
+        let mut files = MemoryFiles::default();
+        for other in world
+            .files
+            .segments()
+            .into_iter()
+            .filter(|other| *other != segment)
+        {
+            files.insert(other, world.files.contents(other).expect("listed").to_vec());
+        }
+        let damage = refusal(&world.config, &files);
+        assert_eq!(
+            (damage.what, damage.segment),
+            (Defect::Missing, segment),
+            "{damage}"
+        );
+    }
+    // All but the first few: the stream does not start anew.
+    let mut files = MemoryFiles::default();
+    files.insert(0, world.files.contents(0).expect("listed").to_vec());
+    assert_eq!(refusal(&world.config, &files).segment, 1);
+}
+
+#[test]
+fn a_segment_of_another_place_or_stream_is_refused() {
+    let world = synced(small(), 900, 300);
+    let mut files = world.files.clone();
+    let second = files.contents(2).expect("a segment").to_vec();
+    files.insert(1, second);
+    let opened = World::on(world.config.clone(), files, 0);
+    assert!(matches!(
+        opened.err(),
+        Some(OpenError::Foreign {
+            segment: 1,
+            index: 2,
+            other_stream: false
+        })
+    ));
+
+    let other = synced(
+        LogConfig {
+            entropy: 5,
+            ..small()
+        },
+        900,
+        300,
+    );
+    let mut files = world.files.clone();
+    files.insert(1, other.files.contents(1).expect("a segment").to_vec());
+    let opened = World::on(world.config.clone(), files, 0);
+    assert!(matches!(
+        opened.err(),
+        Some(OpenError::Foreign {
+            segment: 1,
+            other_stream: true,
+            ..
+        })
+    ));
+}
+
+#[test]
+fn a_stale_copy_of_a_segment_is_refused() {
+    // The copy of the first segment is from before it was sealed.
+    let mut world = World::new(small(), 3);
+    for _ in 0..50 {
+        world.append_waiting("a", 300);
+    }
+    world.sync_all();
+    let stale = world.files.contents(0).expect("the segment").to_vec();
+    for _ in 0..900 {
+        world.append_waiting("a", 300);
+    }
+    world.sync_all();
+    world.advance(SECOND);
+    world.settle();
+    let mut files = world.files.clone();
+    files.insert(0, stale);
+    assert_eq!(refusal(&world.config, &files).what, Defect::Seal);
+    // Two pages swapped within the segment in use.
+    let mut files = world.files.clone();
+    let active = world.log.segment_count() - 1;
+    let (a, b) = files.contents_mut(active).expect("the segment")[4096..].split_at_mut(4096);
+    a.swap_with_slice(&mut b[..4096]);
+    assert_eq!(refusal(&world.config, &files).segment, active);
+}
+
+#[test]
+fn a_newer_format_is_refused_and_left_alone() {
+    let world = synced(small(), 10, 30);
+    for (offset, value) in [(4, 2_u8), (40, 2), (44, 1)] {
+        let mut files = world.files.clone();
+        let head = &mut files.contents_mut(0).expect("the segment")[..120];
+        head[offset] = value;
+        let crc = trunkline_wire::crc::Crc::new()
+            .update(&head[40..])
+            .update(&head[32..40])
+            .update(&head[..28]);
+        head[28..32].copy_from_slice(&crc.finish().to_le_bytes());
+        let opened = World::on(world.config.clone(), files, 0);
+        let error = opened.err().expect("it cannot be read");
+        assert!(
+            matches!(error, OpenError::Newer { segment: 0, .. }),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn what_a_crash_left_behind_is_copied_aside_and_never_comes_back() {
+    let mut world = World::new(small(), 9);
+    for _ in 0..100 {
+        world.append_waiting("a", 100);
+    }
+    world.sync_all();
+    let synced = world.log.synced();
+    for _ in 0..100 {
+        world.append_waiting("a", 100);
+    }
+    world.settle();
+    // The first page behind what is synced did not come to the device, all others did.
+    let at = synced.position as usize;
+    world.files.contents_mut(0).expect("the segment")[at..at + 4096].fill(0);
+    world.reopen().expect("torn");
+    assert_eq!(world.log.received().sequence, synced.sequence);
+    let torn = world.recovery.torn.expect("there was something");
+    assert_eq!((torn.segment, torn.offset), (0, synced.position));
+    assert_eq!(
+        world
+            .files
+            .kept_aside
+            .iter()
+            .map(|(_, _, bytes)| bytes.len() as u64)
+            .sum::<u64>(),
+        torn.bytes
+    );
+    let rest = world.log.received().position as usize;
+    assert!(
+        world.files.contents(0).expect("the segment")[rest..]
+            .iter()
+            .all(|byte| *byte == 0)
+    );
+    world.read_all();
+}
