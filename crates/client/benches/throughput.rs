@@ -22,14 +22,19 @@ fn main() {
         .skip(1)
         .find(|argument| !argument.starts_with("--"));
     let wanted = |name: &str| wanted.as_deref().is_none_or(|wanted| wanted == name);
-    let cases: [(&str, fn(usize)); 4] = [
-        ("publish-driven", publish_driven),
-        ("publish-blocking", publish_blocking),
-        ("receive-driven", receive_driven),
-        ("receive-blocking", receive_blocking),
-    ];
-    for (_, case) in cases.into_iter().filter(|(name, _)| wanted(name)) {
-        [64, 1024].into_iter().for_each(case);
+    for body in [64, 1024] {
+        if wanted("publish-driven") {
+            publish_driven(body);
+        }
+        if wanted("publish-blocking") {
+            publish_blocking(body);
+        }
+        if wanted("receive-driven") {
+            receive_driven(body);
+        }
+        if wanted("receive-blocking") {
+            receive_blocking(body);
+        }
     }
     if wanted("round-trip") {
         [Idle::Spin, Idle::Adaptive, Idle::Park]
