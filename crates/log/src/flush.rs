@@ -180,7 +180,6 @@ impl Log {
         }
         if self.wants_removal_told() && self.write_mark(true) {
             self.writer.significant = self.next.position;
-            self.writer.sync_due_ns = Some(now.mono_ns);
         }
         match self.config.durability {
             Durability::Stored => self.write_stored(now, disk),
@@ -193,7 +192,8 @@ impl Log {
         if self.writer.is_dirty() && self.writer.sync_due_ns.is_none() {
             self.writer.sync_due_ns = Some(now.mono_ns + self.config.sync_interval_ns);
         }
-        let waited_for = self.writer.wanted.min(self.next.sequence) > self.writer.synced.sequence;
+        let waited_for = self.writer.wanted.min(self.next.sequence) > self.writer.synced.sequence
+            || self.keeper.is_telling();
         let overdue = self.writer.is_dirty()
             && self
                 .writer

@@ -9,8 +9,7 @@ use crate::writer::TokenClass;
 /// Which segments are to go, which are gone.
 ///
 /// ```text
-/// removed ≤ first_segment                       removal of `removed` may be submitted once
-///                                               `told_at` (a mark that says so) is synced
+/// removed ≤ removable ≤ first_segment      a file may be removed once a mark that says so is synced
 /// ```
 #[derive(Debug)]
 pub(crate) struct Keeper {
@@ -18,8 +17,10 @@ pub(crate) struct Keeper {
     pub(crate) first_segment: u64,
     /// The oldest file that exists.
     removed: u64,
-    /// End of the first mark that tells `first_segment`.
-    told_at: Option<u64>,
+    /// Below this, it is durable that segments are gone.
+    removable: u64,
+    /// What the first mark after the last change says, and its end: not synced yet.
+    telling: Option<(u64, u64)>,
     in_flight: Option<Token>,
     /// When a removal that failed is tried again.
     retry_at_ns: u64,
@@ -40,7 +41,8 @@ impl Keeper {
         Self {
             first_segment,
             removed: first_segment,
-            told_at: None,
+            removable: first_segment,
+            telling: None,
             in_flight: None,
             retry_at_ns: 0,
             due: true,
@@ -50,12 +52,14 @@ impl Keeper {
     }
 
     pub(crate) fn on_mark(&mut self, first_segment: u64, end: u64) {
-        if first_segment == self.first_segment
-            && self.removed < first_segment
-            && self.told_at.is_none()
-        {
-            self.told_at = Some(end);
+        if self.telling.is_none() && first_segment > self.removable {
+            self.telling = Some((first_segment, end));
         }
+    }
+
+    /// Whether a sync is needed to go on with a removal.
+    pub(crate) fn is_telling(&self) -> bool {
+        self.telling.is_some()
     }
 
     pub(crate) fn next_look_ns(&self) -> u64 {
@@ -105,8 +109,12 @@ impl Log {
             let over_records = retention
                 .records_max
                 .is_some_and(|max| self.next.sequence - second.sequence >= max);
+            if !(over_bytes || over_age || over_records) {
+                break;
+            }
             // What is not on the device yet is not thrown away either: recovery starts behind it.
-            if !(over_bytes || over_age || over_records) || start > self.writer.synced_position {
+            if start > self.writer.synced_position {
+                self.keeper.due = true;
                 break;
             }
             self.segments.remove_first();
@@ -118,7 +126,6 @@ impl Log {
         }
         if self.keeper.first_segment != before {
             self.index.remove_before(self.first.position);
-            self.keeper.told_at = None;
         }
     }
 
@@ -164,23 +171,22 @@ impl Log {
 
     /// Whether a mark has to be synced before a removal can go on.
     pub(crate) fn wants_removal_told(&self) -> bool {
-        self.keeper.removed < self.keeper.first_segment && self.keeper.told_at.is_none()
+        self.keeper.removable < self.keeper.first_segment && self.keeper.telling.is_none()
     }
 
     /// Submits the next removal if it is durable that the segment is gone and nobody reads it.
     pub(crate) fn remove_next(&mut self, now: Now, disk: &mut impl Disk) {
         let segment = self.keeper.removed;
-        let told = self
+        if let Some((first_segment, _)) = self
             .keeper
-            .told_at
-            .is_some_and(|end| end <= self.writer.synced_position);
+            .telling
+            .take_if(|(_, end)| *end <= self.writer.synced_position)
+        {
+            self.keeper.removable = first_segment;
+        }
         let waits = now.mono_ns < self.keeper.retry_at_ns;
         let busy = waits || self.keeper.in_flight.is_some() || self.reads.touch(segment);
-        if segment == self.keeper.first_segment
-            || !told
-            || busy
-            || matches!(self.state, State::Poisoned(_))
-        {
+        if segment == self.keeper.removable || busy || matches!(self.state, State::Poisoned(_)) {
             return;
         }
         let token = self.writer.token(TokenClass::Remove);

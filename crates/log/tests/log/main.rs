@@ -3,4 +3,10 @@
 mod appends;
 mod crashes;
 mod damage;
+#[path = "../support/dir_files.rs"]
+mod dir_files;
+mod faults;
+mod readers;
+mod real_files;
+mod retention;
 mod world;

@@ -1,0 +1,210 @@
+//! What is removed, when, and that it is never removed before that is durable.
+
+use trunkline_log::{LogConfig, Loss, Request, Retention};
+
+use crate::world::{SECOND, World, small};
+
+fn keeping(retention: Retention) -> LogConfig {
+    LogConfig {
+        retention,
+        ..small()
+    }
+}
+
+#[test]
+fn bytes_are_a_cap() {
+    let max = 4 * (64 << 10);
+    let mut world = World::new(
+        keeping(Retention {
+            bytes_max: Some(max),
+            ..Retention::default()
+        }),
+        1,
+    );
+    for _ in 0..3000 {
+        world.append_waiting("a", 500);
+        world.settle();
+        assert!(world.log.bytes_kept() <= max + (64 << 10));
+    }
+    world.sync_all();
+    world.advance(SECOND);
+    world.settle();
+    assert!(world.log.bytes_kept() <= max && world.log.bytes_kept() > max / 2);
+    assert!(world.log.first().sequence > 1);
+    assert!(
+        world.files.segments().len() <= 6,
+        "{:?}",
+        world.files.segments()
+    );
+    let first = world.log.first();
+    world.read_all();
+    world.reopen().expect("a missing beginning is in order");
+    assert_eq!(world.log.first(), first);
+    world.read_all();
+    assert_eq!(world.log.subject_id("a"), Some(0));
+}
+
+#[test]
+fn a_reader_that_is_too_slow_is_told_what_it_lost() {
+    let max = 4 * (64 << 10);
+    let mut world = World::new(
+        keeping(Retention {
+            bytes_max: Some(max),
+            ..Retention::default()
+        }),
+        2,
+    );
+    let cursor = world.log.seek_first();
+    for _ in 0..3000 {
+        world.append_waiting("a", 500);
+    }
+    world.sync_all();
+    let first = world.log.first().sequence;
+    let read = world.read(cursor, world.log.received(), 1 << 16);
+    assert_eq!(world.lost, [(1, first - 1, Loss::Removed)]);
+    assert_eq!(read, (first..=3000).collect::<Vec<_>>());
+}
+
+#[test]
+fn records_are_a_floor() {
+    let mut world = World::new(
+        keeping(Retention {
+            records_max: Some(200),
+            ..Retention::default()
+        }),
+        3,
+    );
+    for _ in 0..3000 {
+        world.append_waiting("a", 500);
+    }
+    world.sync_all();
+    world.advance(2 * SECOND);
+    world.settle();
+    let kept = world.log.received().sequence - world.log.first().sequence;
+    assert!(
+        (200..400).contains(&kept),
+        "{kept} records: the newest 200 and the rest of their oldest segment"
+    );
+    world.read_all();
+}
+
+#[test]
+fn old_segments_go_when_their_youngest_record_is_too_old() {
+    let config = keeping(Retention {
+        age_ns_max: Some(60 * SECOND),
+        ..Retention::default()
+    });
+    let mut world = World::new(config, 4);
+    for _ in 0..1000 {
+        world.append_waiting("a", 500);
+    }
+    world.sync_all();
+    world.advance(50 * SECOND);
+    world.settle();
+    assert_eq!(world.log.first().sequence, 1);
+    world.append_waiting("a", 500);
+    world.sync_all();
+    for _ in 0..30 {
+        world.advance(SECOND);
+        world.settle();
+    }
+    assert_eq!(world.log.segment_count(), 1, "only the one in use is left");
+    world.read_all();
+}
+
+#[test]
+fn a_clock_that_jumps_forward_removes_nothing() {
+    let config = keeping(Retention {
+        age_ns_max: Some(60 * SECOND),
+        ..Retention::default()
+    });
+    let mut world = World::new(config, 5);
+    for _ in 0..1000 {
+        world.append_waiting("a", 500);
+    }
+    world.sync_all();
+    world.now.wall_ns += 10 * 365 * 86_400 * SECOND;
+    for _ in 0..10 {
+        world.advance(SECOND);
+        world.settle();
+    }
+    assert_eq!(world.log.first().sequence, 1);
+    assert!(world.log.stats().clock_held);
+    // The clock is set right again, and age counts again.
+    world.now.wall_ns -= 10 * 365 * 86_400 * SECOND;
+    world.advance(SECOND);
+    world.settle();
+    assert!(!world.log.stats().clock_held);
+    for _ in 0..70 {
+        world.advance(SECOND);
+        world.settle();
+    }
+    assert_eq!(world.log.segment_count(), 1);
+}
+
+#[test]
+fn a_segment_is_removed_only_when_it_is_durable_that_it_is_gone() {
+    let max = 4 * (64 << 10);
+    let mut world = World::new(
+        keeping(Retention {
+            bytes_max: Some(max),
+            ..Retention::default()
+        }),
+        6,
+    );
+    for _ in 0..4000 {
+        world.append_waiting("a", 500);
+        world.flush();
+        while !world.queue.requests.is_empty() {
+            if matches!(world.queue.requests[0].2, Request::Remove { .. }) {
+                // At this moment, after a power loss, nothing may be missed, with the file and without it.
+                for removed in [false, true] {
+                    let mut files = world.files.clone();
+                    let Request::Remove { segment } = world.queue.requests[0].2 else {
+                        unreachable!()
+                    };
+                    files.lose_power(&mut world.rng);
+                    if removed {
+                        trunkline_log::Files::remove(&mut files, segment).expect("it is there");
+                    }
+                    let again = World::on(world.config.clone(), files, 0).expect("in order");
+                    assert!(again.log.first().sequence > 1);
+                    assert_eq!(again.recovery.removed_segments, u64::from(!removed));
+                }
+            }
+            world.complete(0);
+        }
+    }
+    assert!(world.log.stats().segments_removed > 10);
+}
+
+#[test]
+fn a_failed_removal_is_tried_again_later() {
+    let max = 4 * (64 << 10);
+    let mut world = World::new(
+        keeping(Retention {
+            bytes_max: Some(max),
+            ..Retention::default()
+        }),
+        7,
+    );
+    let mut failed = false;
+    for _ in 0..2000 {
+        world.append_waiting("a", 500);
+        world.flush();
+        while !world.queue.requests.is_empty() {
+            let (_, token, request) = world.queue.requests[0];
+            if matches!(request, Request::Remove { .. }) && !failed {
+                world.queue.requests.remove(0);
+                world.answer(token, Err(trunkline_log::DiskError::from_errno(5)));
+                failed = true;
+            } else {
+                world.complete(0);
+            }
+        }
+        world.advance(SECOND / 100);
+    }
+    assert!(failed);
+    assert_eq!(world.log.stats().removes_failed, 1);
+    assert!(world.log.stats().segments_removed > 5);
+}
