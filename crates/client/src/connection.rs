@@ -25,7 +25,7 @@ pub struct ConnectionOptions {
     pub name: String,
     /// How long to wait for each address to answer. Default 5 s.
     pub connect_timeout: Duration,
-    /// Bytes that may wait to be sent. Default 4 MiB.
+    /// Bytes that may wait to be sent. Default 1 MiB.
     pub buffer_bytes: usize,
     /// Records that may be unacknowledged. Default 65,536.
     pub in_flight_records: u64,
@@ -36,7 +36,7 @@ impl Default for ConnectionOptions {
         Self {
             name: "trunkline-client".into(),
             connect_timeout: Duration::from_secs(5),
-            buffer_bytes: 4 << 20,
+            buffer_bytes: 1 << 20,
             in_flight_records: 65_536,
         }
     }

@@ -114,5 +114,5 @@ impl Link {
     }
 }
 
-/// One receive: as much as the kernel hands over at once on most systems.
-const INPUT_BYTES: usize = 256 << 10;
+/// One receive. More would save system calls, and lose as much to memory that the next cache no longer holds.
+const INPUT_BYTES: usize = 128 << 10;

@@ -130,6 +130,14 @@ impl Outlet {
         self.next_sequence - 1 - self.resolved()
     }
 
+    /// Whether one who waited for room should go on: when there is some for more than a record, so that it does not
+    /// wait again at once.
+    pub(crate) fn has_room(&self) -> bool {
+        self.in_flight() <= self.limits.in_flight_records / 4 * 3
+            && self.in_flight.len() <= FRAMES_IN_FLIGHT_MAX / 4 * 3
+            && self.end - self.start <= self.limits.buffer_bytes / 2
+    }
+
     /// Every record up to this sequence is answered.
     pub(crate) fn resolved(&self) -> u64 {
         match (self.in_flight.front(), &self.open) {

@@ -70,7 +70,7 @@ impl ClientBuilder {
             keep_alive: Duration::from_secs(10),
             reconnect: true,
             backoff_max: Duration::from_secs(5),
-            buffer_bytes: 4 << 20,
+            buffer_bytes: 1 << 20,
             in_flight_records: 65_536,
         }
     }
@@ -139,7 +139,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Bytes that may wait to be sent before publishing waits. Default 4 MiB.
+    /// Bytes that may wait to be sent before publishing waits. Default 1 MiB.
     #[must_use]
     pub fn buffer_bytes(mut self, bytes: usize) -> Self {
         self.buffer_bytes = bytes;

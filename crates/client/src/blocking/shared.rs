@@ -174,6 +174,9 @@ impl Shared {
             if state.closing || state.closed {
                 return Some(Err(PublishError::Closed));
             }
+            if !state.outlet.has_room() {
+                return None;
+            }
             match state.outlet.publish(publication) {
                 Err(PublishError::Full) => None,
                 result => Some(result),
