@@ -106,7 +106,9 @@ impl LogConfig {
             return Ok(());
         }
         let segment = self.segment_bytes;
-        if segment % BLOCK_BYTES != 0 || !(BLOCK_BYTES..=SEGMENT_BYTES_MAX).contains(&segment) {
+        if !segment.is_multiple_of(BLOCK_BYTES)
+            || !(BLOCK_BYTES..=SEGMENT_BYTES_MAX).contains(&segment)
+        {
             return Err(ConfigError::SegmentBytes(segment));
         }
         if record * 4 > segment {

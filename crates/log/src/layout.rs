@@ -113,7 +113,11 @@ const _: () = {
     assert!(SEGMENT_RECORD_BYTES == 120);
     assert!(BATCH_BYTES == 80);
     assert!(SEAL_BYTES == 96);
-    assert!(SEGMENT_RECORD_BYTES % 8 == 0 && BATCH_BYTES % 8 == 0 && SEAL_BYTES % 8 == 0);
+    assert!(
+        SEGMENT_RECORD_BYTES.is_multiple_of(8)
+            && BATCH_BYTES.is_multiple_of(8)
+            && SEAL_BYTES.is_multiple_of(8)
+    );
 };
 
 /// Bytes of a record with this `payload_len`.

@@ -60,6 +60,9 @@ struct Recoverer<'a, F> {
     report: Recovery,
 }
 
+/// The segment records that are valid, by index.
+type Heads = BTreeMap<u64, SegmentHead>;
+
 /// Where the log ends, and what was learnt on the way there.
 struct End {
     scan: Scan,
@@ -184,7 +187,7 @@ impl<F: Files> Recoverer<'_, F> {
     }
 
     /// The segment records of all files, and what they have in common. `None`: a stream that was never used.
-    fn read_heads(&mut self) -> Result<Option<(Identity, BTreeMap<u64, SegmentHead>)>, OpenError> {
+    fn read_heads(&mut self) -> Result<Option<(Identity, Heads)>, OpenError> {
         let mut heads = BTreeMap::new();
         let mut identity: Option<Identity> = None;
         for (&segment, &bytes) in &self.listed {
@@ -256,11 +259,7 @@ impl<F: Files> Recoverer<'_, F> {
     }
 
     /// The durable frontier: searched from the last file backwards until a segment starts at or below it.
-    fn find_durable(
-        &mut self,
-        identity: Identity,
-        heads: &BTreeMap<u64, SegmentHead>,
-    ) -> Result<Mark, OpenError> {
+    fn find_durable(&mut self, identity: Identity, heads: &Heads) -> Result<Mark, OpenError> {
         let mut durable = heads
             .values()
             .map(|head| head.evidence.durable)
@@ -281,7 +280,7 @@ impl<F: Files> Recoverer<'_, F> {
     fn verify(
         &mut self,
         identity: Identity,
-        heads: &BTreeMap<u64, SegmentHead>,
+        heads: &Heads,
         durable: Mark,
         start: u64,
         subjects: &mut Subjects,
@@ -352,7 +351,7 @@ impl<F: Files> Recoverer<'_, F> {
         &mut self,
         end: &End,
         identity: Identity,
-        heads: &BTreeMap<u64, SegmentHead>,
+        heads: &Heads,
         durable: Mark,
     ) -> Result<OpenError, OpenError> {
         let (segment, next) = (end.segment, end.scan.next);
@@ -387,7 +386,7 @@ impl<F: Files> Recoverer<'_, F> {
     fn read_proven(
         &mut self,
         identity: Identity,
-        heads: &BTreeMap<u64, SegmentHead>,
+        heads: &Heads,
         segments: std::ops::Range<u64>,
         end: &End,
         subjects: &mut Subjects,

@@ -6,6 +6,7 @@ mod damage;
 #[path = "../support/dir_files.rs"]
 mod dir_files;
 mod faults;
+mod golden;
 mod readers;
 mod real_files;
 mod retention;

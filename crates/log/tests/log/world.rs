@@ -7,10 +7,10 @@ use trunkline_log::{
 };
 use trunkline_wire::record::{self, Kind, RawRecord, Stamp};
 
-pub const SECOND: u64 = 1_000_000_000;
+pub(crate) const SECOND: u64 = 1_000_000_000;
 
 /// Small enough to rotate often: 64 KiB segments, a tail of 256 KiB.
-pub fn small() -> LogConfig {
+pub(crate) fn small() -> LogConfig {
     LogConfig {
         tail_bytes: 256 << 10,
         segment_bytes: 64 << 10,
@@ -24,35 +24,39 @@ pub fn small() -> LogConfig {
 
 /// What was appended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Told {
-    pub subject: String,
-    pub body: Vec<u8>,
-    pub timestamp_ns: u64,
+pub(crate) struct Told {
+    pub(crate) subject: String,
+    pub(crate) body: Vec<u8>,
+    pub(crate) timestamp_ns: u64,
 }
 
-pub struct World {
-    pub config: LogConfig,
-    pub files: MemoryFiles,
-    pub queue: Queue,
-    pub log: Log,
-    pub recovery: Recovery,
-    pub now: Now,
-    pub rng: Rng,
+pub(crate) struct World {
+    pub(crate) config: LogConfig,
+    pub(crate) files: MemoryFiles,
+    pub(crate) queue: Queue,
+    pub(crate) log: Log,
+    pub(crate) recovery: Recovery,
+    pub(crate) now: Now,
+    pub(crate) rng: Rng,
     /// By sequence, from `SEQUENCE_FIRST`.
-    pub told: Vec<Told>,
+    pub(crate) told: Vec<Told>,
     /// What readers were told they will not get.
-    pub lost: Vec<(u64, u64, Loss)>,
+    pub(crate) lost: Vec<(u64, u64, Loss)>,
     /// Reads from files so far.
-    pub cold: u64,
+    pub(crate) cold: u64,
     buffer: Vec<u8>,
 }
 
 impl World {
-    pub fn new(config: LogConfig, seed: u64) -> Self {
+    pub(crate) fn new(config: LogConfig, seed: u64) -> Self {
         Self::on(config, MemoryFiles::default(), seed).expect("a new stream opens")
     }
 
-    pub fn on(config: LogConfig, mut files: MemoryFiles, seed: u64) -> Result<Self, OpenError> {
+    pub(crate) fn on(
+        config: LogConfig,
+        mut files: MemoryFiles,
+        seed: u64,
+    ) -> Result<Self, OpenError> {
         let (log, recovery) = Log::open(LogId(7), &config, &mut files)?;
         Ok(Self {
             config,
@@ -72,13 +76,13 @@ impl World {
         })
     }
 
-    pub fn advance(&mut self, ns: u64) {
+    pub(crate) fn advance(&mut self, ns: u64) {
         self.now.mono_ns += ns;
         self.now.wall_ns += ns;
     }
 
     /// Appends a record of `len` bytes; what is in it depends on the seed.
-    pub fn append(&mut self, subject: &str, len: usize) -> Result<u64, AppendError> {
+    pub(crate) fn append(&mut self, subject: &str, len: usize) -> Result<u64, AppendError> {
         let body: Vec<u8> = (0..len.div_ceil(8))
             .flat_map(|_| self.rng.bits().to_le_bytes())
             .take(len)
@@ -86,7 +90,7 @@ impl World {
         self.append_body(subject, &body)
     }
 
-    pub fn append_body(&mut self, subject: &str, body: &[u8]) -> Result<u64, AppendError> {
+    pub(crate) fn append_body(&mut self, subject: &str, body: &[u8]) -> Result<u64, AppendError> {
         let id = self.log.define(subject).expect("few subjects");
         let bytes = published(body);
         let raw = RawRecord::peek(&bytes, u32::MAX)
@@ -109,7 +113,7 @@ impl World {
     }
 
     /// Appends, letting the disk work whenever there is no room.
-    pub fn append_waiting(&mut self, subject: &str, len: usize) -> u64 {
+    pub(crate) fn append_waiting(&mut self, subject: &str, len: usize) -> u64 {
         loop {
             match self.append(subject, len) {
                 Ok(sequence) => return sequence,
@@ -119,43 +123,38 @@ impl World {
         }
     }
 
-    pub fn flush(&mut self) {
+    pub(crate) fn flush(&mut self) {
         self.log.flush(self.now, &mut self.queue);
     }
 
     /// Executes and answers one request, which must not be a read.
-    pub fn complete(&mut self, nth: usize) {
+    pub(crate) fn complete(&mut self, nth: usize) {
         let (_, token, request) = self.queue.requests.remove(nth);
         let result = testing::execute(&self.log, &mut self.files, request, &mut self.buffer);
         self.answer(token, result);
     }
 
-    pub fn answer(&mut self, token: Token, result: Result<u32, DiskError>) {
+    pub(crate) fn answer(&mut self, token: Token, result: Result<u32, DiskError>) {
         self.log
             .on_completion(token, result, self.now, &mut self.queue);
     }
 
     /// Flushes and answers until the disk has nothing to do.
-    pub fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         self.flush();
         while !self.queue.requests.is_empty() {
             self.complete(0);
         }
     }
 
-    pub fn sync_all(&mut self) {
+    pub(crate) fn sync_all(&mut self) {
         self.settle();
         self.log.want_synced(self.log.received().sequence - 1);
         self.settle();
         assert_eq!(self.log.synced().sequence, self.log.received().sequence);
     }
 
-    /// The process ends; requests that were not executed are gone. What was written stays.
-    pub fn kill(&mut self) {
-        self.queue.requests.clear();
-    }
-
-    pub fn reopen(&mut self) -> Result<(), OpenError> {
+    pub(crate) fn reopen(&mut self) -> Result<(), OpenError> {
         self.queue.requests.clear();
         let (log, recovery) = Log::open(LogId(7), &self.config, &mut self.files)?;
         self.log = log;
@@ -166,7 +165,7 @@ impl World {
     }
 
     /// Everything from `cursor` up to `upto`, each record compared with what was appended. Returns the sequences.
-    pub fn read(&mut self, mut cursor: Cursor, upto: Mark, bytes_max: u32) -> Vec<u64> {
+    pub(crate) fn read(&mut self, mut cursor: Cursor, upto: Mark, bytes_max: u32) -> Vec<u64> {
         let mut sequences = Vec::new();
         loop {
             match self.log.read(&cursor, upto, bytes_max, &mut self.queue) {
@@ -312,7 +311,7 @@ impl World {
     }
 
     /// All that is kept, read and compared; panics if anything is missing.
-    pub fn read_all(&mut self) -> Vec<u64> {
+    pub(crate) fn read_all(&mut self) -> Vec<u64> {
         let sequences = self.read(self.log.seek_first(), self.log.received(), 64 << 10);
         let all: Vec<u64> = (self.log.first().sequence..self.log.received().sequence).collect();
         assert_eq!(sequences, all);
@@ -320,13 +319,13 @@ impl World {
         sequences
     }
 
-    pub fn is_poisoned(&self) -> bool {
+    pub(crate) fn is_poisoned(&self) -> bool {
         matches!(self.log.state(), State::Poisoned(_))
     }
 }
 
 /// A record as a publisher sends it.
-pub fn published(body: &[u8]) -> Vec<u8> {
+pub(crate) fn published(body: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0; record::body_record_bytes(body.len())];
     record::encode(
         &mut bytes,

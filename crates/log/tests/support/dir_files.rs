@@ -11,7 +11,7 @@ use trunkline_log::{Files, SegmentFile, segment_index, segment_name};
 
 /// Blocking access to one stream's directory, which it keeps locked.
 #[derive(Debug)]
-pub struct DirFiles {
+pub(crate) struct DirFiles {
     path: PathBuf,
     /// Directory entries are made durable through this.
     dir: File,
@@ -25,14 +25,14 @@ pub struct DirFiles {
 /// What is copied aside for one stream at most.
 const QUARANTINE_BYTES: u64 = 256 << 20;
 /// Zeros are written in pieces of this size.
-const ZEROS: [u8; 1 << 20] = [0; 1 << 20];
+static ZEROS: [u8; 1 << 20] = [0; 1 << 20];
 
 impl DirFiles {
     /// Opens or creates the directory and takes its lock.
     ///
     /// # Errors
     /// The system's; `WouldBlock` when another process has the directory.
-    pub fn open(path: &Path) -> io::Result<Self> {
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
         fs::create_dir_all(path)?;
         let lock = OpenOptions::new()
             .create(true)
@@ -60,7 +60,7 @@ impl DirFiles {
     ///
     /// # Errors
     /// The system's.
-    pub fn file(&mut self, segment: u64) -> io::Result<&File> {
+    pub(crate) fn file(&mut self, segment: u64) -> io::Result<&File> {
         use std::collections::btree_map::Entry;
         Ok(match self.open.entry(segment) {
             Entry::Occupied(entry) => entry.into_mut(),
