@@ -185,7 +185,7 @@ fn a_member_without_credit_keeps_nobody_waiting() {
     world.subscribe_with(poor, &subscribe).unwrap();
     let rich = join(&mut world, 11..12, ">")[0];
     world.fill(producer, "a", 50, 100);
-    assert_eq!(world.sequences(poor), []);
+    assert!(world.sequences(poor).is_empty());
     assert!(world.sequences(rich).into_iter().eq(1..=50));
 }
 

@@ -2,7 +2,7 @@
 
 use trunkline_broker::{Limits, PublishFrame, ShardConfig};
 use trunkline_log::{LogConfig, Storage};
-use trunkline_wire::{AckLevel, ErrorCode, GapReason, Policy, Start, Subscribe};
+use trunkline_wire::{AckLevel, ErrorCode, Policy, Start, Subscribe};
 
 use crate::world::{Got, World, request, retention, small_log};
 
@@ -46,7 +46,7 @@ fn slow(
 fn story(world: &mut World, session: trunkline_broker::SessionId) -> Vec<String> {
     let mut story: Vec<String> = Vec::new();
     let mut run: Option<(u64, u64)> = None;
-    let mut close = |run: &mut Option<(u64, u64)>, story: &mut Vec<String>| {
+    let close = |run: &mut Option<(u64, u64)>, story: &mut Vec<String>| {
         if let Some((first, last)) = run.take() {
             story.push(format!("{first}..={last}"));
         }
