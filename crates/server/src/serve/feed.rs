@@ -106,7 +106,8 @@ impl Node {
                 self.answer_count(id, frame, ended.map(|()| 0));
             }
             Event::RpcCall(frame, call) if call.subject.starts_with(SYSTEM_PREFIX) => {
-                self.system_call(id, frame.sequence, &call, now);
+                // Answered when the input is no longer borrowed from the reactor: such calls may want files made.
+                self.asked.push((id, frame.sequence, call.subject.into(), call.payload.into()));
             }
             Event::RpcCall(frame, call) => self.shard.call(id, frame.sequence, &call, now, &mut self.post),
             Event::RpcResponse(frame, payload) => self.shard.respond(id, frame.sequence, payload, &mut self.post),

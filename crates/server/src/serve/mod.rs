@@ -12,6 +12,7 @@ mod message;
 mod node;
 mod outbox;
 mod post;
+mod registry;
 mod session;
 mod start;
 mod streams;

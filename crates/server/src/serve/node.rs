@@ -10,7 +10,8 @@
 use std::net::TcpListener;
 use std::sync::Arc;
 
-use trunkline_broker::{Now, Refusal, Shard};
+use trunkline_broker::{Now, Refusal, SessionId, Shard};
+use trunkline_log::Log;
 use trunkline_reactor::{AnyReactor, Completion, Op, Reactor, Slice, SocketId};
 use trunkline_wire::{self as wire, ErrorBody, ErrorCode};
 
@@ -19,9 +20,12 @@ use super::outbox::SLICES_PER_SEND;
 use super::post::{CLOSING_NS, Post};
 use super::session::{Phase, Session};
 use super::tag::{Peer, Tag};
+use super::registry::Registry;
+use super::system_calls::Adding;
 use super::streams::{Opened, broker_plan, payload_bytes_max};
 use super::volumes::{Answer, Volumes};
 use crate::plan::{Plan, StreamPlan};
+use crate::storage::StreamDir;
 
 /// One worker without its reactor.
 pub(super) struct Node {
@@ -32,6 +36,11 @@ pub(super) struct Node {
     pub(super) inlets: Vec<Option<Inlet>>,
     pub(super) facts: Facts,
     pub(super) streams: Vec<Served>,
+    pub(super) registry: Arc<Registry>,
+    /// Calls to the server itself that came in this turn: whose, their correlation, subject and payload.
+    pub(super) asked: Vec<(SessionId, u16, Box<str>, Box<[u8]>)>,
+    /// Streams that are being made on the pool.
+    pub(super) jobs: Vec<Option<Adding>>,
     listeners: Vec<SocketId>,
     /// Of the send that is being staged.
     slices: Vec<Slice>,
@@ -65,7 +74,7 @@ pub(super) struct TurnDone {
 }
 
 impl Node {
-    pub(super) fn new(index: usize, plan: Arc<Plan>, shard: Shard, facts: Facts) -> Self {
+    pub(super) fn new(index: usize, plan: Arc<Plan>, shard: Shard, registry: Arc<Registry>, facts: Facts) -> Self {
         let post = Post::new(index as u8, plan.limits.send_queue_bytes as usize);
         Self {
             plan,
@@ -75,6 +84,9 @@ impl Node {
             inlets: Vec::new(),
             facts,
             streams: Vec::new(),
+            registry,
+            asked: Vec::new(),
+            jobs: Vec::new(),
             listeners: Vec::new(),
             slices: Vec::with_capacity(SLICES_PER_SEND),
             completions: vec![Completion::default(); COMPLETIONS_PER_REAP].into(),
@@ -83,15 +95,25 @@ impl Node {
         }
     }
 
+    /// Takes in the log of durable cursors.
+    pub(super) fn add_cursors(&mut self, log: Log, dir: StreamDir, reactor: &mut AnyReactor) -> Result<(), Refusal> {
+        self.add_log(&log, Some(dir), reactor);
+        self.shard.add_cursors(log).map_err(|(refusal, _)| refusal)
+    }
+
+    fn add_log(&mut self, log: &Log, dir: Option<StreamDir>, reactor: &mut AnyReactor) {
+        let tail = reactor.register_region(log.pin());
+        let bytes = log.config().tail_bytes;
+        self.post.regions.set(log.id().0, Some((tail, bytes - 1)));
+        if let Some(dir) = dir {
+            self.volumes.add(log.id(), dir, tail, bytes);
+        }
+    }
+
     /// Takes a stream in.
     pub(super) fn add_stream(&mut self, opened: Opened, configured: bool, now: Now, reactor: &mut AnyReactor) -> Result<(), Refusal> {
         let Opened { plan, log, dir, .. } = opened;
-        let id = log.id();
-        let tail = reactor.register_region(log.pin());
-        self.post.regions.set(id.0, Some((tail, plan.tail_bytes - 1)));
-        if let Some(dir) = dir {
-            self.volumes.add(id, dir, tail, plan.tail_bytes);
-        }
+        self.add_log(&log, dir, reactor);
         let added = self.shard.add_stream(broker_plan(&plan), log, now, &mut self.post);
         self.settle(reactor);
         added.map_err(|(refusal, _)| refusal)?;
@@ -127,6 +149,9 @@ impl Node {
         self.post.arena.reserve(CHUNKS_PER_TURN, reactor)?;
         let mut work = self.reap(now, reactor);
         work += self.resume(now, reactor);
+        for (session, correlation, subject, payload) in std::mem::take(&mut self.asked) {
+            self.system_call(session, correlation, &subject, &payload, now, reactor);
+        }
         let mut deadline_ns = self.sweep(now, reactor);
         // What the first pass writes is in the page cache when the second looks, so that a record is stored, acknowledged and delivered
         // within the turn in which it came.
@@ -181,6 +206,7 @@ impl Node {
             }
             Tag::Accept(number) => self.on_accepted(number, completion, now, reactor),
             Tag::Closed(peer) => self.on_closed(peer, now),
+            Tag::Job(number) if (number as usize) < self.jobs.len() => self.on_job(number, now, reactor),
             Tag::Job(_) => {}
         }
     }
@@ -373,6 +399,9 @@ impl Node {
             return self.sweep_ns;
         }
         self.sweep_ns = now.mono_ns + SWEEP_NS;
+        while let Some(region) = self.post.regions.next_retired(now.mono_ns) {
+            reactor.unregister_region(region);
+        }
         let limits = &self.plan.limits;
         for slot in 0..self.inlets.len() as u32 {
             let Some((peer, session)) = self.post.sessions.in_slot(slot) else { continue };

@@ -182,9 +182,4 @@ impl Outbox {
         self.end_send(left, arena, &mut released);
         debug_assert!(self.is_empty());
     }
-
-    /// Bytes queued and not yet sent.
-    pub(super) fn queued_bytes(&self) -> usize {
-        self.queued_bytes
-    }
 }

@@ -16,6 +16,8 @@ use super::session::{Phase, Sessions};
 pub(super) struct Regions {
     /// By log: the tail's region and the mask that reduces a position to an offset in it.
     tails: Vec<Option<(RegionId, u64)>>,
+    /// Tails of removed streams, and when nothing can want them any more.
+    retired: Vec<(RegionId, u64)>,
 }
 
 impl Regions {
@@ -25,6 +27,20 @@ impl Regions {
             self.tails.resize(log + 1, None);
         }
         self.tails[log] = tail;
+    }
+
+    /// Forgets a tail that deliveries may still want until `at_ns`.
+    pub(super) fn retire(&mut self, log: u32, at_ns: u64) {
+        if let Some((region, _)) = self.get(log) {
+            self.tails[log as usize] = None;
+            self.retired.push((region, at_ns));
+        }
+    }
+
+    /// A retired tail whose time has come.
+    pub(super) fn next_retired(&mut self, now_ns: u64) -> Option<RegionId> {
+        let index = self.retired.iter().position(|(_, at_ns)| *at_ns <= now_ns)?;
+        Some(self.retired.swap_remove(index).0)
     }
 
     pub(super) fn get(&self, log: u32) -> Option<(RegionId, u64)> {

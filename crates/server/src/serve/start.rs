@@ -6,18 +6,21 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
 
 use trunkline_broker::{Limits as ShardLimits, Now, Shard, ShardConfig};
-use trunkline_log::LogId;
+use trunkline_log::{Log, LogId};
 use trunkline_reactor::{Clock, Config, Idle, IoBackend, Pinning, Reactor, Turn, Worker, WorkerStrategy, Workers};
 
 use super::message::Message;
 use super::node::{Facts, Node};
+use super::registry::Registry;
 use super::streams::{self, Opened};
 use super::{Error, Server};
 use crate::plan::{self, Plan, Storage, StreamPlan};
-use crate::storage::DataDir;
+use crate::storage::{DataDir, StreamDir};
 
 /// What one worker starts with.
 struct Seed {
+    /// Where durable cursors are kept.
+    cursors: (Log, StreamDir),
     streams: Vec<Opened>,
     listeners: Vec<TcpListener>,
 }
@@ -36,7 +39,8 @@ pub(super) fn start(plan: Plan) -> Result<Server, Error> {
     }
     let addresses: Vec<SocketAddr> = bound.iter().map(|(_, address)| *address).collect();
     let plan = Arc::new(plan);
-    let seeds = seeds(&plan, &data, &bound)?;
+    let registry = Arc::new(Registry::new(data.clone(), plan.workers.len()));
+    let seeds = seeds(&plan, &registry, &bound)?;
     let facts = Facts { epoch: entropy().map_err(|error| Error::System { doing: "get random bytes", error })? as u64, started_ns: Clock.now_ns(), backend: "" };
     let workers = Workers::builder()
         .workers(WorkerStrategy::Fixed(plan.workers.len()))
@@ -53,10 +57,10 @@ pub(super) fn start(plan: Plan) -> Result<Server, Error> {
         })
         .reactor(reactor_config(&plan))
         .start({
-            let (plan, seeds) = (plan.clone(), Mutex::new(seeds));
+            let (plan, registry, seeds) = (plan.clone(), registry, Mutex::new(seeds));
             move |worker: Worker<Message>| {
                 let seed = seeds.lock().expect("no worker panics while it takes its seed")[worker.index].take();
-                work(worker, &plan, facts, seed.expect("each worker starts once"))
+                work(worker, &plan, &registry, facts, seed.expect("each worker starts once"))
             }
         })
         .map_err(|error| Error::System { doing: "start the workers", error })?;
@@ -78,8 +82,11 @@ pub(super) fn start(plan: Plan) -> Result<Server, Error> {
 }
 
 /// Opens every stream and deals streams and listeners out to the workers.
-fn seeds(plan: &Arc<Plan>, data: &DataDir, bound: &[(TcpListener, SocketAddr)]) -> Result<Vec<Option<Seed>>, Error> {
-    let mut seeds: Vec<Seed> = plan.workers.iter().map(|_| Seed { streams: Vec::new(), listeners: Vec::new() }).collect();
+fn seeds(plan: &Arc<Plan>, registry: &Registry, bound: &[(TcpListener, SocketAddr)]) -> Result<Vec<Option<Seed>>, Error> {
+    let mut seeds = Vec::with_capacity(plan.workers.len());
+    for worker in 0..plan.workers.len() {
+        seeds.push(Seed { cursors: open_cursors(worker, &registry.data)?, streams: Vec::new(), listeners: Vec::new() });
+    }
     for (listener, address) in bound {
         for seed in &mut seeds {
             let clone = listener.try_clone().map_err(|error| Error::Listen { address: *address, error })?;
@@ -87,16 +94,30 @@ fn seeds(plan: &Arc<Plan>, data: &DataDir, bound: &[(TcpListener, SocketAddr)]) 
         }
     }
     let mut all = plan.streams.clone();
-    for (name, description) in data.added()? {
+    for (name, description) in registry.data.added()? {
         let stream = StreamPlan::from_text(&description, &plan.limits, plan.workers.len())
             .map_err(|problems| Error::Added { name: name.clone(), reason: problems.to_string() })?;
         all.push(stream);
     }
-    for (number, stream) in all.into_iter().enumerate() {
-        let opened = open(LogId(number as u32), stream, plan, data)?;
+    for stream in all {
+        let configured = plan.streams.iter().any(|configured| configured.name == stream.name);
+        let id = registry
+            .claim(&stream, configured)
+            .map_err(|refusal| Error::Added { name: stream.name.clone(), reason: refusal.to_string() })?;
+        let opened = open(id, stream, plan, &registry.data)?;
         seeds[opened.plan.worker].streams.push(opened);
     }
     Ok(seeds.into_iter().map(Some).collect())
+}
+
+/// Opens the log that a worker keeps durable cursors in.
+fn open_cursors(worker: usize, data: &DataDir) -> Result<(Log, StreamDir), Error> {
+    let path = data.path().join("cursors").join(worker.to_string());
+    let mut dir = StreamDir::open(&path).map_err(|error| Error::System { doing: "create the directory of cursors", error })?;
+    let entropy = entropy().map_err(|error| Error::System { doing: "get random bytes", error })?;
+    let (log, _) = Log::open(LogId(worker as u32), &Shard::cursor_log_config(entropy), &mut dir)
+        .map_err(|error| Error::Stream { name: "of cursors".to_owned(), path, error })?;
+    Ok((log, dir))
 }
 
 fn open(id: LogId, stream: StreamPlan, plan: &Plan, data: &DataDir) -> Result<Opened, Error> {
@@ -125,7 +146,7 @@ fn open(id: LogId, stream: StreamPlan, plan: &Plan, data: &DataDir) -> Result<Op
 }
 
 /// One worker's thread, from its first instruction to its last.
-fn work(mut worker: Worker<Message>, plan: &Arc<Plan>, facts: Facts, seed: Seed) -> io::Result<()> {
+fn work(mut worker: Worker<Message>, plan: &Arc<Plan>, registry: &Arc<Registry>, facts: Facts, seed: Seed) -> io::Result<()> {
     let shard = Shard::new(ShardConfig {
         worker: worker.index as u8,
         workers: plan.workers.len() as u8,
@@ -134,15 +155,15 @@ fn work(mut worker: Worker<Message>, plan: &Arc<Plan>, facts: Facts, seed: Seed)
         ..ShardConfig::default()
     });
     let facts = Facts { backend: worker.reactor.caps().backend, ..facts };
-    let mut node = Node::new(worker.index, plan.clone(), shard, facts);
+    let mut node = Node::new(worker.index, plan.clone(), shard, registry.clone(), facts);
     let now = read(worker.clock);
+    let (cursors, dir) = seed.cursors;
+    node.add_cursors(cursors, dir, &mut worker.reactor).map_err(io::Error::other)?;
     for stream in seed.streams {
         let configured = plan.streams.iter().any(|configured| configured.name == stream.plan.name);
         node.add_stream(stream, configured, now, &mut worker.reactor).map_err(io::Error::other)?;
     }
-    for listener in seed.listeners {
-        node.listen(listener, &mut worker.reactor)?;
-    }
+    let mut listeners = seed.listeners;
     let mut failed = None;
     let mut drain = Drain::No;
     worker.run(|worker, now| {
@@ -159,6 +180,15 @@ fn work(mut worker: Worker<Message>, plan: &Arc<Plan>, facts: Facts, seed: Seed)
             }
         };
         work += done.work;
+        // Where cursors stand has to be known before anybody asks.
+        if !listeners.is_empty() && node.shard.is_ready() {
+            work += 1;
+            for listener in listeners.drain(..) {
+                if let Err(error) = node.listen(listener, &mut worker.reactor) {
+                    failed.get_or_insert(error);
+                }
+            }
+        }
         match drain {
             Drain::No | Drain::Done => {}
             Drain::Begin => {

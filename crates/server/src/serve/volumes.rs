@@ -159,16 +159,12 @@ impl Volumes {
 
     /// Closes a stream's files.
     pub(super) fn remove(&mut self, log: LogId, reactor: &mut AnyReactor) {
+        self.waiting.retain(|waiting| waiting.log != log);
         if let Some(volume) = self.volumes.remove(&log) {
             for file in volume.open.into_values() {
                 reactor.remove_file(file);
             }
         }
-    }
-
-    /// Whether requests of any log are under way.
-    pub(super) fn is_busy(&self) -> bool {
-        self.free.len() < self.pending.len() || !self.waiting.is_empty() || !self.failed.is_empty()
     }
 
     /// An answer that needed no reactor.

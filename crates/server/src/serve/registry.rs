@@ -1,0 +1,91 @@
+//! The streams of the whole server by name: what workers agree on when one is added or removed.
+//!
+//! Control plane: locked for a moment by rare commands, never by a turn that only moves records.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use trunkline_broker::Refusal;
+use trunkline_log::LogId;
+use trunkline_route::Pattern;
+use trunkline_wire::ErrorCode;
+
+use super::streams::{self, Opened};
+use crate::plan::{Plan, Storage, StreamPlan};
+use crate::storage::DataDir;
+
+/// All streams, shared by the workers.
+pub(super) struct Registry {
+    pub(super) data: Arc<DataDir>,
+    /// Lower ids belong to the workers' logs of cursors.
+    first_id: u32,
+    streams: Mutex<BTreeMap<String, Entry>>,
+}
+
+struct Entry {
+    plan: StreamPlan,
+    configured: bool,
+    id: LogId,
+}
+
+impl Registry {
+    pub(super) fn new(data: Arc<DataDir>, workers: usize) -> Self {
+        Self { data, first_id: workers as u32, streams: Mutex::new(BTreeMap::new()) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Entry>> {
+        // A map that is only inserted into and removed from is whole whatever panicked.
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a name and its subjects, unless another stream has them. The id is never used again.
+    pub(super) fn claim(&self, plan: &StreamPlan, configured: bool) -> Result<LogId, Refusal> {
+        let mut streams = self.lock();
+        if streams.contains_key(&plan.name) {
+            return Err(Refusal::new(ErrorCode::EXISTS, format!("there is a stream {} already", plan.name)));
+        }
+        for other in streams.values() {
+            if let Some((mine, theirs)) = overlap(&plan.subjects, &other.plan.subjects) {
+                let message = format!(
+                    "`{mine}` overlaps `{theirs}` of stream {}: a subject belongs to one stream; give {} other subjects, or {} narrower ones in the configuration",
+                    other.plan.name, plan.name, other.plan.name
+                );
+                return Err(Refusal::new(ErrorCode::EXISTS, message));
+            }
+        }
+        let id = LogId(streams.values().map(|entry| entry.id.0 + 1).max().unwrap_or(self.first_id));
+        streams.insert(plan.name.clone(), Entry { plan: plan.clone(), configured, id });
+        Ok(id)
+    }
+
+    /// Gives a name up.
+    pub(super) fn release(&self, name: &str) {
+        self.lock().remove(name);
+    }
+
+    /// The worker of a stream, and whether the configuration declares it.
+    pub(super) fn find(&self, name: &str) -> Option<(usize, bool)> {
+        self.lock().get(name).map(|entry| (entry.plan.worker, entry.configured))
+    }
+}
+
+fn overlap<'a>(mine: &'a [String], theirs: &'a [String]) -> Option<(&'a str, &'a str)> {
+    mine.iter().find_map(|mine| {
+        let pattern = Pattern::new(mine).ok()?;
+        let other = theirs.iter().find(|theirs| Pattern::new(theirs).is_ok_and(|theirs| theirs.overlaps(&pattern)))?;
+        Some((mine.as_str(), other.as_str()))
+    })
+}
+
+/// Creates a stream that was asked for while the server runs, and remembers it over restarts. Blocks.
+pub(super) fn create(registry: &Registry, plan: &Plan, id: LogId, stream: StreamPlan, description: &str) -> Result<Opened, Refusal> {
+    let failed = |error: &dyn std::fmt::Display| Refusal::new(ErrorCode::NO_SPACE, format!("stream {} cannot be created: {error}", stream.name));
+    let dir = match stream.storage {
+        Storage::File => Some(registry.data.stream(&stream.name).map_err(|error| failed(&error))?),
+        Storage::Memory => None,
+    };
+    let entropy = super::start::entropy().map_err(|error| failed(&error))?;
+    let opened = streams::open(id, stream.clone(), &plan.limits, dir, entropy).map_err(|error| failed(&error))?;
+    registry.data.add(&stream.name, description).map_err(|error| failed(&error))?;
+    Ok(opened)
+}
