@@ -1,7 +1,12 @@
 //! The fuzz targets of `fuzz/`, which is a workspace of its own.
+//!
+//! libFuzzer needs a nightly compiler's coverage and a C++ compiler; `cargo fuzz` only passes the flags below, so it is not
+//! needed here. The flags are those that it passes.
 
 use std::path::PathBuf;
 use std::process::Command;
+
+use serde_json::Value;
 
 use crate::{Outcome, shell, workspace};
 
@@ -10,21 +15,34 @@ pub(crate) fn run(seconds: u64) -> Outcome {
     if let Some(reason) = missing() {
         return Err(reason);
     }
+    let host = workspace::host()?;
+    let target_dir = workspace::target_dir().join("fuzz");
+    let mut build = nightly(&["build", "--release", "--bins", "--quiet", "--target", &host]);
+    shell::run(
+        build
+            .env("RUSTFLAGS", FLAGS.join(" "))
+            .env("CARGO_TARGET_DIR", &target_dir),
+    )?;
     let mut outcome = Ok(());
-    for (directory, target) in targets()? {
-        let mut command = Command::new("cargo");
+    for target in targets()? {
+        let corpus = root().join("corpus").join(&target);
+        std::fs::create_dir_all(&corpus)
+            .map_err(|error| format!("{}: {error}", corpus.display()))?;
+        let artifacts = root().join("artifacts").join(&target);
+        std::fs::create_dir_all(&artifacts)
+            .map_err(|error| format!("{}: {error}", artifacts.display()))?;
+        let mut command = Command::new(target_dir.join(&host).join("release").join(&target));
         command
-            .args(["+nightly", "fuzz", "run", "--fuzz-dir", "."])
+            .arg(&corpus)
+            .arg(format!("-max_total_time={seconds}"))
+            .arg(format!("-artifact_prefix={}/", artifacts.display()))
             .args([
-                target.as_str(),
-                "--",
                 "-max_len=65536",
-                &format!("-max_total_time={seconds}"),
+                "-timeout=10",
+                "-print_final_stats=0",
+                "-verbosity=0",
             ])
-            .current_dir(directory)
-            .env_remove("RUSTUP_TOOLCHAIN")
-            .env_remove("CARGO")
-            .env("CARGO_TARGET_DIR", workspace::target_dir().join("fuzz"));
+            .current_dir(root());
         outcome = outcome.and(shell::run(&mut command));
     }
     outcome
@@ -41,51 +59,63 @@ pub(crate) fn smoke() -> Outcome {
     }
 }
 
+fn root() -> PathBuf {
+    workspace::root().join("fuzz")
+}
+
 fn missing() -> Option<String> {
-    if !workspace::root().join("fuzz").is_dir() {
-        return Some("there is no fuzz directory".into());
+    if !root().join("Cargo.toml").is_file() {
+        return Some("there is no fuzz workspace".into());
     }
-    let nightly = shell::output(
-        Command::new("rustc")
-            .args(["+nightly", "--version"])
-            .env_remove("RUSTUP_TOOLCHAIN"),
-    );
-    if nightly.is_none() {
-        return Some("there is no nightly toolchain".into());
+    if shell::output(&mut nightly(&["--version"])).is_none() {
+        return Some("there is no nightly toolchain (rustup toolchain install nightly)".into());
     }
-    if !shell::has_cargo_command("fuzz") {
-        return Some("cargo-fuzz is not installed (cargo install cargo-fuzz)".into());
+    let compilers = ["c++", "g++", "clang++"];
+    if !compilers
+        .iter()
+        .any(|compiler| shell::has_program(compiler))
+    {
+        return Some("there is no C++ compiler for libFuzzer (Debian: g++)".into());
     }
     None
 }
 
-/// Folder and name of each target: `fuzz/` itself or its members.
-fn targets() -> Result<Vec<(PathBuf, String)>, String> {
-    let root = workspace::root().join("fuzz");
-    let mut directories = vec![root.clone()];
-    let entries = std::fs::read_dir(&root).map_err(|error| error.to_string())?;
-    directories.extend(
-        entries
-            .flatten()
-            .map(|entry| entry.path())
-            .filter(|path| path.is_dir()),
-    );
-    let mut targets = Vec::new();
-    for directory in directories {
-        let Ok(files) = std::fs::read_dir(directory.join("fuzz_targets")) else {
-            continue;
-        };
-        for file in files.flatten().map(|entry| entry.path()) {
-            if file.extension().is_some_and(|extension| extension == "rs") {
-                let name = file
-                    .file_stem()
-                    .unwrap_or_default()
-                    .to_string_lossy()
-                    .into_owned();
-                targets.push((directory.clone(), name));
-            }
-        }
+/// Cargo of the nightly toolchain, in the fuzz workspace. Below `cargo xtask` the path may start with one toolchain's own
+/// programs, which do not know `+nightly`, so rustup is asked by name.
+fn nightly(arguments: &[&str]) -> Command {
+    let mut command = Command::new("rustup");
+    command
+        .args(["run", "nightly", "cargo"])
+        .args(arguments)
+        .current_dir(root());
+    for name in ["CARGO", "RUSTC", "RUSTUP_TOOLCHAIN"] {
+        command.env_remove(name);
     }
-    targets.sort();
-    Ok(targets)
+    command
 }
+
+/// The programs of the fuzz workspace.
+fn targets() -> Result<Vec<String>, String> {
+    let mut command = nightly(&["metadata", "--no-deps", "--format-version", "1"]);
+    let text = shell::output(&mut command).ok_or("cargo metadata of fuzz/ failed")?;
+    let metadata: Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+    let targets = metadata["packages"].as_array().into_iter().flatten();
+    let targets = targets.flat_map(|package| package["targets"].as_array().into_iter().flatten());
+    let programs = targets.filter(|target| target["kind"][0] == "bin");
+    Ok(programs
+        .filter_map(|target| target["name"].as_str().map(str::to_owned))
+        .collect())
+}
+
+const FLAGS: [&str; 10] = [
+    "--cfg fuzzing",
+    "-Cpasses=sancov-module",
+    "-Cllvm-args=-sanitizer-coverage-level=4",
+    "-Cllvm-args=-sanitizer-coverage-inline-8bit-counters",
+    "-Cllvm-args=-sanitizer-coverage-pc-table",
+    "-Cllvm-args=-sanitizer-coverage-trace-compares",
+    "-Cllvm-args=-simplifycfg-branch-fold-threshold=0",
+    "-Zsanitizer=address",
+    "-Ccodegen-units=1",
+    "-Cdebug-assertions",
+];

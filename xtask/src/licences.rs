@@ -36,12 +36,7 @@ fn own() -> Outcome {
         .map_err(|error| format!("deny.toml: {error}"))?;
     let allowed = allow_list(&policy);
     let mut refused = Vec::new();
-    let host = shell::output(std::process::Command::new("rustc").arg("-vV"))
-        .and_then(|text| {
-            text.lines()
-                .find_map(|line| line.strip_prefix("host: ").map(str::to_owned))
-        })
-        .ok_or("rustc -vV says no host")?;
+    let host = workspace::host()?;
     let packages = workspace::packages(&["--filter-platform", &host])?;
     for package in &packages {
         let name = package["name"].as_str().unwrap_or("?");

@@ -11,7 +11,7 @@ const NEEDED: [(&str, &str, &str); 2] = [
 ];
 
 /// Program, how to get it, and what is lost without it.
-const OPTIONAL: [(&str, &str, &str); 3] = [
+const OPTIONAL: [(&str, &str, &str); 4] = [
     (
         "cargo-nextest",
         "cargo install cargo-nextest --locked",
@@ -23,9 +23,14 @@ const OPTIONAL: [(&str, &str, &str); 3] = [
         "no check against published advisories",
     ),
     (
-        "cargo-fuzz",
-        "cargo install cargo-fuzz --locked",
-        "no fuzz smoke in ci",
+        "c++",
+        "Debian: g++",
+        "no fuzz smoke in ci (it needs a nightly toolchain too)",
+    ),
+    (
+        "taskset",
+        "Debian: util-linux",
+        "bench cannot bind its server to CPUs",
     ),
 ];
 

@@ -19,6 +19,14 @@ pub(crate) fn target_dir() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
+/// The triple of the machine that builds.
+pub(crate) fn host() -> Result<String, String> {
+    let text = shell::output(Command::new("rustc").arg("-vV")).ok_or("rustc -vV failed")?;
+    let host = text.lines().find_map(|line| line.strip_prefix("host: "));
+    host.map(str::to_owned)
+        .ok_or_else(|| "rustc -vV says no host".into())
+}
+
 /// `cargo metadata` without the dependencies.
 pub(crate) fn members() -> Result<Vec<Value>, String> {
     packages(&["--no-deps"])

@@ -1,10 +1,25 @@
 //! `trunkline bench`: throughput and latency through a server.
+//!
+//! The parts are in files of their own: [`server`] starts one, [`payload`] makes records that can be checked,
+//! [`throughput`], [`latency`] and [`acks`] measure.
+
+mod acks;
+mod latency;
+mod payload;
+mod server;
+mod throughput;
 
 use clap::{Args, ValueEnum};
+use serde::Serialize;
 
+use super::connect::Line;
 use super::exit::{Failure, Outcome};
-use super::values::{AckWord, Rate};
+use super::output::{Output, Table, grouped, rate};
+use super::serve::IdleWord;
+use super::values::{AckWord, Rate, level_word};
 use crate::config::Span;
+use crate::doctor::micros;
+use server::Started;
 
 /// Measure throughput and latency through a server
 #[derive(Debug, Args)]
@@ -20,7 +35,9 @@ Examples:
   trunkline bench --only latency --rate 10k --idle spin
   trunkline bench --only throughput --size 1024 --records 1M
   trunkline bench --only acks --ack synced --window 1000
-  trunkline bench --server 127.0.0.1:7400 --json")]
+  trunkline bench --server 127.0.0.1:7400 --json
+
+Exit codes: 0 measured; 1 a record was missing, damaged, out of order or twice.")]
 pub(super) struct Bench {
     /// The server's address; without it a server is started
     #[arg(long, short, value_name = "HOST:PORT", env = crate::plan::SERVER_VARIABLE)]
@@ -42,7 +59,7 @@ pub(super) struct Bench {
     #[arg(long, value_name = "N", default_value = "10k")]
     rate: Rate,
 
-    /// How long latency is measured
+    /// How long latency, and each window of acks, is measured
     #[arg(long, value_name = "TIME", default_value = "5s")]
     time: Span,
 
@@ -55,12 +72,20 @@ pub(super) struct Bench {
     visible_received: bool,
 
     /// Publishes in flight for acks; 1 and 1000 when absent
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=60_000))]
     window: Option<u32>,
 
     /// Idle strategy of the started server, and of the client: with spin it polls
     #[arg(long, value_name = "STRATEGY", default_value = "adaptive")]
-    idle: super::serve::IdleWord,
+    idle: IdleWord,
+
+    /// How the started server's workers talk to the kernel
+    #[arg(long, value_name = "BACKEND", default_value = "auto")]
+    io: super::serve::IoWord,
+
+    /// CPUs that the started server may run on, such as 0 or 0-3; the client takes the others
+    #[arg(long, value_name = "LIST")]
+    server_cpus: Option<String>,
 
     /// Print the results as JSON
     #[arg(long)]
@@ -78,8 +103,218 @@ enum Part {
     Acks,
 }
 
+/// Everything that was measured.
+#[derive(Debug, Default, Serialize)]
+struct Results {
+    payload_bytes: u32,
+    ack: &'static str,
+    /// What the started server was told; absent for one that was there.
+    server: Option<server::Described>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    throughput: Option<throughput::Figures>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    latency: Option<latency::Figures>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    acks: Vec<acks::Figures>,
+}
+
+/// What every part needs.
+struct Setting<'a> {
+    address: &'a str,
+    started: Option<&'a Started>,
+    payload_bytes: usize,
+    ack: AckWord,
+    /// The client polls instead of sleeping.
+    polls: bool,
+}
+
+impl Setting<'_> {
+    fn connect(&self, part: &str) -> Result<Line, Failure> {
+        Line::connect(self.address, &format!("bench {part}"))
+    }
+}
+
 impl Bench {
     pub(super) fn run(self) -> Outcome {
-        Err(Failure::Connection(format!("{self:?}: not built yet")))
+        let started = match &self.server {
+            Some(_) => None,
+            None => Some(Started::start(&server::Wanted {
+                ack: self.ack,
+                visible_received: self.visible_received,
+                idle: self.idle,
+                io: self.io,
+                cpus: self.server_cpus.as_deref(),
+                payload_bytes: self.size,
+            })?),
+        };
+        let address = self
+            .server
+            .as_deref()
+            .or(started.as_ref().map(Started::address))
+            .unwrap_or_default();
+        let setting = Setting {
+            address,
+            started: started.as_ref(),
+            payload_bytes: self.size as usize,
+            ack: self.ack,
+            polls: matches!(self.idle, IdleWord::Spin),
+        };
+        let wanted = |part: Part| self.only.is_none_or(|only| only == part);
+        let mut results = Results {
+            payload_bytes: self.size,
+            ack: level_word(self.ack.level()),
+            server: started.as_ref().map(Started::described),
+            ..Results::default()
+        };
+        if wanted(Part::Throughput) {
+            results.throughput = Some(throughput::measure(&setting, self.records.0 as u64)?);
+        }
+        if wanted(Part::Latency) {
+            results.latency = Some(latency::measure(
+                &setting,
+                self.rate.0,
+                self.time.duration(),
+            )?);
+        }
+        if wanted(Part::Acks) {
+            let both = [1, 1000];
+            let windows = self.window.as_ref().map_or(&both[..], std::slice::from_ref);
+            for window in windows {
+                results
+                    .acks
+                    .push(acks::measure(&setting, *window, self.time.duration())?);
+            }
+        }
+        let mut output = Output::new();
+        if self.json {
+            output.json(&results)?;
+        } else {
+            results.print(&mut output)?;
+        }
+        output.flush()
+    }
+}
+
+impl Results {
+    fn print(&self, output: &mut Output) -> Outcome {
+        let how = self.server.as_ref().map_or_else(
+            || "a server that was there".to_owned(),
+            |server| {
+                format!(
+                    "a started server, idle {}, {}, data in {}",
+                    server.idle, server.io, server.directory
+                )
+            },
+        );
+        output.line(&format!(
+            "payloads of {} B, acknowledged when {}, {how}",
+            self.payload_bytes, self.ack
+        ))?;
+        if let Some(throughput) = &self.throughput {
+            output.line("")?;
+            let mut table = Table::new(&[
+                "throughput",
+                "records>",
+                "rate>",
+                "MiB/s>",
+                "server CPU/record>",
+            ]);
+            let cpu = throughput
+                .server_cpu_ns_per_record
+                .map_or_else(|| "-".to_owned(), |ns| format!("{:.3} µs", ns / 1e3));
+            for (name, seconds) in [
+                ("published and acked", throughput.acked_seconds),
+                ("delivered and checked", throughput.delivered_seconds),
+            ] {
+                let per_second = throughput.records as f64 / seconds;
+                table.row(vec![
+                    name.to_owned(),
+                    grouped(throughput.records),
+                    rate(per_second),
+                    format!(
+                        "{:.0}",
+                        per_second * f64::from(self.payload_bytes) / f64::from(1 << 20)
+                    ),
+                    cpu.clone(),
+                ]);
+            }
+            table.print(output)?;
+        }
+        let mut table = Table::new(&[
+            "latency", "rate>", "p50>", "p90>", "p99>", "p99.9>", "max>", "records>",
+        ]);
+        let mut row = |name: String, per_second: f64, times: &Percentiles| {
+            let shown = [
+                times.p50_ns,
+                times.p90_ns,
+                times.p99_ns,
+                times.p99_9_ns,
+                times.max_ns,
+            ]
+            .map(micros);
+            let mut cells = vec![name, rate(per_second)];
+            cells.extend(shown);
+            cells.push(grouped(times.count));
+            table.row(cells);
+        };
+        if let Some(latency) = &self.latency {
+            row(
+                "publish to delivery".to_owned(),
+                latency.rate,
+                &latency.delivery,
+            );
+            row("publish to ack".to_owned(), latency.rate, &latency.ack);
+        }
+        for acks in &self.acks {
+            row(
+                format!("ack, window {}", acks.window),
+                acks.records_per_second,
+                &acks.ack,
+            );
+        }
+        if self.latency.is_some() || !self.acks.is_empty() {
+            output.line("")?;
+            table.print(output)?;
+        }
+        Ok(())
+    }
+}
+
+/// A distribution of times.
+#[derive(Debug, Clone, Serialize)]
+struct Percentiles {
+    count: u64,
+    p50_ns: u64,
+    p90_ns: u64,
+    p99_ns: u64,
+    p99_9_ns: u64,
+    max_ns: u64,
+}
+
+/// Times from 1 ns to a minute, to three digits.
+struct Times(hdrhistogram::Histogram<u64>);
+
+impl Times {
+    fn new() -> Result<Self, Failure> {
+        let histogram = hdrhistogram::Histogram::new_with_bounds(1, 60_000_000_000, 3);
+        histogram
+            .map(Self)
+            .map_err(|error| Failure::Machine(error.to_string()))
+    }
+
+    fn record(&mut self, ns: u64) {
+        self.0.saturating_record(ns.max(1));
+    }
+
+    fn percentiles(&self) -> Percentiles {
+        let at = |quantile: f64| self.0.value_at_quantile(quantile);
+        Percentiles {
+            count: self.0.len(),
+            p50_ns: at(0.5),
+            p90_ns: at(0.9),
+            p99_ns: at(0.99),
+            p99_9_ns: at(0.999),
+            max_ns: self.0.max(),
+        }
     }
 }

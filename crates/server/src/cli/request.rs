@@ -223,17 +223,17 @@ impl Reply {
                 }
                 continue;
             }
-            if running.is_none() {
-                if let Some(asked) = waiting.pop_front() {
-                    let (command, mut done) = (self.exec.clone(), done.try_clone());
-                    running = Some(std::thread::spawn(move || {
-                        let answer = execute(&command, &asked);
-                        if let Ok(done) = &mut done {
-                            let _ = done.write(&[1]);
-                        }
-                        (asked, answer)
-                    }));
-                }
+            if running.is_none()
+                && let Some(asked) = waiting.pop_front()
+            {
+                let (command, mut done) = (self.exec.clone(), done.try_clone());
+                running = Some(std::thread::spawn(move || {
+                    let answer = execute(&command, &asked);
+                    if let Ok(done) = &mut done {
+                        let _ = done.write(&[1]);
+                    }
+                    (asked, answer)
+                }));
             }
             if matches!(came, Ok(false)) {
                 // The thread writes its byte just before it ends; a short sleep covers the difference.

@@ -81,7 +81,7 @@ pub(super) enum IdleWord {
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
-enum IoWord {
+pub(super) enum IoWord {
     /// What measured better, among what the system allows
     Auto,
     /// io_uring, or no start
@@ -89,6 +89,28 @@ enum IoWord {
     IoUring,
     /// epoll
     Epoll,
+}
+
+impl IdleWord {
+    /// As the command line says it.
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Self::Spin => "spin",
+            Self::Adaptive => "adaptive",
+            Self::Park => "park",
+        }
+    }
+}
+
+impl IoWord {
+    /// As the command line says it.
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::IoUring => "io_uring",
+            Self::Epoll => "epoll",
+        }
+    }
 }
 
 impl Serve {
