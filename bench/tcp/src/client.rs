@@ -66,11 +66,25 @@ impl Load {
             stream.set_nodelay(true).unwrap();
             stream.set_nonblocking(true).unwrap();
             let mut stream = mio::net::TcpStream::from_std(stream);
-            poll.registry().register(&mut stream, Token(number), Interest::READABLE).unwrap();
-            peers.push(Peer { stream, next: 0, partial: 0, out: 0, sent: 0 });
+            poll.registry()
+                .register(&mut stream, Token(number), Interest::READABLE)
+                .unwrap();
+            peers.push(Peer {
+                stream,
+                next: 0,
+                partial: 0,
+                out: 0,
+                sent: 0,
+            });
         }
         let scratch = vec![0; 64 * 1024];
-        Self { poll, events: Events::with_capacity(1024), peers, depth, scratch }
+        Self {
+            poll,
+            events: Events::with_capacity(1024),
+            peers,
+            depth,
+            scratch,
+        }
     }
 
     /// Keeps every connection's frames in flight for so long; returns how many came back. Nothing is in flight afterwards.
@@ -129,7 +143,12 @@ impl Load {
             while !rest.is_empty() {
                 fill(&mut expected, number as u64, peer.next);
                 let part = rest.len().min(FRAME_BYTES - peer.partial);
-                assert_eq!(rest[..part], expected[peer.partial..][..part], "connection {number}, frame {}", peer.next);
+                assert_eq!(
+                    rest[..part],
+                    expected[peer.partial..][..part],
+                    "connection {number}, frame {}",
+                    peer.next
+                );
                 rest = &rest[part..];
                 peer.partial += part;
                 if peer.partial == FRAME_BYTES {

@@ -51,17 +51,33 @@ impl Case {
         let file = options.open(&path).unwrap();
         file.write_all_at(&vec![0; FILE_BYTES], 0).unwrap();
         file.sync_all().unwrap();
-        let file = if self.direct { options.custom_flags(libc::O_DIRECT).open(&path).unwrap() } else { file };
+        let file = if self.direct {
+            options.custom_flags(libc::O_DIRECT).open(&path).unwrap()
+        } else {
+            file
+        };
         let bytes: u32 = if self.direct { 4096 } else { 1024 };
         match self.way {
             Way::PlainSync | Way::PlainDsync => plain(self.way, &file, bytes, count),
-            _ if self.uring => through(&mut Uring::new(&Config::default()).unwrap(), self, file, bytes, count),
-            _ => through(&mut Readiness::new(&Config::default()).unwrap(), self, file, bytes, count),
+            _ if self.uring => through(
+                &mut Uring::new(&Config::default()).unwrap(),
+                self,
+                file,
+                bytes,
+                count,
+            ),
+            _ => through(
+                &mut Readiness::new(&Config::default()).unwrap(),
+                self,
+                file,
+                bytes,
+                count,
+            ),
         }
     }
 }
 
-const FILE_BYTES: usize = 64 << 20;
+const FILE_BYTES: usize = 4 << 20;
 
 fn plain(way: Way, file: &File, bytes: u32, count: usize) -> Vec<f64> {
     let memory = Buffer::new(65536).unwrap();
@@ -74,23 +90,35 @@ fn plain(way: Way, file: &File, bytes: u32, count: usize) -> Vec<f64> {
                 file.sync_data().unwrap();
             }
             _ => {
-                let vector = libc::iovec { iov_base: body.as_ptr().cast_mut().cast(), iov_len: body.len() };
+                let vector = libc::iovec {
+                    iov_base: body.as_ptr().cast_mut().cast(),
+                    iov_len: body.len(),
+                };
                 // SAFETY: the vector names `body`, which outlives the call.
-                let written =
-                    unsafe { libc::pwritev2(file.as_raw_fd(), &vector, 1, offset as i64, libc::RWF_DSYNC) };
+                let written = unsafe {
+                    libc::pwritev2(file.as_raw_fd(), &vector, 1, offset as i64, libc::RWF_DSYNC)
+                };
                 assert_eq!(written, body.len() as isize);
             }
         }
     })
 }
 
-fn through<R: Reactor>(reactor: &mut R, case: Case, file: File, bytes: u32, count: usize) -> Vec<f64> {
+fn through<R: Reactor>(
+    reactor: &mut R,
+    case: Case,
+    file: File,
+    bytes: u32,
+    count: usize,
+) -> Vec<f64> {
     let mut memory = Buffer::new(65536).unwrap();
     memory.slice_mut(0, 65536).fill(7);
     let region = reactor.register_region(memory.pin());
     let file = reactor.add_file(file);
     let wait = if case.spin { Wait::Poll } else { Wait::Forever };
-    timed(count, |number| commit(reactor, case.way, file, region, bytes, number, wait))
+    timed(count, |number| {
+        commit(reactor, case.way, file, region, bytes, number, wait)
+    })
 }
 
 fn commit<R: Reactor>(
@@ -102,13 +130,39 @@ fn commit<R: Reactor>(
     number: usize,
     wait: Wait,
 ) {
-    let slice = Slice { region, offset: 0, len: bytes };
+    let slice = Slice {
+        region,
+        offset: 0,
+        len: bytes,
+    };
     let offset = number as u64 * u64::from(bytes);
-    let mode = if matches!(way, Way::OneOp) { WriteMode::AsyncSync } else { WriteMode::Inline };
-    reactor.stage(Op::Write { file, slice, offset, mode }, 1).unwrap();
+    let mode = if matches!(way, Way::OneOp) {
+        WriteMode::AsyncSync
+    } else {
+        WriteMode::Inline
+    };
+    reactor
+        .stage(
+            Op::Write {
+                file,
+                slice,
+                offset,
+                mode,
+            },
+            1,
+        )
+        .unwrap();
     assert_eq!(finished(reactor, wait), bytes as i32);
     if matches!(way, Way::InlineThenSync) {
-        reactor.stage(Op::Sync { file, data_only: true }, 2).unwrap();
+        reactor
+            .stage(
+                Op::Sync {
+                    file,
+                    data_only: true,
+                },
+                2,
+            )
+            .unwrap();
         assert_eq!(finished(reactor, wait), 0);
     }
 }

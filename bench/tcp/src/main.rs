@@ -5,6 +5,7 @@
 //! bench-tcp cpu      [ROUNDS] [MS]     64 connections, depth 1 and 16: CPU of the server's thread per message, against the peers
 //! bench-tcp features [ROUNDS] [MS]     the same for each feature of the io_uring back-end, and for pools of several sizes
 //! bench-tcp turns    [ROUNDS] [MS]     the same for how many sockets the readiness back-end serves in one turn
+//! bench-tcp choice   [ROUNDS] [MS]     what decides between the back-ends: parked round trip, 1, 64 and 512 connections
 //! bench-tcp files    [ROUNDS] [FOLDER] one synced kilobyte at a time: every way to write, against the plain calls
 //! ```
 //! Server and client are threads pinned to different cores. Servers are measured in turn, again and again; figures are
@@ -28,13 +29,30 @@ const CLIENT_CPU: usize = 1;
 fn main() {
     let mut args = std::env::args().skip(1);
     let what = args.next().unwrap_or_else(|| "cpu".into());
-    let mut number = |default: u64| args.next().map_or(default, |text| text.parse().expect("a number"));
+    let mut number = |default: u64| {
+        args.next()
+            .map_or(default, |text| text.parse().expect("a number"))
+    };
     let rounds = number(7) as usize;
     let plain = Tuning::default();
-    let spin = Tuning { spin: true, ..plain };
+    let spin = Tuning {
+        spin: true,
+        ..plain
+    };
     trunkline_reactor::pin_current_thread(CLIENT_CPU).unwrap();
     match what.as_str() {
-        "latency" => latency(&[Server::RawSpin, Server::Epoll(spin), Server::Uring(spin), Server::Uring(Tuning { direct_sends: true, ..spin })], rounds),
+        "latency" => latency(
+            &[
+                Server::RawSpin,
+                Server::Epoll(spin),
+                Server::Uring(spin),
+                Server::Uring(Tuning {
+                    direct_sends: true,
+                    ..spin
+                }),
+            ],
+            rounds,
+        ),
         "cpu" => {
             let slice = Duration::from_millis(number(300));
             let servers = [
@@ -44,7 +62,10 @@ fn main() {
                 Server::Compio,
                 Server::Epoll(plain),
                 Server::Uring(plain),
-                Server::Uring(Tuning { direct_sends: true, ..plain }),
+                Server::Uring(Tuning {
+                    direct_sends: true,
+                    ..plain
+                }),
             ];
             cpu(&servers, 64, 1, rounds, slice);
             cpu(&servers, 64, 16, rounds, slice);
@@ -55,12 +76,30 @@ fn main() {
                 Server::Mio,
                 Server::Epoll(plain),
                 Server::Uring(plain),
-                Server::Uring(Tuning { registered_files: true, ..plain }),
-                Server::Uring(Tuning { zero_copy: true, ..plain }),
-                Server::Uring(Tuning { buffers: Some((64, 4096)), ..plain }),
-                Server::Uring(Tuning { buffers: Some((128, 32768)), ..plain }),
-                Server::Uring(Tuning { buffers: Some((256, 16384)), ..plain }),
-                Server::Epoll(Tuning { buffers: Some((256, 16384)), ..plain }),
+                Server::Uring(Tuning {
+                    registered_files: true,
+                    ..plain
+                }),
+                Server::Uring(Tuning {
+                    zero_copy: true,
+                    ..plain
+                }),
+                Server::Uring(Tuning {
+                    buffers: Some((64, 4096)),
+                    ..plain
+                }),
+                Server::Uring(Tuning {
+                    buffers: Some((128, 32768)),
+                    ..plain
+                }),
+                Server::Uring(Tuning {
+                    buffers: Some((256, 16384)),
+                    ..plain
+                }),
+                Server::Epoll(Tuning {
+                    buffers: Some((256, 16384)),
+                    ..plain
+                }),
             ];
             cpu(&servers, 64, 1, rounds, slice);
             cpu(&servers, 64, 16, rounds, slice);
@@ -68,42 +107,97 @@ fn main() {
                 &[
                     Server::RawSpin,
                     Server::Uring(spin),
-                    Server::Uring(Tuning { registered_files: true, ..spin }),
-                    Server::Uring(Tuning { zero_copy: true, ..spin }),
-                    Server::Uring(Tuning { sqpoll: true, ..spin }),
+                    Server::Uring(Tuning {
+                        registered_files: true,
+                        ..spin
+                    }),
+                    Server::Uring(Tuning {
+                        zero_copy: true,
+                        ..spin
+                    }),
+                    Server::Uring(Tuning {
+                        sqpoll: true,
+                        ..spin
+                    }),
                 ],
                 rounds,
             );
         }
         "turns" => {
             let slice = Duration::from_millis(number(300));
-            let turns = |sockets| Server::Epoll(Tuning { sockets_per_turn: Some(sockets), ..plain });
-            let servers = [Server::Mio, turns(1), turns(4), turns(8), turns(16), turns(32), turns(1024)];
+            let turns = |sockets| {
+                Server::Epoll(Tuning {
+                    sockets_per_turn: Some(sockets),
+                    ..plain
+                })
+            };
+            let servers = [
+                Server::Mio,
+                turns(1),
+                turns(4),
+                turns(8),
+                turns(16),
+                turns(32),
+                turns(1024),
+            ];
             cpu(&servers, 64, 1, rounds, slice);
             cpu(&servers, 64, 16, rounds, slice);
         }
+        "choice" => {
+            let slice = Duration::from_millis(number(300));
+            let direct = Tuning {
+                direct_sends: true,
+                ..plain
+            };
+            let servers = [
+                Server::Mio,
+                Server::Epoll(plain),
+                Server::Uring(plain),
+                Server::Uring(direct),
+            ];
+            latency(&servers, rounds);
+            cpu(&servers, 1, 1, rounds, slice);
+            cpu(&servers, 64, 1, rounds, slice);
+            cpu(&servers, 64, 16, rounds, slice);
+            cpu(&servers, 512, 1, rounds, slice);
+        }
         "files" => {
-            let folder = args.next().map_or_else(std::env::temp_dir, Into::into).join("bench-tcp-files");
+            let folder = args
+                .next()
+                .map_or_else(std::env::temp_dir, Into::into)
+                .join("bench-tcp-files");
             std::fs::create_dir_all(&folder).unwrap();
             sync_cases(&folder, rounds);
             std::fs::remove_dir_all(&folder).unwrap();
         }
         // For a profiler: `bench-tcp one-epoll` keeps one server busy.
         "one-mio" => cpu(&[Server::Mio], 64, 1, rounds, Duration::from_secs(1)),
-        "one-epoll" => cpu(&[Server::Epoll(plain)], 64, 1, rounds, Duration::from_secs(1)),
-        "one-uring" => cpu(&[Server::Uring(plain)], 64, 1, rounds, Duration::from_secs(1)),
-        other => panic!("{other}: latency, cpu, features or turns"),
+        "one-epoll" => cpu(
+            &[Server::Epoll(plain)],
+            64,
+            1,
+            rounds,
+            Duration::from_secs(1),
+        ),
+        "one-uring" => cpu(
+            &[Server::Uring(plain)],
+            64,
+            1,
+            rounds,
+            Duration::from_secs(1),
+        ),
+        other => panic!("{other}: latency, cpu, features, turns, choice or files"),
     }
 }
 
 fn latency(servers: &[Server], rounds: usize) {
-    println!("one connection, 64 B, both sides spin: round trip in µs");
+    println!("one connection, 64 B, the client spins: round trip in µs");
     let mut p50s = vec![Vec::new(); servers.len()];
     let mut p99s = vec![Vec::new(); servers.len()];
     for _ in 0..rounds {
         for (place, server) in servers.iter().enumerate() {
             let (address, thread) = start(*server, 1);
-            let mut trips = client::ping(address, 2_000, 20_000);
+            let mut trips = client::ping(address, 2_000, 10_000);
             thread.join().unwrap();
             trips.sort_unstable();
             p50s[place].push(trips[trips.len() / 2] as f64 / 1000.0);
@@ -113,13 +207,22 @@ fn latency(servers: &[Server], rounds: usize) {
     for (place, server) in servers.iter().enumerate() {
         let (p50, p99) = (spread(&p50s[place]), spread(&p99s[place]));
         let ratio = spread(&ratios(&p50s[place], &p50s[0]));
-        println!("  {:<44} p50 {p50}   p99 {p99}   p50 / {} {ratio}", server.name(), servers[0].name());
+        println!(
+            "  {:<44} p50 {p50}   p99 {p99}   p50 / {} {ratio}",
+            server.name(),
+            servers[0].name()
+        );
     }
 }
 
 fn sync_cases(folder: &std::path::Path, rounds: usize) {
     use files::{Case, Way};
-    let case = |way, uring, direct, spin| Case { way, uring, direct, spin };
+    let case = |way, uring, direct, spin| Case {
+        way,
+        uring,
+        direct,
+        spin,
+    };
     let mut cases = vec![
         case(Way::PlainSync, false, false, false),
         case(Way::PlainDsync, false, false, false),
@@ -137,7 +240,7 @@ fn sync_cases(folder: &std::path::Path, rounds: usize) {
     let mut p99s = vec![Vec::new(); cases.len()];
     for _ in 0..rounds {
         for (place, case) in cases.iter().enumerate() {
-            let mut times = case.run(folder, 1000);
+            let mut times = case.run(folder, 500);
             times.sort_by(f64::total_cmp);
             p50s[place].push(times[times.len() / 2]);
             p99s[place].push(times[times.len() * 99 / 100]);
@@ -146,12 +249,17 @@ fn sync_cases(folder: &std::path::Path, rounds: usize) {
     for (place, case) in cases.iter().enumerate() {
         let ratio = spread(&ratios(&p50s[place], &p50s[0]));
         let (p50, p99) = (spread(&p50s[place]), spread(&p99s[place]));
-        println!("  {:<52} p50 {p50}   p99 {p99}   / the first {ratio}", case.name());
+        println!(
+            "  {:<52} p50 {p50}   p99 {p99}   / the first {ratio}",
+            case.name()
+        );
     }
 }
 
 fn cpu(servers: &[Server], connections: usize, depth: usize, rounds: usize, slice: Duration) {
-    println!("{connections} connections, 64 B, {depth} in flight on each, the server parks: µs of its CPU per message");
+    println!(
+        "{connections} connections, 64 B, {depth} in flight on each, the server parks: µs of its CPU per message"
+    );
     let mut running: Vec<_> = servers
         .iter()
         .map(|server| {
@@ -179,11 +287,18 @@ fn cpu(servers: &[Server], connections: usize, depth: usize, rounds: usize, slic
     for (place, server) in servers.iter().enumerate() {
         let ratio = spread(&ratios(&costs[place], &costs[0]));
         let (cost, rate) = (spread(&costs[place]), spread(&rates[place]));
-        println!("  {:<44} {cost}   / {} {ratio}   k/s {rate}", server.name(), servers[0].name());
+        println!(
+            "  {:<44} {cost}   / {} {ratio}   k/s {rate}",
+            server.name(),
+            servers[0].name()
+        );
     }
 }
 
-fn start(server: Server, connections: usize) -> (std::net::SocketAddr, std::thread::JoinHandle<()>) {
+fn start(
+    server: Server,
+    connections: usize,
+) -> (std::net::SocketAddr, std::thread::JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let thread = std::thread::spawn(move || {
@@ -203,5 +318,9 @@ fn spread(values: &[f64]) -> String {
     sorted.sort_by(f64::total_cmp);
     let digits = if sorted[0] < 20.0 { 3 } else { 0 };
     let median = sorted[sorted.len() / 2];
-    format!("{median:.digits$} [{:.digits$}-{:.digits$}]", sorted[0], sorted[sorted.len() - 1])
+    format!(
+        "{median:.digits$} [{:.digits$}-{:.digits$}]",
+        sorted[0],
+        sorted[sorted.len() - 1]
+    )
 }

@@ -17,7 +17,10 @@ impl ThreadTime {
     }
 
     pub fn read(self) -> Duration {
-        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        let mut time = libc::timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
         // SAFETY: `time` is writable; a clock of a thread that has ended would be an error, not undefined.
         let error = unsafe { libc::clock_gettime(self.0, &mut time) };
         assert_eq!(error, 0, "the thread has ended");

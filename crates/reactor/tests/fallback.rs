@@ -190,10 +190,8 @@ fn forbid_io_uring(errno: i32) {
         filter: filter.as_mut_ptr(),
     };
     // SAFETY: no memory is involved.
-    assert_eq!(
-        unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) },
-        0
-    );
+    let bound = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
+    assert_eq!(bound, 0);
     // SAFETY: the program and its filter live on this stack for the call, which copies them.
     let set = unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &program) };
     assert_eq!(set, 0, "{}", std::io::Error::last_os_error());

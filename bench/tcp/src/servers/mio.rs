@@ -17,7 +17,9 @@ pub fn serve(listener: TcpListener, connections: usize) {
         stream.set_nodelay(true).unwrap();
         stream.set_nonblocking(true).unwrap();
         let mut stream = TcpStream::from_std(stream);
-        poll.registry().register(&mut stream, Token(number), Interest::READABLE).unwrap();
+        poll.registry()
+            .register(&mut stream, Token(number), Interest::READABLE)
+            .unwrap();
         streams.push(Some(stream));
     }
     let mut buffer = vec![0; READ_BYTES];

@@ -7,7 +7,10 @@ use monoio::io::{AsyncReadRent, AsyncWriteRentExt};
 use super::READ_BYTES;
 
 pub fn serve(listener: TcpListener, connections: usize) {
-    let mut runtime = monoio::RuntimeBuilder::<monoio::IoUringDriver>::new().with_entries(1024).build().unwrap();
+    let mut runtime = monoio::RuntimeBuilder::<monoio::IoUringDriver>::new()
+        .with_entries(1024)
+        .build()
+        .unwrap();
     runtime.block_on(async {
         let listener = monoio::net::TcpListener::from_std(listener).unwrap();
         let mut tasks = Vec::new();

@@ -61,7 +61,11 @@ fn echo<R: Reactor>(reactor: &mut R, listener: TcpListener, expected: usize, tun
     let mut connections: Vec<Connection> = Vec::new();
     let mut open = 0;
     let mut out = [Completion::default(); 256];
-    let wait = if tuning.spin { Wait::Poll } else { Wait::Forever };
+    let wait = if tuning.spin {
+        Wait::Poll
+    } else {
+        Wait::Forever
+    };
     loop {
         reactor.submit_and_wait(1, wait).unwrap();
         loop {
@@ -75,24 +79,48 @@ fn echo<R: Reactor>(reactor: &mut R, listener: TcpListener, expected: usize, tun
                     ACCEPT => {
                         let socket = SocketId::from_result(completion.result).unwrap();
                         let number = connections.len() as u64;
-                        reactor.stage(Op::RecvMulti { socket }, RECEIVE | number).unwrap();
-                        connections.push(Connection { socket, waiting: VecDeque::new(), sending: false, closed: false });
+                        reactor
+                            .stage(Op::RecvMulti { socket }, RECEIVE | number)
+                            .unwrap();
+                        connections.push(Connection {
+                            socket,
+                            waiting: VecDeque::new(),
+                            sending: false,
+                            closed: false,
+                        });
                         open += 1;
                     }
                     RECEIVE => {
                         let connection = &mut connections[number];
                         if let Some(id) = completion.buffer() {
                             let (region, offset) = reactor.buffer_slice(id);
-                            connection.waiting.push_back((id, Slice { region, offset, len: completion.result as u32 }));
+                            connection.waiting.push_back((
+                                id,
+                                Slice {
+                                    region,
+                                    offset,
+                                    len: completion.result as u32,
+                                },
+                            ));
                             connection.send(reactor, number, tuning);
                         } else {
                             connection.closed = true;
-                            reactor.stage(Op::Close { socket: connection.socket }, CLOSE | number as u64).unwrap();
+                            reactor
+                                .stage(
+                                    Op::Close {
+                                        socket: connection.socket,
+                                    },
+                                    CLOSE | number as u64,
+                                )
+                                .unwrap();
                         }
                     }
                     SEND => {
                         let connection = &mut connections[number];
-                        if completion.flags.contains(trunkline_reactor::CompletionFlags::MORE) {
+                        if completion
+                            .flags
+                            .contains(trunkline_reactor::CompletionFlags::MORE)
+                        {
                             continue;
                         }
                         connection.sending = false;
@@ -119,12 +147,29 @@ impl Connection {
         }
         let send = SEND | number as u64;
         let staged = if let [(_, only)] = self.waiting.make_contiguous() {
-            reactor.stage(Op::Send { socket: self.socket, slices: &[*only], zero_copy: tuning.zero_copy }, send)
+            reactor.stage(
+                Op::Send {
+                    socket: self.socket,
+                    slices: &[*only],
+                    zero_copy: tuning.zero_copy,
+                },
+                send,
+            )
         } else {
             let mut slices = [self.waiting[0].1; Op::MAX_SLICES];
             let count = self.waiting.len().min(Op::MAX_SLICES);
-            slices.iter_mut().zip(&self.waiting).for_each(|(slice, waiting)| *slice = waiting.1);
-            reactor.stage(Op::Send { socket: self.socket, slices: &slices[..count], zero_copy: tuning.zero_copy }, send)
+            slices
+                .iter_mut()
+                .zip(&self.waiting)
+                .for_each(|(slice, waiting)| *slice = waiting.1);
+            reactor.stage(
+                Op::Send {
+                    socket: self.socket,
+                    slices: &slices[..count],
+                    zero_copy: tuning.zero_copy,
+                },
+                send,
+            )
         };
         staged.unwrap();
         self.sending = true;
@@ -132,7 +177,9 @@ impl Connection {
 
     #[inline]
     fn sent<R: Reactor>(&mut self, reactor: &mut R, result: i32) {
-        let Ok(mut bytes) = u32::try_from(result) else { return };
+        let Ok(mut bytes) = u32::try_from(result) else {
+            return;
+        };
         while let Some((id, slice)) = self.waiting.front_mut() {
             if bytes < slice.len {
                 slice.offset += u64::from(bytes);

@@ -120,7 +120,7 @@ impl Readiness {
         }
     }
 
-    fn receive(&mut self, id: SocketId, slot: u32) {
+    pub(super) fn receive(&mut self, id: SocketId, slot: u32) {
         for _ in 0..self.core.config.receive_burst {
             let Some(buffer) = self.core.receive.take() else {
                 self.core
@@ -146,6 +146,8 @@ impl Readiness {
                     let drained = bytes < len && !socket.state.closed;
                     socket.state.readable = !drained;
                     self.report_received(slot, buffer, bytes);
+                    self.spoke_last = Some(id);
+                    self.polls_in_vain = 0;
                     if drained {
                         return;
                     }

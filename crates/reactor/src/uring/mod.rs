@@ -32,7 +32,12 @@ use crate::waker::Waker;
 use buffers::BufferRing;
 pub(crate) use setup::explain;
 
-/// A reactor over `io_uring`.
+/// A reactor over `io_uring`. The kernel binds a ring to the thread that made it, so this cannot be sent to another:
+///
+/// ```compile_fail
+/// fn sent<T: Send>() {}
+/// sent::<trunkline_reactor::Uring>();
+/// ```
 pub struct Uring {
     ring: ManuallyDrop<IoUring<squeue::Entry>>,
     core: ManuallyDrop<Core<Armed>>,

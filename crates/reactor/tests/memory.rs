@@ -1,0 +1,25 @@
+//! A reactor's bounds are large and its memory is small: pools and tables take what was used.
+
+use trunkline_reactor::{AnyReactor, Config, IoBackend};
+
+#[test]
+fn an_idle_reactor_takes_less_than_a_megabyte_and_a_half_of_its_pools_and_tables() {
+    for backend in [IoBackend::Epoll, IoBackend::IoUring] {
+        let before = resident_bytes();
+        let reactor = AnyReactor::new(backend, &Config::default()).unwrap();
+        let taken = resident_bytes().saturating_sub(before);
+        assert!(taken < 3 << 19, "{backend}: {taken} bytes");
+        drop(reactor);
+    }
+}
+
+fn resident_bytes() -> usize {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+    let pages: usize = statm
+        .split_ascii_whitespace()
+        .nth(1)
+        .unwrap()
+        .parse()
+        .unwrap();
+    pages * 4096
+}
