@@ -1,11 +1,15 @@
 //! Runs the binary as a user does.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+pub(crate) mod raw;
+
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
+
+use serde_json::Value;
 
 /// What the binary printed and how it ended.
 pub(crate) struct Ran {
@@ -48,6 +52,68 @@ pub(crate) fn run_with_input(arguments: &[&str], input: &[u8]) -> Ran {
     })
 }
 
+/// Waits for a process, which is killed when it takes too long: that fails the test with what it has printed.
+pub(crate) fn finish(mut child: Child, limit: Duration) -> Ran {
+    let (out, err) = (child.stdout.take(), child.stderr.take());
+    std::thread::scope(|scope| {
+        let out = scope.spawn(|| drain(out));
+        let err = scope.spawn(|| drain(err));
+        let status = wait(&mut child, limit);
+        if status.is_none() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        let (stdout, stderr) = (out.join().unwrap(), err.join().unwrap());
+        let status = status.unwrap_or_else(|| {
+            panic!(
+                "still running after {limit:?}: {}",
+                String::from_utf8_lossy(&stderr)
+            )
+        });
+        ran(Output {
+            status,
+            stdout,
+            stderr,
+        })
+    })
+}
+
+fn drain(pipe: Option<impl Read>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    if let Some(mut pipe) = pipe {
+        pipe.read_to_end(&mut bytes).unwrap();
+    }
+    bytes
+}
+
+fn wait(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
+    let end = Instant::now() + limit;
+    loop {
+        let status = child.try_wait().unwrap();
+        if status.is_some() || Instant::now() > end {
+            return status;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Runs a server that must not start, and ends in time.
+pub(crate) fn refused(arguments: &[&str]) -> Ran {
+    let mut command = trunkline(&["serve"]);
+    command.args(arguments);
+    refused_command(command)
+}
+
+/// As [`refused`], for a command of the caller's.
+pub(crate) fn refused_command(mut command: Command) -> Ran {
+    let child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    finish(child, Duration::from_secs(20))
+}
+
 pub(crate) fn ran(output: Output) -> Ran {
     Ran {
         code: output.status.code().unwrap_or(-1),
@@ -61,6 +127,7 @@ pub(crate) struct Server {
     process: Child,
     pub(crate) address: String,
     directory: tempfile::TempDir,
+    flags: Vec<String>,
 }
 
 impl Server {
@@ -71,13 +138,36 @@ impl Server {
 
     /// Starts one with this configuration.
     pub(crate) fn with(config: &str) -> Self {
+        Self::with_flags(config, &[])
+    }
+
+    /// Starts one with this configuration and further flags, which it keeps over restarts.
+    pub(crate) fn with_flags(config: &str, flags: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("trunkline.yaml"), config).unwrap();
-        let (process, address) = launch(directory.path());
+        let flags: Vec<String> = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        let mut command = serve(directory.path());
+        command.args(&flags);
+        let (process, address) = launch(command, directory.path());
         Self {
             process,
             address,
             directory,
+            flags,
+        }
+    }
+
+    /// Starts one by a command made from the one that would start it: for servers that live in a place of their own.
+    pub(crate) fn inside(config: &str, wrap: impl FnOnce(&Path, Command) -> Command) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("trunkline.yaml"), config).unwrap();
+        let command = wrap(directory.path(), serve(directory.path()));
+        let (process, address) = launch(command, directory.path());
+        Self {
+            process,
+            address,
+            directory,
+            flags: Vec::new(),
         }
     }
 
@@ -103,12 +193,83 @@ impl Server {
     /// Sends a signal and waits for the end.
     pub(crate) fn end(&mut self, signal: &str) -> i32 {
         send_signal(self.process.id(), signal);
-        self.process.wait().unwrap().code().unwrap_or(-1)
+        self.ended()
+    }
+
+    /// Waits for the end.
+    pub(crate) fn ended(&mut self) -> i32 {
+        let status = wait(&mut self.process, Duration::from_secs(20));
+        let status = status.unwrap_or_else(|| panic!("the server does not end\n{}", self.log()));
+        status.code().unwrap_or(-1)
+    }
+
+    /// Kills it on the spot.
+    pub(crate) fn kill(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
     }
 
     /// Starts it again on the same data.
     pub(crate) fn restart(&mut self) {
-        (self.process, self.address) = launch(self.directory.path());
+        let mut command = serve(self.directory.path());
+        command.args(&self.flags);
+        (self.process, self.address) = launch(command, self.directory.path());
+    }
+
+    /// Starts it again on the same data, and kills it after a time that it may need for starting.
+    pub(crate) fn restart_and_kill(&mut self, after: Duration) {
+        let mut command = serve(self.directory.path());
+        command.args(&self.flags);
+        command.stderr(Stdio::null());
+        self.process = command.spawn().unwrap();
+        std::thread::sleep(after);
+        self.kill();
+    }
+
+    /// Starts it again on the same data, which must fail.
+    pub(crate) fn refused(&self) -> Ran {
+        let mut command = serve(self.directory.path());
+        command.args(&self.flags);
+        refused_command(command)
+    }
+
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// What it has logged since it was started the last time.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.directory.path().join("log")).unwrap()
+    }
+
+    /// What it says of a stream.
+    pub(crate) fn stream(&self, name: &str) -> Value {
+        let info = self.run(&["stream", "info", name, "--json"]);
+        assert_eq!(info.code, 0, "{}", info.err);
+        serde_json::from_str(&info.out).unwrap()
+    }
+
+    /// Waits until something that it says of a stream is so.
+    pub(crate) fn wait_for(
+        &self,
+        stream: &str,
+        what: &str,
+        is_so: impl Fn(&Value) -> bool,
+    ) -> Value {
+        let end = Instant::now() + Duration::from_secs(20);
+        loop {
+            let info = self.stream(stream);
+            if is_so(&info) {
+                return info;
+            }
+            assert!(
+                Instant::now() < end,
+                "{what} did not come: {info}\n{}",
+                self.log()
+            );
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     pub(crate) fn data(&self) -> PathBuf {
@@ -123,16 +284,23 @@ impl Drop for Server {
     }
 }
 
-fn launch(directory: &Path) -> (Child, String) {
-    let (ready, log) = (directory.join("ready"), directory.join("log"));
-    let _ = fs::remove_file(&ready);
-    let mut process = trunkline(&["serve", "--listen", "127.0.0.1:0"])
+/// The command that serves what is in a directory.
+fn serve(directory: &Path) -> Command {
+    let mut command = trunkline(&["serve", "--listen", "127.0.0.1:0"]);
+    command
         .arg("--config")
         .arg(directory.join("trunkline.yaml"))
         .arg("--data")
         .arg(directory.join("data"))
         .arg("--ready-file")
-        .arg(&ready)
+        .arg(directory.join("ready"));
+    command
+}
+
+fn launch(mut command: Command, directory: &Path) -> (Child, String) {
+    let (ready, log) = (directory.join("ready"), directory.join("log"));
+    let _ = fs::remove_file(&ready);
+    let mut process = command
         .stderr(fs::File::create(&log).unwrap())
         .spawn()
         .unwrap();

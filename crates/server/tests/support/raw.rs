@@ -96,17 +96,35 @@ impl Raw {
         let mut header = [0; 8];
         match self.stream.read_exact(&mut header) {
             Ok(()) => {}
-            Err(error) if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset) => return None,
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset
+                ) =>
+            {
+                return None;
+            }
             Err(error) => panic!("nothing from the server in {PATIENCE:?}: {error}"),
         }
         let length = u32::from_le_bytes(header[4..8].try_into().unwrap());
         let mut body = vec![0; length as usize];
         match self.stream.read_exact(&mut body) {
             Ok(()) => {}
-            Err(error) if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset) => return None,
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset
+                ) =>
+            {
+                return None;
+            }
             Err(error) => panic!("half a frame from the server: {error}"),
         }
-        Some(Frame { opcode: header[0], sequence: u16::from_le_bytes([header[2], header[3]]), body })
+        Some(Frame {
+            opcode: header[0],
+            sequence: u16::from_le_bytes([header[2], header[3]]),
+            body,
+        })
     }
 
     /// The next frame that is not a Ping, which is answered.
@@ -127,13 +145,32 @@ impl Raw {
         Refused::read(&next)
     }
 
+    /// The Error frame that must come next, or behind Acks.
+    pub(crate) fn refusal_after_acks(&mut self) -> Refused {
+        loop {
+            let next = self.answer().expect("an Error frame before the end");
+            if next.opcode != ACK {
+                assert_eq!(next.opcode, ERROR, "{next:?}");
+                return Refused::read(&next);
+            }
+        }
+    }
+
     /// The Ack that must come next: of which frame, how many records, the stream's sequence of the last.
     pub(crate) fn ack(&mut self) -> (u16, u32, u64) {
         let next = self.answer().expect("an Ack before the end");
-        let told = if next.opcode == ERROR { Refused::read(&next).message } else { String::new() };
+        let told = if next.opcode == ERROR {
+            Refused::read(&next).message
+        } else {
+            String::new()
+        };
         assert_eq!(next.opcode, ACK, "{next:?} {told}");
         let count = u32::from_le_bytes(next.body[4..8].try_into().unwrap());
-        (next.sequence, count, u64::from_le_bytes(next.body[8..16].try_into().unwrap()))
+        (
+            next.sequence,
+            count,
+            u64::from_le_bytes(next.body[8..16].try_into().unwrap()),
+        )
     }
 
     /// Asserts that nothing comes but the end of the connection, in time.
@@ -155,7 +192,7 @@ impl Raw {
 }
 
 impl Refused {
-    fn read(error: &Frame) -> Self {
+    pub(crate) fn read(error: &Frame) -> Self {
         let body = &error.body;
         let u16_at = |at: usize| u16::from_le_bytes([body[at], body[at + 1]]);
         let u64_at = |at: usize| u64::from_le_bytes(body[at..at + 8].try_into().unwrap());
@@ -182,9 +219,19 @@ impl Witness {
     /// Subscribes to its own subject.
     pub(crate) fn new(address: &str) -> Self {
         let mut raw = Raw::greeted(address);
-        raw.send(&frame(SUBSCRIBE, 0, 1, &subscribe(1, 0, 4, 1 << 40, "witness")));
+        raw.send(&frame(
+            SUBSCRIBE,
+            0,
+            1,
+            &subscribe(1, 0, 4, 1 << 40, "witness"),
+        ));
         while raw.answer().expect("the subscription").opcode != ACK {}
-        raw.send(&frame(PUBLISH, EXPECTS_RESPONSE, 2, &definition(1, "witness")));
+        raw.send(&frame(
+            PUBLISH,
+            EXPECTS_RESPONSE,
+            2,
+            &definition(1, "witness"),
+        ));
         assert_eq!(raw.ack().0, 2);
         Self { raw, seen: 2 }
     }
@@ -194,10 +241,14 @@ impl Witness {
         self.seen += 1;
         let payload = format!("record {}", self.seen);
         let records = data(1, u64::from(self.seen), payload.as_bytes());
-        self.raw.send(&frame(PUBLISH, EXPECTS_RESPONSE, self.seen, &records));
+        self.raw
+            .send(&frame(PUBLISH, EXPECTS_RESPONSE, self.seen, &records));
         let (mut acked, mut delivered) = (false, false);
         while !(acked && delivered) {
-            let next = self.raw.answer().expect("another's bad input ended this connection");
+            let next = self
+                .raw
+                .answer()
+                .expect("another's bad input ended this connection");
             match next.opcode {
                 ACK => acked |= next.sequence == self.seen,
                 DELIVER => {
@@ -238,7 +289,13 @@ pub(crate) fn hello(version: u16) -> Vec<u8> {
 }
 
 /// The body of a Subscribe.
-pub(crate) fn subscribe(subscription: u16, start: u8, policy: u8, credit_bytes: u64, pattern: &str) -> Vec<u8> {
+pub(crate) fn subscribe(
+    subscription: u16,
+    start: u8,
+    policy: u8,
+    credit_bytes: u64,
+    pattern: &str,
+) -> Vec<u8> {
     let mut body = subscription.to_le_bytes().to_vec();
     body.extend_from_slice(&[start, policy]);
     body.extend_from_slice(&0_u32.to_le_bytes());
@@ -318,7 +375,11 @@ fn crc32c(mut crc: u32, bytes: &[u8]) -> u32 {
     for byte in bytes {
         crc ^= u32::from(*byte);
         for _ in 0..8 {
-            crc = if crc & 1 == 1 { (crc >> 1) ^ 0x82f6_3b78 } else { crc >> 1 };
+            crc = if crc & 1 == 1 {
+                (crc >> 1) ^ 0x82f6_3b78
+            } else {
+                crc >> 1
+            };
         }
     }
     crc
