@@ -9,6 +9,7 @@ mod full;
 pub mod memory;
 pub mod mpmc;
 pub mod mpsc;
+mod pace;
 mod padded;
 mod slots;
 pub mod spsc;

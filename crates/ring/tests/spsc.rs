@@ -82,6 +82,7 @@ impl<C: Capacity> Queue for Pair<'_, C> {
     fn count(&mut self) -> usize {
         assert_eq!(self.consumer.is_empty(), self.consumer.available() == 0);
         let count = self.consumer.available();
+        self.consumer.give_back();
         assert_eq!(self.producer.free(), self.producer.capacity() - count);
         count
     }

@@ -8,6 +8,7 @@ use super::indices::Indices;
 use super::ring_buffer::Keep;
 use crate::atomic::Arc;
 use crate::capacity::{Capacity, Dynamic};
+use crate::pace::Pace;
 use crate::slots::Slots;
 
 /// Pops elements from a ring, in the order in which they were pushed. There is one per ring; it may
@@ -18,6 +19,7 @@ pub struct Consumer<'a, T, C: Capacity = Dynamic> {
     position: usize,
     /// The position at which the ring is empty by what was last seen of `indices.published`.
     limit: usize,
+    pace: Pace,
     indices: NonNull<Indices>,
     _keep: Option<Arc<dyn Keep>>,
     _ring: PhantomData<&'a T>,
@@ -38,6 +40,7 @@ impl<T, C: Capacity> Consumer<'_, T, C> {
             slots,
             position: 0,
             limit: 0,
+            pace: Pace::default(),
             indices,
             _keep: keep,
             _ring: PhantomData,
@@ -61,10 +64,7 @@ impl<T, C: Capacity> Consumer<'_, T, C> {
         // SAFETY: `position` is before `limit`: the producer published this element (`published`),
         // and moving `position` on sees to it that it is not read again.
         let value = unsafe { self.slots.read(self.position) };
-        self.position = self.position.wrapping_add(1);
-        if self.position & (self.slots.capacity().group() - 1) == 0 {
-            self.give_back();
-        }
+        self.advance(1);
         Some(value)
     }
 
@@ -100,7 +100,7 @@ impl<T, C: Capacity> Consumer<'_, T, C> {
         unsafe { self.slots.slices(self.position, len) }
     }
 
-    /// Drops the `count` oldest elements and releases their slots at once.
+    /// Drops the `count` oldest elements. Their slots are given back like those of [`pop`](Self::pop).
     ///
     /// # Panics
     /// When fewer are there.
@@ -114,7 +114,7 @@ impl<T, C: Capacity> Consumer<'_, T, C> {
         if std::mem::needs_drop::<T>() {
             self.pop_each(count, drop);
         } else {
-            self.release_to(self.position.wrapping_add(count));
+            self.advance(count);
         }
     }
 
@@ -175,13 +175,37 @@ impl<T, C: Capacity> Consumer<'_, T, C> {
 
     /// Looks how far the producer is. Returns whether there is an element.
     ///
-    /// Gives back what was popped: whoever finds the ring empty may go to sleep, and the producer
-    /// must then see all the room that there is.
+    /// If not, gives back what was popped: whoever finds the ring empty may go to sleep, and the
+    /// producer must then see all the room that there is.
     #[inline(always)]
     fn refill(&mut self) -> bool {
-        self.give_back();
         self.limit = self.indices().published();
-        self.position != self.limit
+        let ready = self.limit.wrapping_sub(self.position);
+        if ready == 0 {
+            self.give_back();
+            self.pace.found_nothing();
+            return false;
+        }
+        // In a ring of at most 128 elements nothing counts as few.
+        if ready >= self.slots.capacity().group() / 8 {
+            self.pace.found_many();
+        } else {
+            // SAFETY: as in `indices`, which would borrow all of `self`.
+            let indices = unsafe { self.indices.as_ref() };
+            self.limit = self.pace.found_few(self.limit, || indices.published());
+        }
+        true
+    }
+
+    /// Moves on by `count` popped elements, and gives back when that completes a group.
+    #[inline(always)]
+    fn advance(&mut self, count: usize) {
+        let group = self.slots.capacity().group();
+        let into_group = self.position & (group - 1);
+        self.position = self.position.wrapping_add(count);
+        if into_group + count >= group {
+            self.give_back();
+        }
     }
 
     #[inline(always)]
