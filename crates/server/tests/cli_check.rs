@@ -174,6 +174,7 @@ fn the_plan_prints_every_stream_and_every_term_of_the_memory() {
     for term in [
         "receive buffers",
         "split records of connections",
+        "subscriptions (broker)",
         "mesh",
         "program",
         "sum",

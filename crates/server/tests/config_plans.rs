@@ -234,3 +234,25 @@ fn a_stream_added_at_run_time_is_computed_as_one_of_the_file() {
         "{refused}"
     );
 }
+
+#[test]
+fn every_stream_of_a_plan_is_one_that_the_log_accepts() {
+    for record in ["128B", "64KiB", "1MiB", "16MiB"] {
+        for stream in [
+            "",
+            ", storage: memory",
+            ", retention: {bytes: 256MiB}",
+            ", retention: {age: 1s, records: 1}",
+            ", segment: 1GiB, tail: 1GiB",
+            ", segment: 64MiB, tail: 64MiB, sync_interval: 1ms, ack: synced",
+        ] {
+            let text = format!(
+                "limits: {{max_record: {record}}}\nstreams:\n- {{name: a, subjects: [a]{stream}}}\n"
+            );
+            let plan = plan(&text, &Flags::default());
+            let log = plan.streams[0].log_config(&plan.limits, 0);
+            log.check()
+                .unwrap_or_else(|error| panic!("{text}: {error}"));
+        }
+    }
+}

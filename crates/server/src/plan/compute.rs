@@ -251,7 +251,7 @@ impl Draft<'_> {
                 64 << 20,
             ) as u32,
             connections: self.count(&written.connections, "connections", 1024, 1, 1 << 20),
-            subscriptions: self.count(&written.subscriptions, "subscriptions", 1024, 1, 65_535),
+            subscriptions: self.count(&written.subscriptions, "subscriptions", 256, 1, 65_535),
             session_subjects: self.count(
                 &written.session_subjects,
                 "session_subjects",
@@ -266,7 +266,7 @@ impl Draft<'_> {
                 1,
                 1 << 20,
             ),
-            calls: self.count(&written.calls, "calls", 1024, 1, 65_535),
+            calls: self.count(&written.calls, "calls", 256, 1, 65_535),
             send_queue_bytes: self.bytes(
                 &written.send_queue,
                 "send_queue",

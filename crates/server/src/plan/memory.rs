@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{BUFFER_BYTES, Plan};
+use super::Plan;
 
 /// One part of the worst case: `count` things of `each_bytes`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -50,18 +50,19 @@ impl Plan {
             ));
         }
         // Bytes that arrived and are not yet worked on.
+        let reactor = self.reactor_config();
         terms.push(term(
             "receive buffers",
-            workers * limits.receive_buffers(),
-            BUFFER_BYTES,
+            workers * u64::from(reactor.receive_buffers),
+            u64::from(reactor.receive_buffer_bytes),
             "workers, limits.receive_pool",
             true,
         ));
         // Bytes read back for subscribers that are behind the tail.
         terms.push(term(
             "read-back buffers",
-            workers * limits.read_buffers(),
-            BUFFER_BYTES,
+            workers * u64::from(reactor.read_buffers),
+            u64::from(reactor.read_buffer_bytes),
             "workers, limits.read_pool",
             false,
         ));
@@ -73,7 +74,7 @@ impl Plan {
             "limits.connections, limits.max_record",
             false,
         ));
-        // Control frames and read-back records that wait to be sent.
+        // Frame headers, acks and answers that wait to be sent; records leave from the tails.
         terms.push(term(
             "send queues of connections",
             connections,
@@ -81,30 +82,16 @@ impl Plan {
             "limits.connections, limits.send_queue",
             false,
         ));
-        // What the session calls a subject, and what the stream calls it.
-        terms.push(term(
-            "subject tables of connections",
-            connections * u64::from(limits.session_subjects),
-            SESSION_SUBJECT_BYTES,
-            "limits.connections, limits.session_subjects",
-            false,
-        ));
-        // Subscriptions with their pattern, cursor and place in the matching table.
-        terms.push(term(
-            "subscriptions",
-            connections * u64::from(limits.subscriptions),
-            SUBSCRIPTION_BYTES,
-            "limits.connections, limits.subscriptions",
-            false,
-        ));
-        // Requests that wait for their answer.
-        terms.push(term(
-            "requests in flight",
-            connections * u64::from(limits.calls),
-            CALL_BYTES,
-            "limits.connections, limits.calls",
-            false,
-        ));
+        // What the shards keep for sessions, subscriptions, acks and calls, as the broker itself adds it up.
+        for (name, bytes) in self.shard_limits().terms() {
+            terms.push(term(
+                format!("{name} (broker)"),
+                workers,
+                bytes,
+                set_by(name),
+                false,
+            ));
+        }
         // One ring in each direction between two workers.
         terms.push(term(
             "mesh",
@@ -139,6 +126,16 @@ impl Plan {
     }
 }
 
+/// The settings behind a term of the broker.
+fn set_by(name: &str) -> &'static str {
+    match name {
+        "sessions" | "waiting acks" => "limits.connections",
+        "subjects of sessions" => "limits.connections, limits.session_subjects",
+        "subscriptions" => "limits.connections, limits.subscriptions",
+        _ => "",
+    }
+}
+
 fn term(
     name: impl Into<String>,
     count: u64,
@@ -156,12 +153,6 @@ fn term(
     }
 }
 
-/// Stream, id and flags.
-const SESSION_SUBJECT_BYTES: u64 = 16;
-/// Pattern, queue group and cursor of 255 bytes each at most, credit, and the place in the log.
-const SUBSCRIPTION_BYTES: u64 = 1024;
-/// Correlations of both sides, deadline, responder.
-const CALL_BYTES: u64 = 48;
 /// One direction between two workers.
 pub const MESH_RING_BYTES: u64 = 1 << 20;
 /// Resident after start without any of the above, rounded up.

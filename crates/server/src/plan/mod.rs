@@ -9,6 +9,7 @@
 //! [`RECORDS_PER_TAIL`] times; tails are powers of two; segments are multiples of 64 KiB.
 
 mod compute;
+mod derived;
 mod machine;
 mod memory;
 mod stream;
@@ -74,19 +75,19 @@ pub struct Limits {
     pub max_frame_bytes: u32,
     /// Connections of the server at one time. Default 1024.
     pub connections: u32,
-    /// Subscriptions of one connection. Default 1024.
+    /// Subscriptions of one connection. Default 256.
     pub subscriptions: u32,
     /// Subjects that one connection publishes to. Default 4096.
     pub session_subjects: u32,
     /// Subjects that one stream holds. Default 65,536.
     pub stream_subjects: u32,
-    /// Requests of one connection that wait for their answer. Default 1024.
+    /// Requests of one connection that wait for their answer. Default 256.
     pub calls: u32,
     /// Control frames and read-back records that wait on one connection. Default 256 KiB.
     pub send_queue_bytes: u32,
     /// Received bytes of one worker, in buffers of [`BUFFER_BYTES`]. Default 4 MiB.
     pub receive_pool_bytes: u64,
-    /// Records read back from disk by one worker, in buffers of [`BUFFER_BYTES`]. Default 4 MiB.
+    /// Records read back from disk by one worker. Default 4 MiB.
     pub read_pool_bytes: u64,
     /// Time for the first frame of a connection. Default 5 s.
     pub hello_timeout_ns: u64,
@@ -109,12 +110,6 @@ impl Limits {
     #[must_use]
     pub const fn receive_buffers(&self) -> u64 {
         self.receive_pool_bytes / BUFFER_BYTES
-    }
-
-    /// Buffers of one worker for what is read back from disk.
-    #[must_use]
-    pub const fn read_buffers(&self) -> u64 {
-        self.read_pool_bytes / BUFFER_BYTES
     }
 }
 
