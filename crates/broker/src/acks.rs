@@ -34,6 +34,8 @@ pub(crate) struct Row {
     pub(crate) producer_first: u64,
     pub(crate) producer_last: u64,
     pub(crate) refused: Option<ErrorCode>,
+    /// The limit that the first refused record was over; 0 when it was refused for another reason.
+    pub(crate) payload_max: u32,
 }
 
 /// What the first row waits for.
@@ -57,6 +59,7 @@ impl Row {
             producer_first: 0,
             producer_last: 0,
             refused: None,
+            payload_max: 0,
         }
     }
 }
@@ -214,13 +217,20 @@ fn emit(pending: &mut Option<(u16, Ack)>, session: SessionId, out: &mut impl Out
 
 fn refuse(session: SessionId, row: &Row, out: &mut impl Out) {
     let code = row.refused.unwrap_or(ErrorCode::NONE);
+    let limit = match row.payload_max {
+        0 => None,
+        payload_max => Some(format!(
+            "{}: its payload_len may be {payload_max} at most",
+            code.description()
+        )),
+    };
     let error = ErrorBody {
         code,
         flags: ErrorFlags::empty(),
         count: row.count,
         offset: 0,
         producer_sequence: row.producer_first,
-        message: code.description(),
+        message: limit.as_deref().unwrap_or(code.description()),
     };
     out.refused(session, row.frame, &error);
 }

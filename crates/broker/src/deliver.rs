@@ -169,14 +169,10 @@ impl Shard {
                 };
                 match again {
                     Some((first, last)) => {
-                        feed.again_at = Some(next);
-                        feed.again.remove(
+                        feed.redelivered(
                             first,
-                            reached
-                                .unwrap_or(next.sequence())
-                                .min(last + 1)
-                                .max(first + 1)
-                                - 1,
+                            reached.unwrap_or(next.sequence()).min(last + 1),
+                            next,
                         );
                     }
                     None => {
@@ -468,13 +464,11 @@ impl Shard {
                     };
                     uses.release(buffer);
                     if let Some((first, last)) = wanted {
-                        feed.again_at = Some(next);
-                        let upto = reached
-                            .unwrap_or(next.sequence())
-                            .min(last + 1)
-                            .max(first + 1)
-                            - 1;
-                        feed.again.remove(first, upto);
+                        feed.redelivered(
+                            first,
+                            reached.unwrap_or(next.sequence()).min(last + 1),
+                            next,
+                        );
                         // The next range may lie elsewhere.
                         self.cursors.touch(feed.durable, now);
                         return;

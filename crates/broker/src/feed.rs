@@ -98,6 +98,15 @@ impl Feed {
         }
     }
 
+    /// What was to be delivered again has been from `first` up to before `end`; reading goes on at `next`.
+    pub(crate) fn redelivered(&mut self, first: u64, end: u64, next: Cursor) {
+        self.again_at = Some(next);
+        // A run may hold nothing but a definition.
+        if end > first {
+            self.again.remove(first, end - 1);
+        }
+    }
+
     /// Keeps the tail from overtaking it if its policy says so. `opened_at` is the position from which the tail has the stream's bytes.
     pub(crate) fn update_hold(&mut self, log: &mut Log, opened_at: u64) {
         if self.policy != Policy::Block || !self.live {

@@ -66,6 +66,8 @@ struct Refused {
     code: ErrorCode,
     producer_sequence: u64,
     count: u32,
+    /// The limit that the record was over, if that is why.
+    payload_max: u32,
 }
 
 impl OpenFrame {
@@ -161,6 +163,7 @@ impl Shard {
                 ErrorCode::RECORD_TOO_LONG,
                 oversized.sequence,
                 oversized.records,
+                oversized.payload_max,
             );
         }
         self.end_frame(key, PublishFrame::new(oversized.frame, true));
@@ -237,7 +240,7 @@ impl Shard {
         let (stream_key, subject) = match meaning {
             Meaning::Subject { stream, subject } => (stream, subject),
             Meaning::Refused(code) => {
-                refuse(open, code, record.sequence(), 1);
+                refuse(open, code, record.sequence(), 1, 0);
                 records.next();
                 return Ok(Stretch::Goes);
             }
@@ -245,7 +248,7 @@ impl Shard {
             Meaning::Unknown => return Err(PublishFault::Undefined { subject_id: id }),
         };
         let Some(stream) = self.streams.at_mut(stream_key) else {
-            refuse(open, ErrorCode::NO_STREAM, record.sequence(), 1);
+            refuse(open, ErrorCode::NO_STREAM, record.sequence(), 1, 0);
             records.next();
             return Ok(Stretch::Goes);
         };
@@ -291,6 +294,7 @@ impl Shard {
                 }
             }
         }
+        let mut over = 0;
         let code = match appended.stopped {
             None => return Ok(Stretch::Goes),
             Some(AppendError::Full) => {
@@ -300,11 +304,14 @@ impl Shard {
             Some(AppendError::Record(error)) => return Err(PublishFault::Record(error)),
             Some(AppendError::NoSpace) => ErrorCode::NO_SPACE,
             Some(AppendError::Poisoned) => ErrorCode::READ_ONLY,
-            Some(AppendError::TooLarge { .. }) => ErrorCode::RECORD_TOO_LONG,
+            Some(AppendError::TooLarge { payload_max, .. }) => {
+                over = payload_max;
+                ErrorCode::RECORD_TOO_LONG
+            }
             Some(AppendError::Subject(_)) => ErrorCode::TOO_MANY,
         };
         if let Some(record) = records.next() {
-            refuse(open, code, record.sequence(), 1);
+            refuse(open, code, record.sequence(), 1, over);
         }
         Ok(Stretch::Goes)
     }
@@ -337,6 +344,7 @@ impl Shard {
             acks.push(Row {
                 refused: Some(refused.code),
                 count: refused.count,
+                payload_max: refused.payload_max,
                 producer_first: refused.producer_sequence,
                 ..Row::new(frame.sequence)
             });
@@ -459,7 +467,13 @@ fn resolve(routes: &Table<Key>, streams: &mut Slab<Stream>, name: &str) -> Meani
 }
 
 #[cold]
-fn refuse(open: &mut OpenFrame, code: ErrorCode, producer_sequence: u64, count: u32) {
+fn refuse(
+    open: &mut OpenFrame,
+    code: ErrorCode,
+    producer_sequence: u64,
+    count: u32,
+    payload_max: u32,
+) {
     match &mut open.refused {
         Some(refused) => refused.count = refused.count.saturating_add(count),
         None => {
@@ -467,6 +481,7 @@ fn refuse(open: &mut OpenFrame, code: ErrorCode, producer_sequence: u64, count: 
                 code,
                 producer_sequence,
                 count,
+                payload_max,
             })
         }
     }
