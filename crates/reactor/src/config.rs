@@ -38,6 +38,8 @@ pub struct UringConfig {
     pub entries: u32,
     /// Address sockets and files by their place in a registered table instead of by descriptor. Default false.
     pub registered_files: bool,
+    /// Have the kernel look up the pages of up to 64 regions once, for writes and zero-copy sends of one slice. Locks their memory. Default false.
+    pub registered_buffers: bool,
     /// Let a kernel thread take submissions; it sleeps after this many milliseconds without any. Takes a core. Default none.
     pub sqpoll_idle_ms: Option<u32>,
     /// Try each send with a system call of its own as soon as it is staged, and queue only what would block. Default false.
@@ -70,6 +72,7 @@ impl Default for UringConfig {
         Self {
             entries: 1024,
             registered_files: false,
+            registered_buffers: false,
             sqpoll_idle_ms: None,
             direct_sends: false,
             kernel_workers: 2,

@@ -10,6 +10,7 @@
 
 mod buffers;
 mod complete;
+mod fixed;
 mod setup;
 mod start;
 
@@ -30,6 +31,7 @@ use crate::reactor::{Caps, DrainReport, Full, Reactor};
 use crate::waker::Waker;
 
 use buffers::BufferRing;
+use fixed::FixedRegions;
 pub(crate) use setup::explain;
 
 /// A reactor over `io_uring`. The kernel binds a ring to the thread that made it, so this cannot be sent to another:
@@ -51,6 +53,7 @@ pub struct Uring {
     /// Sockets whose receive ended because there was no buffer.
     starved: VecDeque<SocketId>,
     registered_files: u32,
+    fixed_regions: FixedRegions,
     /// Operations that ended while they were staged.
     taken_early: usize,
     caps: Caps,
@@ -94,6 +97,11 @@ impl Uring {
         } else {
             0
         };
+        let fixed_regions = if config.uring.registered_buffers {
+            FixedRegions::reserve(&ring)?
+        } else {
+            FixedRegions::none()
+        };
         let caps = Caps {
             backend: "io_uring",
             zero_copy_send: true,
@@ -110,6 +118,7 @@ impl Uring {
             deferred: VecDeque::new(),
             starved: VecDeque::new(),
             registered_files,
+            fixed_regions,
             taken_early: 0,
             caps,
         };
@@ -337,10 +346,13 @@ impl Reactor for Uring {
     }
 
     fn register_region(&mut self, region: Pinned) -> RegionId {
-        self.core.add_region(region)
+        let id = self.core.add_region(region.clone());
+        self.fixed_regions.add(&self.ring, id, &region);
+        id
     }
 
     fn unregister_region(&mut self, region: RegionId) {
+        self.fixed_regions.remove(&self.ring, region);
         self.core.regions.retire(region);
     }
 

@@ -85,10 +85,10 @@ impl Uring {
             Action::Connect { socket } => self.start_connect(slot, socket),
             Action::Write {
                 file,
+                region,
                 from,
                 offset,
                 mode,
-                ..
             } => {
                 let Some(fd) = self.core.file_descriptor(file) else {
                     return;
@@ -103,8 +103,18 @@ impl Uring {
                 } else {
                     0
                 };
-                let write = opcode::Write::new(types::Fd(fd), from.address, from.len as u32);
-                self.push_operation(slot, write.offset(offset).rw_flags(flags).build());
+                let (fd, address, len) = (types::Fd(fd), from.address, from.len as u32);
+                let entry = match self.fixed_regions.place(region) {
+                    Some(place) => opcode::WriteFixed::new(fd, address, len, place)
+                        .offset(offset)
+                        .rw_flags(flags)
+                        .build(),
+                    None => opcode::Write::new(fd, address, len)
+                        .offset(offset)
+                        .rw_flags(flags)
+                        .build(),
+                };
+                self.push_operation(slot, entry);
             }
             Action::Sync { file, data_only } => {
                 let Some(fd) = self.core.file_descriptor(file) else {
@@ -146,10 +156,10 @@ impl Uring {
         };
         let flags = libc::MSG_NOSIGNAL;
         let entry = match bytes {
-            Outgoing::One { span, .. } => {
+            Outgoing::One { span, region } => {
                 let (address, len) = (span.address, span.len as u32);
                 if zero_copy {
-                    on!(target, fd => opcode::SendZc::new(fd, address, len).flags(flags).build())
+                    on!(target, fd => opcode::SendZc::new(fd, address, len).buf_index(self.fixed_regions.place(region)).flags(flags).build())
                 } else {
                     on!(target, fd => opcode::Send::new(fd, address, len).flags(flags).build())
                 }

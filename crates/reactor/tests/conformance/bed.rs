@@ -33,9 +33,10 @@ macro_rules! on_every_backend {
             }
 
             #[test]
-            fn on_io_uring_with_registered_files_and_direct_sends() {
+            fn on_io_uring_with_all_options() {
                 let mut config = config();
                 config.uring.registered_files = true;
+                config.uring.registered_buffers = true;
                 config.uring.direct_sends = true;
                 super::$name(Bed::new(trunkline_reactor::IoBackend::IoUring, &config));
             }
