@@ -256,6 +256,9 @@ impl Start {
     }
 }
 
+/// The last of the numbers that [`Start`] has in a body.
+const START_MAX: u8 = 5;
+
 /// What happens when a subscriber does not keep up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -329,10 +332,12 @@ impl<'a> Subscribe<'a> {
     pub fn decode(body: &'a [u8]) -> Result<Self, Malformed> {
         let mut fields = Fields::new(body);
         let subscription = fields.u16("subscription")?;
-        let start = fields.u8("start")?;
+        let start = fields.one_of("start", Fields::u8, |start| {
+            (start <= START_MAX).then_some(start)
+        })?;
         let policy = fields.one_of("policy", Fields::u8, Policy::from_u8)?;
         let flags = fields.one_of("flags", Fields::u32, SubscribeFlags::from_bits)?;
-        let start = fields.one_of("start and value", Fields::u64, |value| {
+        let start = fields.one_of("value", Fields::u64, |value| {
             Start::from_parts(start, value)
         })?;
         let subscribe = Self {

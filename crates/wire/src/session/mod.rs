@@ -32,15 +32,19 @@ use zerocopy::FromBytes;
 
 mod event;
 mod role;
+mod skip;
+mod walk;
 
 pub use self::event::{Event, Oversized};
 pub use self::role::{Client, Role, Server};
+use self::skip::Skip;
+use self::walk::{check_fit, walk};
 use crate::frame::{
     FRAME_BYTES_MAX_BEFORE_HELLO, FRAME_HEADER_BYTES, FrameError, FrameFlags, FrameHeader, Opcode,
 };
 use crate::layout::{PREFIX_BYTES, RecordPrefix};
 pub use crate::limits::Limits;
-use crate::record::{Kind, RawRecord, RecordError, Run, check_prefix, record_bytes};
+use crate::record::{RawRecord, RecordError, Run, check_prefix, record_bytes};
 use crate::violation::{Fault, Violation};
 
 /// One side of a connection.
@@ -80,13 +84,6 @@ struct Body {
     /// Bytes of the body that were not handed out or skipped; what is in `carry` counts as left.
     left: u32,
     first: bool,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Skip {
-    oversized: Oversized,
-    /// Bytes of the current record yet to be skipped; never more than `Body::left`.
-    gap: usize,
 }
 
 /// What a step found; where its bytes are, not the bytes, so that the state may still change.
@@ -471,86 +468,6 @@ impl<R: Role> Session<R> {
         left == 0
     }
 
-    /// At the prefix of a record over the limit, which `bytes` starts with; `at` is where.
-    #[cold]
-    #[inline(never)]
-    fn begin_skip(&mut self, body: Body, bytes: &[u8], at: u64) -> Result<(), Located> {
-        let located = |error| Located {
-            fault: Fault::Record(error),
-            offset: at,
-            sequence: body.frame.sequence,
-        };
-        let Ok((prefix, _)) = RecordPrefix::ref_from_prefix(bytes) else {
-            unreachable!("it was read")
-        };
-        let payload_len = check_prefix(prefix).map_err(located)?;
-        let counts = skipped_kind::<R>(prefix).map_err(located)?;
-        check_fit(body, bytes, at)?;
-        let oversized = Oversized {
-            frame: body.frame,
-            first: body.first,
-            sequence: prefix.sequence.get(),
-            payload_len,
-            payload_max: self.limits.max_record_bytes,
-            records: counts,
-            offset: at,
-        };
-        let gap = record_bytes(payload_len) - PREFIX_BYTES;
-        let body = Body {
-            left: body.left - PREFIX_BYTES as u32,
-            ..body
-        };
-        self.state = State::Skip(body, Skip { oversized, gap });
-        Ok(())
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn skip(
-        &mut self,
-        mut body: Body,
-        mut skip: Skip,
-        input: &[u8],
-        at: u64,
-    ) -> Result<(usize, Found), Located> {
-        let mut used = 0;
-        loop {
-            let step = skip.gap.min(input.len() - used);
-            used += step;
-            skip.gap -= step;
-            body.left -= step as u32;
-            if body.left == 0 {
-                self.state = State::Frame;
-                return Ok((used, Found::Oversized(skip.oversized)));
-            }
-            self.state = State::Skip(body, skip);
-            if skip.gap > 0 {
-                return Ok((used, Found::Nothing));
-            }
-            let start = at + used as u64 - self.carry.len() as u64;
-            let located = |error| Located {
-                fault: Fault::Record(error),
-                offset: start,
-                sequence: body.frame.sequence,
-            };
-            if (body.left as usize) < PREFIX_BYTES {
-                return Err(located(RecordError::Length { payload_len: 0 }));
-            }
-            used += self.fill(&input[used..], PREFIX_BYTES);
-            let Ok(prefix) = RecordPrefix::ref_from_bytes(&self.carry) else {
-                RawRecord::peek(&self.carry, u32::MAX).map_err(located)?;
-                return Ok((used, Found::Nothing));
-            };
-            let payload_len = check_prefix(prefix).map_err(located)?;
-            let counts = skipped_kind::<R>(prefix).map_err(located)?;
-            check_fit(body, &self.carry, start)?;
-            skip.oversized.records += counts;
-            skip.gap = record_bytes(payload_len) - PREFIX_BYTES;
-            body.left -= PREFIX_BYTES as u32;
-            self.carry.clear();
-        }
-    }
-
     /// Moves bytes from `input` to the carry buffer until that has `target`; returns how many.
     fn fill(&mut self, input: &[u8], target: usize) -> usize {
         let used = target.saturating_sub(self.carry.len()).min(input.len());
@@ -625,57 +542,4 @@ struct Located {
     fault: Fault,
     offset: u64,
     sequence: u16,
-}
-
-/// Bytes and count of the whole records at the start of `bytes`, and what is wrong behind them, if it shows yet.
-/// `left` is what is left of the frame's body, of which `bytes` is the part that came.
-#[inline]
-fn walk<R: Role>(bytes: &[u8], left: u32, payload_max: u32) -> (usize, u32, Option<RecordError>) {
-    let (mut at, mut records) = (0, 0);
-    while at < bytes.len() {
-        if left as usize - at < PREFIX_BYTES {
-            return (at, records, Some(RecordError::Length { payload_len: 0 }));
-        }
-        match RawRecord::peek(&bytes[at..], payload_max) {
-            Ok(Some(record)) if R::takes(record.kind()) => {
-                at += record.len();
-                records += 1;
-            }
-            Ok(Some(record)) => {
-                let kind = record.kind() as u8;
-                return (at, records, Some(RecordError::Kind { kind }));
-            }
-            Ok(None) => break,
-            Err(error) => return (at, records, Some(error)),
-        }
-    }
-    (at, records, None)
-}
-
-/// A record that is not whole yet must still end within its frame, as far as its bytes show.
-fn check_fit(body: Body, bytes: &[u8], at: u64) -> Result<(), Located> {
-    let (payload_len, needed) = match RecordPrefix::ref_from_prefix(bytes) {
-        Ok((prefix, _)) => (
-            prefix.payload_len.get(),
-            record_bytes(prefix.payload_len.get()),
-        ),
-        Err(_) => (0, PREFIX_BYTES),
-    };
-    if needed <= body.left as usize {
-        return Ok(());
-    }
-    let fault = Fault::Record(RecordError::Length { payload_len });
-    Err(Located {
-        fault,
-        offset: at,
-        sequence: body.frame.sequence,
-    })
-}
-
-/// How much a skipped record counts.
-fn skipped_kind<R: Role>(prefix: &RecordPrefix) -> Result<u32, RecordError> {
-    match Kind::from_u8(prefix.kind) {
-        Some(kind) if R::takes(kind) => Ok(u32::from(kind == Kind::Data)),
-        _ => Err(RecordError::Kind { kind: prefix.kind }),
-    }
 }
