@@ -19,7 +19,7 @@ pub struct LogConfig {
     pub segment_bytes: u64,
     /// Largest `payload_len` of a record. Default 1 MiB less the 40 bytes in front of a body; at most 16 MiB, a quarter of the tail and of a segment.
     pub record_bytes_max: u32,
-    /// Distinct subjects that are known at a time. Default 65,536. Names take up to 255 bytes each.
+    /// Distinct subjects that are known at a time. Default 65,536; never more than one for each 32 bytes of the tail. Names take up to 255 bytes each.
     pub subjects_max: u32,
     /// How long a stored record may stay unsynced, in nanoseconds. Default 1 s. What a power loss may take, and never what is acknowledged as synced.
     pub sync_interval_ns: u64,
@@ -120,12 +120,25 @@ impl LogConfig {
         if u64::from(self.read_bytes) < PAGE_BYTES || self.read_bytes > RECORD_BYTES_MAX {
             return Err(ConfigError::ReadBytes(self.read_bytes));
         }
+        if self.subjects_limit(segment) == 0 {
+            return Err(ConfigError::SegmentOverTail {
+                segment,
+                tail: self.tail_bytes,
+            });
+        }
         match self.retention.bytes_max {
             Some(bytes) if bytes < 4 * segment => {
                 Err(ConfigError::RetentionBytes { bytes, segment })
             }
             _ => Ok(()),
         }
+    }
+
+    /// Subjects that a stream with such segments can know: its seal, which lists them, goes into the tail in one piece.
+    pub(crate) fn subjects_limit(&self, segment_bytes: u64) -> u32 {
+        let room = (self.tail_bytes / 4).saturating_sub(layout::seal_bytes(segment_bytes, 0));
+        self.subjects_max
+            .min((room / layout::SEAL_SUBJECT_BYTES) as u32)
     }
 
     /// The most memory that a log with these settings takes, in bytes.
@@ -171,6 +184,13 @@ pub enum ConfigError {
     SegmentBytes(u64),
     /// `subjects_max`.
     Subjects(u32),
+    /// `segment_bytes` for this tail.
+    SegmentOverTail {
+        /// As set.
+        segment: u64,
+        /// As set.
+        tail: u64,
+    },
     /// `read_bytes`.
     ReadBytes(u32),
     /// `retention.bytes_max` for this segment size.
@@ -204,6 +224,10 @@ impl fmt::Display for ConfigError {
             Self::Subjects(count) => write!(
                 f,
                 "{count} subjects: the limit must lie between 1 and {SUBJECTS_MAX}"
+            ),
+            Self::SegmentOverTail { segment, tail } => write!(
+                f,
+                "segments of {segment} bytes need a larger tail than {tail} bytes: a segment's index must fit a quarter of it"
             ),
             Self::ReadBytes(bytes) => write!(
                 f,

@@ -69,6 +69,14 @@ impl Index {
         )
     }
 
+    /// The last entry at or before `position`.
+    pub(crate) fn at_position(&self, position: u64) -> Option<&Entry> {
+        self.before(
+            self.entries
+                .partition_point(|entry| entry.position <= position),
+        )
+    }
+
     /// The first entry behind `position`.
     pub(crate) fn after_position(&self, position: u64) -> Option<&Entry> {
         self.entries.get(

@@ -120,6 +120,12 @@ const _: () = {
     );
 };
 
+/// The most that a seal takes, before it is stretched to the segment's end.
+pub(crate) const fn seal_bytes(segment_bytes: u64, subjects: u64) -> u64 {
+    let entries = segment_bytes / BLOCK_BYTES + 2;
+    SEAL_BYTES + entries * SEAL_ENTRY_BYTES + subjects * SEAL_SUBJECT_BYTES
+}
+
 /// Bytes of a record with this `payload_len`.
 pub(crate) const fn record_bytes(payload_len: u32) -> u64 {
     trunkline_wire::record::record_bytes(payload_len) as u64

@@ -10,10 +10,7 @@ use crate::config::{Durability, LogConfig, Storage};
 use crate::disk::DiskError;
 use crate::flush::Preparation;
 use crate::index::{Entry, Index};
-use crate::layout::{
-    BATCH_BYTES, BLOCK_BYTES, PAGE_BYTES, SEAL_BYTES, SEAL_ENTRY_BYTES, SEAL_SUBJECT_BYTES,
-    SEGMENT_RECORD_BYTES,
-};
+use crate::layout::{self, BATCH_BYTES, BLOCK_BYTES, PAGE_BYTES, SEGMENT_RECORD_BYTES};
 use crate::mark::{LogId, Mark};
 use crate::marks::{self, Evidence, Identity, SegmentHead, Stand};
 use crate::reader::Reads;
@@ -394,9 +391,7 @@ impl Log {
         let mut needed = BATCH_BYTES + definition(self) + len;
         if !self.is_volatile() {
             let new_definitions = u64::from(definition(self) > 0);
-            let seal_is_long =
-                new_definitions > 0 && self.seal_bytes(1) > self.config.tail_bytes / 4;
-            if seal_is_long || self.next.position + needed > self.segment_limit(new_definitions) {
+            if self.next.position + needed > self.segment_limit(new_definitions) {
                 self.rotate(len)?;
                 needed = BATCH_BYTES + definition(self) + len;
             }
@@ -459,16 +454,9 @@ impl Log {
 
     /// Up to where data may go in the segment in use, so that its seal and one last mark fit behind.
     fn segment_limit(&self, new_definitions: u64) -> u64 {
-        self.segments
-            .active_end()
-            .saturating_sub(self.seal_bytes(new_definitions) + MARK_ROOM)
-    }
-
-    /// The most that the seal of the segment in use may take, before it is stretched to the segment's end.
-    fn seal_bytes(&self, new_definitions: u64) -> u64 {
-        let entries = self.identity.segment_bytes / BLOCK_BYTES + 2;
         let subjects = self.subjects.places().len() as u64 + new_definitions;
-        SEAL_BYTES + entries * SEAL_ENTRY_BYTES + subjects * SEAL_SUBJECT_BYTES
+        let seal = layout::seal_bytes(self.identity.segment_bytes, subjects);
+        self.segments.active_end().saturating_sub(seal + MARK_ROOM)
     }
 
     /// A mark between records. With `fill`, it reaches to the end of a page. False when there is no room for it.

@@ -374,6 +374,17 @@ impl Log {
             sequence: cursor.at,
             position: cursor.position,
         };
+        // Most of a long way is in the index.
+        if let Some(entry) = self
+            .index
+            .at_position(limit.min(end.position))
+            .filter(|entry| entry.position > here.position)
+        {
+            here = Mark {
+                sequence: entry.sequence,
+                position: entry.position,
+            };
+        }
         while here.position < end.position {
             let head = self.head(here.position);
             if here.position + head.len > limit && here.position > cursor.position {

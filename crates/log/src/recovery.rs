@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 
-use trunkline_wire::record::{Kind, RawRecord};
+use trunkline_wire::record::{Kind, PREFIX_BYTES, RawRecord};
 
 use crate::config::LogConfig;
 use crate::files::Files;
@@ -84,7 +84,7 @@ impl<F: Files> Recoverer<'_, F> {
             return self.create();
         };
         let durable = self.find_durable(identity, &heads)?;
-        let mut subjects = Subjects::new(self.config.subjects_max);
+        let mut subjects = Subjects::new(self.config.subjects_limit(identity.segment_bytes));
         let mut index = Index::new(BLOCK_BYTES);
         let start = durable.position / identity.segment_bytes;
 
@@ -180,7 +180,7 @@ impl<F: Files> Recoverer<'_, F> {
         };
         let segments = Segments::new(VecDeque::from([base]), identity.segment_bytes);
         let (subjects, index) = (
-            Subjects::new(self.config.subjects_max),
+            Subjects::new(self.config.subjects_limit(identity.segment_bytes)),
             Index::new(BLOCK_BYTES),
         );
         self.assemble(identity, segments, subjects, index, &end, next, first)
@@ -656,9 +656,13 @@ impl<F: Files> Recoverer<'_, F> {
             segments.on_prepared();
         }
         let next = end.scan.next;
+        // A stream with smaller segments than are configured now cannot take the largest records.
+        let record_bytes_max = (identity.segment_bytes / 4 - PREFIX_BYTES as u64)
+            .min(self.config.record_bytes_max.into()) as u32;
         let parts = Parts {
             id: self.id,
             config: LogConfig {
+                record_bytes_max,
                 segment_bytes: identity.segment_bytes,
                 ..self.config.clone()
             },

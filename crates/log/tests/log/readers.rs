@@ -243,3 +243,29 @@ fn subjects_are_bounded_and_survive() {
     );
     world.read_all();
 }
+
+#[test]
+fn a_stream_with_smaller_segments_keeps_them_and_refuses_what_they_cannot_hold() {
+    let mut world = World::new(small(), 9);
+    world.append_waiting("a", 100);
+    world.sync_all();
+    world.config = LogConfig {
+        segment_bytes: 1 << 20,
+        tail_bytes: 1 << 20,
+        record_bytes_max: 100 << 10,
+        ..small()
+    };
+    world.reopen().expect("it keeps what it has");
+    assert_eq!(world.log.config().segment_bytes, 64 << 10);
+    let refused = world.append("a", 20 << 10);
+    assert!(
+        matches!(refused, Err(trunkline_log::AppendError::TooLarge { .. })),
+        "{refused:?}"
+    );
+    for _ in 0..50 {
+        world.append_waiting("a", 15 << 10);
+    }
+    world.sync_all();
+    world.reopen().expect("in order");
+    world.read_all();
+}
