@@ -6,7 +6,9 @@ use trunkline_broker::{Now, PublishError, PublishFrame, SessionId};
 use trunkline_wire::{self as wire, ErrorBody, Event, FrameFlags, FrameHeader, Opcode};
 
 use super::inlet::{Held, Stall};
+use super::message::Message;
 use super::node::{Fed, Node};
+use super::relay::{Dealt, Routes};
 use super::streams::payload_bytes_max;
 use super::tag::Peer;
 
@@ -29,7 +31,7 @@ impl Node {
                 };
                 input = &input[consumed..];
                 let Some(event) = event else { break Fed::Whole };
-                match self.on_event(peer, id, event, now) {
+                match self.on_event(peer, id, &mut inlet.routes, event, now) {
                     Next::Go => {}
                     Next::End => break Fed::Whole,
                     Next::Hold(held) => {
@@ -50,16 +52,19 @@ impl Node {
 
     /// Goes on where [`Node::feed`] stalled. Also says whether anything was taken.
     pub(super) fn feed_held(&mut self, peer: Peer, id: SessionId, now: Now) -> (bool, Fed) {
-        let Some(stall) = self.inlets[peer.slot as usize].as_mut().and_then(|inlet| inlet.stall.take()) else {
-            return (false, Fed::Whole);
-        };
+        let Some(inlet) = self.inlets[peer.slot as usize].as_mut() else { return (false, Fed::Whole) };
+        let Some(stall) = inlet.stall.take() else { return (false, Fed::Whole) };
+        let mut routes = std::mem::take(&mut inlet.routes);
         let next = match &stall.held {
             Held::Run { frame, last, bytes } => {
                 let run = wire::Run::check(bytes, payload_bytes_max(&self.plan.limits)).expect("checked when it came in");
-                self.publish(id, *frame, *last, run, now)
+                self.publish(id, &mut routes, *frame, *last, run, now)
             }
             Held::Oversized(oversized) => self.oversized(id, oversized),
         };
+        if let Some(inlet) = self.inlets[peer.slot as usize].as_mut() {
+            inlet.routes = routes;
+        }
         let size = |held: &Held| match held {
             Held::Run { bytes, .. } => bytes.len(),
             Held::Oversized(_) => usize::MAX,
@@ -83,10 +88,28 @@ impl Node {
     }
 
     #[inline]
-    fn on_event(&mut self, peer: Peer, id: SessionId, event: Event<'_>, now: Now) -> Next {
+    fn on_event(&mut self, peer: Peer, id: SessionId, routes: &mut Routes, event: Event<'_>, now: Now) -> Next {
         match event {
-            Event::Records { frame, last, run, .. } => return self.publish(id, frame, last, run, now),
+            Event::Records { frame, last, run, .. } => return self.publish(id, routes, frame, last, run, now),
             Event::Oversized(oversized) => return self.oversized(id, &oversized),
+            Event::Credit(frame, credit) if self.elsewhere(frame.sequence).is_some() => {
+                let message = Message::Credit { session: id, channel: frame.sequence, bytes: credit.bytes };
+                self.forward(frame.sequence, message);
+            }
+            Event::Confirm(frame, confirm) if self.elsewhere(frame.sequence).is_some() => {
+                let wire::Confirm { first, last } = confirm;
+                self.forward(frame.sequence, Message::Confirm { session: id, channel: frame.sequence, first, last });
+            }
+            Event::RpcResponse(frame, payload) if self.elsewhere(frame.sequence).is_some() => {
+                let message = Message::Respond { session: id, correlation: frame.sequence, payload: payload.into() };
+                self.forward(frame.sequence, message);
+            }
+            Event::Subscribe(frame, subscribe) if self.plan.workers.len() > 1 => {
+                self.subscribe_all(peer, id, frame.sequence, &subscribe, now);
+            }
+            Event::Unsubscribe(frame, unsubscribe) if self.plan.workers.len() > 1 => {
+                self.unsubscribe_all(peer, id, frame.sequence, unsubscribe.subscription, now);
+            }
             Event::Credit(frame, credit) => {
                 if let Err(refusal) = self.shard.credit(id, frame.sequence, credit.bytes) {
                     self.post.control(id, &refusal.body(), frame.sequence);
@@ -99,11 +122,11 @@ impl Node {
             }
             Event::Subscribe(frame, subscribe) => {
                 let opened = self.shard.subscribe(id, &subscribe, now, &mut self.post);
-                self.answer_count(id, frame, opened);
+                self.answer_or_refuse(id, frame, opened);
             }
             Event::Unsubscribe(frame, unsubscribe) => {
                 let ended = self.shard.unsubscribe(id, unsubscribe.subscription, now, &mut self.post);
-                self.answer_count(id, frame, ended.map(|()| 0));
+                self.answer_or_refuse(id, frame, ended.map(|()| 0));
             }
             Event::RpcCall(frame, call) if call.subject.starts_with(SYSTEM_PREFIX) => {
                 // Answered when the input is no longer borrowed from the reactor: such calls may want files made.
@@ -136,7 +159,14 @@ impl Node {
     }
 
     #[inline]
-    fn publish(&mut self, id: SessionId, frame: FrameHeader, last: bool, run: wire::Run<'_>, now: Now) -> Next {
+    fn publish(&mut self, id: SessionId, routes: &mut Routes, frame: FrameHeader, last: bool, run: wire::Run<'_>, now: Now) -> Next {
+        if self.plan.workers.len() > 1 {
+            return match self.deal(id, routes, frame, last, run, now) {
+                Dealt::Whole => Next::Go,
+                Dealt::Waits(taken) => Next::Hold(Held::Run { frame, last, bytes: run.bytes()[taken..].to_vec() }),
+                Dealt::Broken(error) => Next::Fault { error, back: run.len() - error.offset },
+            };
+        }
         match self.shard.publish(id, PublishFrame::new(frame, last), run, now) {
             Ok(published) if !published.full => Next::Go,
             Ok(published) => Next::Hold(Held::Run { frame, last, bytes: run.bytes()[published.bytes..].to_vec() }),
@@ -148,13 +178,28 @@ impl Node {
         if self.shard.publish_oversized(id, oversized).full { Next::Hold(Held::Oversized(*oversized)) } else { Next::Go }
     }
 
-    fn answer_count(&mut self, id: SessionId, frame: FrameHeader, result: Result<u32, trunkline_broker::Refusal>) {
+    fn answer_or_refuse(&mut self, id: SessionId, frame: FrameHeader, result: Result<u32, trunkline_broker::Refusal>) {
         match result {
-            Ok(count) => {
-                let ack = wire::Ack { level: wire::AckLevel::Received, count, stream_sequence: 0, producer_sequence: 0 };
-                self.post.control(id, &ack, frame.sequence);
-            }
+            Ok(count) => self.answer_count(id, frame.sequence, count),
             Err(refusal) => self.post.control(id, &refusal.body(), frame.sequence),
+        }
+    }
+
+    /// Says how many channels a request opened.
+    pub(super) fn answer_count(&mut self, id: SessionId, request: u16, count: u32) {
+        let ack = wire::Ack { level: wire::AckLevel::Received, count, stream_sequence: 0, producer_sequence: 0 };
+        self.post.control(id, &ack, request);
+    }
+
+    /// The worker, if it is another one, that numbered this channel or call: shards number theirs modulo the number of workers.
+    fn elsewhere(&self, number: u16) -> Option<u8> {
+        let owner = (usize::from(number) % self.plan.workers.len()) as u8;
+        (owner != self.index).then_some(owner)
+    }
+
+    fn forward(&mut self, number: u16, message: Message) {
+        if let Some(owner) = self.elsewhere(number) {
+            self.post.send(owner, message);
         }
     }
 

@@ -2,10 +2,14 @@
 
 use trunkline_wire as wire;
 
+use super::relay::Routes;
+
 /// What comes in on one connection.
 pub(super) struct Inlet {
     pub(super) wire: wire::Session<wire::Server>,
     pub(super) stall: Option<Stall>,
+    /// Where its records go; empty when there is one worker.
+    pub(super) routes: Routes,
 }
 
 /// Input that was received and not yet processed. While there is one, nothing more is received.
@@ -26,6 +30,6 @@ pub(super) enum Held {
 
 impl Inlet {
     pub(super) fn new(limits: wire::Limits) -> Self {
-        Self { wire: wire::Session::new(limits), stall: None }
+        Self { wire: wire::Session::new(limits), stall: None, routes: Routes::default() }
     }
 }

@@ -8,11 +8,13 @@
 mod arena;
 mod feed;
 mod inlet;
+mod ledger;
 mod message;
 mod node;
 mod outbox;
 mod post;
 mod registry;
+mod relay;
 mod session;
 mod start;
 mod streams;

@@ -10,18 +10,20 @@
 use std::net::TcpListener;
 use std::sync::Arc;
 
-use trunkline_broker::{Now, Refusal, SessionId, Shard};
+use trunkline_broker::{HoldId, Now, Refusal, SessionId, Shard};
 use trunkline_log::Log;
 use trunkline_reactor::{AnyReactor, Completion, Op, Reactor, Slice, SocketId};
 use trunkline_wire::{self as wire, ErrorBody, ErrorCode};
 
 use super::inlet::Inlet;
+use super::message::Message;
 use super::outbox::SLICES_PER_SEND;
 use super::post::{CLOSING_NS, Post};
 use super::session::{Phase, Session};
 use super::tag::{Peer, Tag};
 use super::registry::Registry;
-use super::system_calls::Adding;
+use super::relay::Relay;
+use super::system_calls::{Adding, List};
 use super::streams::{Opened, broker_plan, payload_bytes_max};
 use super::volumes::{Answer, Volumes};
 use crate::plan::{Plan, StreamPlan};
@@ -29,7 +31,10 @@ use crate::storage::StreamDir;
 
 /// One worker without its reactor.
 pub(super) struct Node {
+    pub(super) index: u8,
     pub(super) plan: Arc<Plan>,
+    /// Publishing from and to other workers.
+    pub(super) relay: Relay,
     pub(super) shard: Shard,
     pub(super) volumes: Volumes,
     pub(super) post: Post,
@@ -41,6 +46,8 @@ pub(super) struct Node {
     pub(super) asked: Vec<(SessionId, u16, Box<str>, Box<[u8]>)>,
     /// Streams that are being made on the pool.
     pub(super) jobs: Vec<Option<Adding>>,
+    /// Lists of streams that other workers are adding to.
+    pub(super) lists: Vec<List>,
     listeners: Vec<SocketId>,
     /// Of the send that is being staged.
     slices: Vec<Slice>,
@@ -75,9 +82,11 @@ pub(super) struct TurnDone {
 
 impl Node {
     pub(super) fn new(index: usize, plan: Arc<Plan>, shard: Shard, registry: Arc<Registry>, facts: Facts) -> Self {
-        let post = Post::new(index as u8, plan.limits.send_queue_bytes as usize);
+        let post = Post::new(index as u8, plan.workers.len(), plan.limits.send_queue_bytes as usize);
         Self {
+            index: index as u8,
             plan,
+            relay: Relay::default(),
             shard,
             volumes: Volumes::default(),
             post,
@@ -87,6 +96,7 @@ impl Node {
             registry,
             asked: Vec::new(),
             jobs: Vec::new(),
+            lists: Vec::new(),
             listeners: Vec::new(),
             slices: Vec::with_capacity(SLICES_PER_SEND),
             completions: vec![Completion::default(); COMPLETIONS_PER_REAP].into(),
@@ -104,6 +114,7 @@ impl Node {
     fn add_log(&mut self, log: &Log, dir: Option<StreamDir>, reactor: &mut AnyReactor) {
         let tail = reactor.register_region(log.pin());
         let bytes = log.config().tail_bytes;
+        self.post.send_to_others(|| Message::Tail { log: log.id(), pinned: log.pin(), bytes });
         self.post.regions.set(log.id().0, Some((tail, bytes - 1)));
         if let Some(dir) = dir {
             self.volumes.add(log.id(), dir, tail, bytes);
@@ -149,6 +160,7 @@ impl Node {
         self.post.arena.reserve(CHUNKS_PER_TURN, reactor)?;
         let mut work = self.reap(now, reactor);
         work += self.resume(now, reactor);
+        work += self.take_waiting(now);
         for (session, correlation, subject, payload) in std::mem::take(&mut self.asked) {
             self.system_call(session, correlation, &subject, &payload, now, reactor);
         }
@@ -232,11 +244,25 @@ impl Node {
 
     /// Gives back what the last step of the shard let go.
     fn settle(&mut self, reactor: &mut AnyReactor) {
+        for cold in std::mem::take(&mut self.post.cold) {
+            let bytes = &reactor.buffer(self.post.buffers.id(cold.buffer))[cold.offset..cold.offset + cold.len];
+            let message = Message::DeliverCopied { session: cold.session, channel: cold.channel, bytes: bytes.into(), hold: cold.hold };
+            self.post.send(cold.session.worker(), message);
+        }
         for number in self.post.released.drain(..) {
             reactor.recycle(self.post.buffers.forget(number));
         }
-        for hold in self.post.unsent.drain(..) {
+        for (worker, hold) in std::mem::take(&mut self.post.unsent) {
+            self.released(worker, hold);
+        }
+    }
+
+    /// A delivery has left, or never will.
+    fn released(&mut self, worker: u8, hold: HoldId) {
+        if worker == self.index {
             self.shard.on_sent(hold);
+        } else {
+            self.post.send(worker, Message::Sent(hold));
         }
     }
 
@@ -272,6 +298,11 @@ impl Node {
         if let Some(message) = refusal {
             self.post.end(id, &ErrorBody::new(ErrorCode::TOO_MANY, &message), 0);
             return;
+        }
+        let Some(session) = self.post.sessions.peer(peer) else { return };
+        if self.plan.workers.len() > 1 {
+            session.ledger = Some(Box::default());
+            self.post.send_to_others(|| Message::Open(id));
         }
         let Some(session) = self.post.sessions.peer(peer) else { return };
         if reactor.stage(Op::RecvMulti { socket }, Tag::Receive(peer).word()).is_err() {
@@ -342,9 +373,11 @@ impl Node {
 
     fn on_sent(&mut self, peer: Peer, completion: Completion, now: Now, _reactor: &mut AnyReactor) {
         let Some(session) = self.post.sessions.peer(peer) else { return };
-        let shard = &mut self.shard;
+        let (shard, unsent, index) = (&mut self.shard, &mut self.post.unsent, self.index);
         let sent = completion.result.max(0) as usize;
-        session.outbox.end_send(sent, &mut self.post.arena, |hold| shard.on_sent(hold));
+        session.outbox.end_send(sent, &mut self.post.arena, |(worker, hold)| {
+            if worker == index { shard.on_sent(hold) } else { unsent.push((worker, hold)) }
+        });
         session.progress_ns = now.mono_ns;
         if completion.result < 0 && session.phase != Phase::Closed {
             session.phase = Phase::Closing { until_ns: now.mono_ns };
@@ -355,10 +388,11 @@ impl Node {
     /// The socket is gone: nothing reads the session's memory any more.
     fn on_closed(&mut self, peer: Peer, now: Now) {
         let Some(mut session) = self.post.sessions.remove(peer) else { return };
-        let shard = &mut self.shard;
-        session.outbox.clear(&mut self.post.arena, |hold| shard.on_sent(hold));
+        let unsent = &mut self.post.unsent;
+        session.outbox.clear(&mut self.post.arena, |held| unsent.push(held));
         self.inlets[peer.slot as usize] = None;
         self.shard.close_session(session.id, now, &mut self.post);
+        self.post.send_to_others(|| Message::Close(session.id));
     }
 
     /// Stages a send for every session that has something to say, and ends those that are done.

@@ -16,15 +16,18 @@ pub(super) const SLICES_PER_SEND: usize = 64;
 /// Bytes of one send, at which a loopback or network send is most efficient.
 const BYTES_PER_SEND: usize = 256 * 1024;
 
+/// A delivery, and the worker whose shard has to hear that it left.
+pub(super) type Held = (u8, HoldId);
+
 /// What has to happen when a piece has left.
 #[derive(Clone, Copy, Debug)]
 enum Piece {
     /// `len` bytes of `chunk`; the chunk is given back afterwards if `last`.
     Small { chunk: ChunkId, offset: u32, len: u32, last: bool },
     /// Records; `hold` is released afterwards.
-    Records { slice: Slice, hold: HoldId },
+    Records { slice: Slice, hold: Held },
     /// Nothing: `hold` is released when everything before it has left.
-    Mark { hold: HoldId },
+    Mark { hold: Held },
 }
 
 impl Piece {
@@ -103,13 +106,13 @@ impl Outbox {
     }
 
     /// Queues records that the shard holds under `hold`.
-    pub(super) fn push_records(&mut self, slice: Slice, hold: HoldId) {
+    pub(super) fn push_records(&mut self, slice: Slice, hold: Held) {
         self.queued_bytes += slice.len as usize;
         self.pieces.push_back(Piece::Records { slice, hold });
     }
 
     /// Has `hold` released when everything queued so far has left.
-    pub(super) fn push_mark(&mut self, hold: HoldId) {
+    pub(super) fn push_mark(&mut self, hold: Held) {
         self.pieces.push_back(Piece::Mark { hold });
     }
 
@@ -145,7 +148,7 @@ impl Outbox {
     }
 
     /// `sent` bytes of the send under way have left; `released` learns of each hold that ended.
-    pub(super) fn end_send(&mut self, mut sent: usize, arena: &mut Arena, mut released: impl FnMut(HoldId)) {
+    pub(super) fn end_send(&mut self, mut sent: usize, arena: &mut Arena, mut released: impl FnMut(Held)) {
         self.in_flight = 0;
         self.queued_bytes -= sent;
         while let Some(front) = self.pieces.front() {
@@ -176,7 +179,7 @@ impl Outbox {
     }
 
     /// Drops everything. The reactor must have no send of this session any more.
-    pub(super) fn clear(&mut self, arena: &mut Arena, mut released: impl FnMut(HoldId)) {
+    pub(super) fn clear(&mut self, arena: &mut Arena, mut released: impl FnMut(Held)) {
         self.in_flight = 0;
         let left = self.queued_bytes;
         self.end_send(left, arena, &mut released);

@@ -2,13 +2,17 @@
 //!
 //! It does not send: [`Node`](super::node::Node) does, once per turn, for every session that is listed here.
 
+use std::collections::VecDeque;
+
 use trunkline_broker::{HoldId, Out, SessionId, Source, Span};
-use trunkline_reactor::{BufferId, RegionId, Slice};
+use trunkline_log::LogId;
+use trunkline_reactor::{BufferId, MeshEnd, RegionId, Slice};
 use trunkline_wire::frame::FRAME_HEADER_BYTES;
 use trunkline_wire::{Ack, Body, ErrorBody, ErrorCode, ErrorFlags, FrameEncoder, FrameFlags, FrameHeader, Opcode};
 
 use super::arena::Arena;
-use super::outbox::Outbox;
+use super::message::Message;
+use super::outbox::{Held, Outbox};
 use super::session::{Phase, Sessions};
 
 /// Where spans lie, for this worker's reactor.
@@ -69,6 +73,11 @@ impl Buffers {
         (region, offset)
     }
 
+    /// The reactor's name of a buffer.
+    pub(super) fn id(&self, number: u32) -> BufferId {
+        self.slots[number as usize].expect("the shard has this buffer").0
+    }
+
     pub(super) fn forget(&mut self, number: u32) -> BufferId {
         self.slots[number as usize].take().expect("released once").0
     }
@@ -81,7 +90,12 @@ pub(super) struct Post {
     pub(super) regions: Regions,
     pub(super) buffers: Buffers,
     /// Deliveries to sessions that are gone.
-    pub(super) unsent: Vec<HoldId>,
+    pub(super) unsent: Vec<Held>,
+    /// Deliveries from read buffers to sessions of other workers, to be copied.
+    pub(super) cold: Vec<ColdDelivery>,
+    /// What waits for other workers, by their number.
+    mail: Vec<VecDeque<Message>>,
+    worker: u8,
     /// Read buffers that are free again.
     pub(super) released: Vec<u32>,
     /// Most small bytes that wait for one session.
@@ -91,13 +105,17 @@ pub(super) struct Post {
 }
 
 impl Post {
-    pub(super) fn new(worker: u8, small_bytes_max: usize) -> Self {
+    pub(super) fn new(worker: u8, workers: usize, small_bytes_max: usize) -> Self {
         Self {
             sessions: Sessions::new(worker),
             arena: Arena::new(),
             regions: Regions::default(),
             buffers: Buffers::default(),
             unsent: Vec::new(),
+            cold: Vec::new(),
+            // One more for the control thread.
+            mail: (0..=workers).map(|_| VecDeque::new()).collect(),
+            worker,
             released: Vec::new(),
             small_bytes_max,
             now_ns: 0,
@@ -105,7 +123,7 @@ impl Post {
     }
 
     /// Queues a Deliver frame: small bytes, then records where they lie.
-    fn delivery(&mut self, id: SessionId, small: [&[u8]; 2], hold: HoldId, records: Option<Slice>) {
+    fn delivery(&mut self, id: SessionId, small: [&[u8]; 2], hold: Held, records: Option<Slice>) {
         let Some(session) = self.sessions.get(id).filter(|session| session.phase == Phase::Open) else {
             self.unsent.push(hold);
             return;
@@ -131,6 +149,11 @@ impl Post {
 
     /// Tells a session why it ends, and ends it when it has had the time to read that.
     pub(super) fn end(&mut self, id: SessionId, error: &ErrorBody<'_>, frame_sequence: u16) {
+        if id.worker() != self.worker {
+            let ErrorBody { code, offset, message, .. } = *error;
+            self.send(id.worker(), Message::End { session: id, code, message: message.into(), offset });
+            return;
+        }
         let Some(session) = self.sessions.get(id).filter(|session| session.is_open()) else { return };
         let mut bytes = [0; ERROR_BYTES_MAX];
         let error = ErrorBody { flags: ErrorFlags::CLOSING, ..short(error) };
@@ -142,6 +165,10 @@ impl Post {
 
     /// Queues small bytes for a session, which is closed if they are too many.
     pub(super) fn small(&mut self, id: SessionId, parts: [&[u8]; 2]) {
+        if id.worker() != self.worker {
+            self.send(id.worker(), Message::Frame { session: id, bytes: parts.concat().into() });
+            return;
+        }
         let Some(session) = self.sessions.get(id).filter(|session| session.phase != Phase::Closed) else { return };
         if !push(&mut session.outbox, &mut self.arena, parts) || session.outbox.small_bytes() > self.small_bytes_max {
             // Whoever asks for more than it takes in has no claim to an explanation that it would not read either.
@@ -151,25 +178,100 @@ impl Post {
     }
 }
 
+impl Post {
+    /// Queues a message for another worker.
+    pub(super) fn send(&mut self, to: u8, message: Message) {
+        self.mail[to as usize].push_back(message);
+    }
+
+    /// Queues a message for every other worker.
+    pub(super) fn send_to_others(&mut self, mut message: impl FnMut() -> Message) {
+        for to in 0..self.mail.len() as u8 - 1 {
+            if to != self.worker {
+                self.send(to, message());
+            }
+        }
+    }
+
+    /// Hands queued messages to the mesh, as far as its rings have room.
+    pub(super) fn post_mail(&mut self, mesh: &mut MeshEnd<Message>) -> usize {
+        let mut sent = 0;
+        for (to, queue) in self.mail.iter_mut().enumerate() {
+            while let Some(message) = queue.pop_front() {
+                if let Err(message) = mesh.send(to, message) {
+                    queue.push_front(message);
+                    break;
+                }
+                sent += 1;
+            }
+        }
+        sent
+    }
+
+    /// A Deliver frame whose records lie in a registered tail, from whatever worker.
+    pub(super) fn deliver_span(&mut self, id: SessionId, channel: u16, log: LogId, position: u64, len: u32, hold: Held) {
+        let header = FrameHeader { opcode: Opcode::Deliver, flags: FrameFlags::empty(), sequence: channel, length: len };
+        match self.regions.get(log.0) {
+            Some((region, mask)) => {
+                let slice = Slice { region, offset: position & mask, len };
+                self.delivery(id, [&header.encode(), &[]], hold, Some(slice));
+            }
+            // Of a stream that was removed while it was on its way.
+            None => self.unsent.push(hold),
+        }
+    }
+
+    /// A Deliver frame whose records are copied here, from whatever worker.
+    pub(super) fn deliver_bytes(&mut self, id: SessionId, channel: u16, body: &[u8], hold: Held) {
+        let header = FrameHeader { opcode: Opcode::Deliver, flags: FrameFlags::empty(), sequence: channel, length: body.len() as u32 };
+        self.delivery(id, [&header.encode(), body], hold, None);
+    }
+
+    /// A worker's part of this and all earlier Publish frames is at its level.
+    pub(super) fn part_acked(&mut self, id: SessionId, worker: u8, frame: u16, ack: Ack) {
+        let ledger = self.sessions.get(id).and_then(|session| session.ledger.as_mut());
+        let said = match ledger {
+            Some(ledger) => ledger.on_ack(worker, frame, ack),
+            None => Some((frame, ack)),
+        };
+        if let Some((frame, ack)) = said {
+            self.control(id, &ack, frame);
+        }
+    }
+
+    /// A worker refused its part of a Publish frame, or something else; `bytes` is the Error frame.
+    pub(super) fn part_refused(&mut self, id: SessionId, worker: u8, frame: u16, bytes: &[u8]) {
+        self.small(id, [bytes, &[]]);
+        let ledger = self.sessions.get(id).and_then(|session| session.ledger.as_mut());
+        if let Some((frame, ack)) = ledger.and_then(|ledger| ledger.on_refusal(worker, frame)) {
+            self.control(id, &ack, frame);
+        }
+    }
+}
+
 impl Out for Post {
     fn deliver(&mut self, id: SessionId, channel: u16, span: Span, _records: u32, hold: HoldId) {
-        let header = FrameHeader { opcode: Opcode::Deliver, flags: FrameFlags::empty(), sequence: channel, length: span.len };
-        let slice = match span.source {
-            Source::Tail(log) => {
-                let (region, mask) = self.regions.get(log.0).expect("a stream's tail is registered before it is read");
-                Slice { region, offset: span.position & mask, len: span.len }
-            }
-            Source::Buffer(buffer) => {
+        let Span { source, position, len } = span;
+        let home = id.worker();
+        match source {
+            Source::Tail(log) if home == self.worker => self.deliver_span(id, channel, log, position, len, (home, hold)),
+            Source::Tail(_) => self.send(home, Message::Deliver { session: id, channel, span, hold }),
+            Source::Buffer(buffer) if home == self.worker => {
+                let header = FrameHeader { opcode: Opcode::Deliver, flags: FrameFlags::empty(), sequence: channel, length: len };
                 let (region, offset) = self.buffers.slice(buffer);
-                Slice { region, offset: offset + span.position, len: span.len }
+                let slice = Slice { region, offset: offset + position, len };
+                self.delivery(id, [&header.encode(), &[]], (home, hold), Some(slice));
             }
-        };
-        self.delivery(id, [&header.encode(), &[]], hold, Some(slice));
+            Source::Buffer(buffer) => self.cold.push(ColdDelivery { session: id, channel, buffer, offset: position as usize, len: len as usize, hold }),
+        }
     }
 
     fn deliver_copied(&mut self, id: SessionId, channel: u16, body: &[u8], _records: u32, hold: HoldId) {
-        let header = FrameHeader { opcode: Opcode::Deliver, flags: FrameFlags::empty(), sequence: channel, length: body.len() as u32 };
-        self.delivery(id, [&header.encode(), body], hold, None);
+        if id.worker() == self.worker {
+            self.deliver_bytes(id, channel, body, (self.worker, hold));
+        } else {
+            self.send(id.worker(), Message::DeliverCopied { session: id, channel, bytes: body.into(), hold });
+        }
     }
 
     fn frame(&mut self, id: SessionId, header: FrameHeader, body: &[u8]) {
@@ -177,11 +279,21 @@ impl Out for Post {
     }
 
     fn acked(&mut self, id: SessionId, frame_sequence: u16, ack: Ack) {
-        self.control(id, &ack, frame_sequence);
+        if id.worker() == self.worker {
+            self.part_acked(id, self.worker, frame_sequence, ack);
+        } else {
+            self.send(id.worker(), Message::Acked { session: id, frame: frame_sequence, ack });
+        }
     }
 
     fn refused(&mut self, id: SessionId, frame_sequence: u16, error: &ErrorBody<'_>) {
-        self.control(id, &short(error), frame_sequence);
+        let mut bytes = [0; ERROR_BYTES_MAX];
+        let bytes = control(&mut bytes, &short(error), frame_sequence);
+        if id.worker() == self.worker {
+            self.part_refused(id, self.worker, frame_sequence, bytes);
+        } else {
+            self.send(id.worker(), Message::Refused { session: id, frame: frame_sequence, bytes: (&*bytes).into() });
+        }
     }
 
     fn close(&mut self, id: SessionId, code: ErrorCode, message: &str) {
@@ -217,5 +329,15 @@ fn short<'a>(error: &ErrorBody<'a>) -> ErrorBody<'a> {
 const MESSAGE_BYTES_MAX: usize = 512;
 /// The largest control frame that is written here: an Error with its message.
 const ERROR_BYTES_MAX: usize = FRAME_HEADER_BYTES + 26 + MESSAGE_BYTES_MAX + 64;
+/// A delivery from a read buffer to a session of another worker.
+pub(super) struct ColdDelivery {
+    pub(super) session: SessionId,
+    pub(super) channel: u16,
+    pub(super) buffer: u32,
+    pub(super) offset: usize,
+    pub(super) len: usize,
+    pub(super) hold: HoldId,
+}
+
 /// How long a session that was told to go may take to read it.
 pub(super) const CLOSING_NS: u64 = 1_000_000_000;

@@ -3,6 +3,7 @@
 //! Control plane: locked for a moment by rare commands, never by a turn that only moves records.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use trunkline_broker::Refusal;
@@ -20,6 +21,8 @@ pub(super) struct Registry {
     /// Lower ids belong to the workers' logs of cursors.
     first_id: u32,
     streams: Mutex<BTreeMap<String, Entry>>,
+    /// Goes up whenever a stream comes or goes.
+    version: AtomicU64,
 }
 
 struct Entry {
@@ -30,7 +33,7 @@ struct Entry {
 
 impl Registry {
     pub(super) fn new(data: Arc<DataDir>, workers: usize) -> Self {
-        Self { data, first_id: workers as u32, streams: Mutex::new(BTreeMap::new()) }
+        Self { data, first_id: workers as u32, streams: Mutex::new(BTreeMap::new()), version: AtomicU64::new(1) }
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Entry>> {
@@ -55,12 +58,26 @@ impl Registry {
         }
         let id = LogId(streams.values().map(|entry| entry.id.0 + 1).max().unwrap_or(self.first_id));
         streams.insert(plan.name.clone(), Entry { plan: plan.clone(), configured, id });
+        self.version.fetch_add(1, Ordering::Release);
         Ok(id)
     }
 
     /// Gives a name up.
     pub(super) fn release(&self, name: &str) {
         self.lock().remove(name);
+        self.version.fetch_add(1, Ordering::Release);
+    }
+
+    /// Goes up whenever a stream comes or goes: what was looked up before may be wrong then.
+    pub(super) fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    /// The worker whose stream captures a subject.
+    pub(super) fn owner(&self, subject: &str) -> Option<u8> {
+        let streams = self.lock();
+        let captures = |entry: &&Entry| entry.plan.subjects.iter().any(|pattern| Pattern::new(pattern).is_ok_and(|pattern| pattern.matches_str(subject)));
+        streams.values().find(captures).map(|entry| entry.plan.worker as u8)
     }
 
     /// The worker of a stream, and whether the configuration declares it.

@@ -5,6 +5,7 @@
 use trunkline_broker::SessionId;
 use trunkline_reactor::SocketId;
 
+use super::ledger::Ledger;
 use super::outbox::Outbox;
 use super::tag::Peer;
 
@@ -22,6 +23,8 @@ pub(super) struct Session {
     pub(super) progress_ns: u64,
     /// Whether a Ping is out that nothing has answered yet.
     pub(super) pinged: bool,
+    /// What it waits for from several workers; none when there is only one.
+    pub(super) ledger: Option<Box<Ledger>>,
     /// Whether it is in the worker's list of sessions with something to send.
     pub(super) listed: bool,
 }
@@ -50,6 +53,7 @@ impl Session {
             heard_ns: now_ns,
             progress_ns: now_ns,
             pinged: false,
+            ledger: None,
             listed: false,
         }
     }

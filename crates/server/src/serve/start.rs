@@ -168,9 +168,10 @@ fn work(mut worker: Worker<Message>, plan: &Arc<Plan>, registry: &Arc<Registry>,
     let mut drain = Drain::No;
     worker.run(|worker, now| {
         let now = Now { mono_ns: now.mono_ns, wall_ns: now.wall_ns };
-        let mut work = worker.mesh.receive(MESSAGES_PER_TURN, |_, message| match message {
+        let Worker { mesh, reactor, .. } = worker;
+        let mut work = mesh.receive(MESSAGES_PER_TURN, |from, message| match message {
             Message::Drain => drain = Drain::Begin,
-            Message::Drained => {}
+            message => node.on_message(from, message, now, reactor),
         });
         let done = match node.turn(now, &mut worker.reactor) {
             Ok(done) => done,
@@ -179,7 +180,7 @@ fn work(mut worker: Worker<Message>, plan: &Arc<Plan>, registry: &Arc<Registry>,
                 return Turn { work: 1, deadline_ns: None };
             }
         };
-        work += done.work;
+        work += done.work + node.post.post_mail(&mut worker.mesh);
         // Where cursors stand has to be known before anybody asks.
         if !listeners.is_empty() && node.shard.is_ready() {
             work += 1;

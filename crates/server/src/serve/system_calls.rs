@@ -6,6 +6,7 @@ use trunkline_broker::{Now, Refusal, SessionId};
 use trunkline_reactor::{AnyReactor, Reactor};
 use trunkline_wire::{ErrorCode, FrameFlags, FrameHeader, Opcode};
 
+use super::message::Message;
 use super::node::{Node, SERVER_NAME};
 use super::registry;
 use super::streams::{Opened, describe};
@@ -16,14 +17,30 @@ use crate::system;
 impl Node {
     /// Answers a call to the server itself.
     pub(super) fn system_call(&mut self, session: SessionId, correlation: u16, subject: &str, payload: &[u8], now: Now, reactor: &mut AnyReactor) {
+        // What only the owner of a stream knows is asked of it.
+        if matches!(subject, system::STREAM_INFO | system::STREAM_REMOVE)
+            && let Some((owner, _)) = self.registry.find(String::from_utf8_lossy(payload).trim())
+            && owner != usize::from(self.index)
+        {
+            let message = Message::System { session, correlation, subject: subject.into(), payload: payload.into() };
+            self.post.send(owner as u8, message);
+            return;
+        }
         let answer = match subject {
+            system::STREAM_LIST if self.plan.workers.len() > 1 => {
+                self.lists.push(List { session, correlation, waiting: self.plan.workers.len(), streams: Vec::new() });
+                self.post.send_to_others(|| Message::List { session, correlation });
+                let own = self.stream_list();
+                self.on_listed(session, correlation, own);
+                return;
+            }
             system::STREAM_ADD => match self.begin_add(session, correlation, payload, reactor) {
                 Ok(()) => return,
                 Err(refusal) => Err(refusal),
             },
             system::STREAM_REMOVE => self.remove_stream(payload, now, reactor).and_then(|removed| to_json(&removed)),
             system::SERVER_INFO => to_json(&self.server_info(now)),
-            system::STREAM_LIST => to_json(&self.stream_list()),
+            system::STREAM_LIST => to_json(&system::StreamList { streams: self.stream_list() }),
             system::STREAM_INFO => self.stream_info(payload).and_then(|info| to_json(&info)),
             _ => Err(Refusal::new(ErrorCode::NOBODY_LISTENS, format!("the server does not answer `{}`", subject))),
         };
@@ -76,10 +93,23 @@ impl Node {
     pub(super) fn on_job(&mut self, number: u32, now: Now, reactor: &mut AnyReactor) {
         let Some(Adding { name, session, correlation, made }) = self.jobs[number as usize].take() else { return };
         let made = made.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let added = made
-            .unwrap_or_else(|| Err(Refusal::new(ErrorCode::NO_SPACE, "the stream was not created")))
-            .and_then(|opened| self.add_stream(opened, false, now, reactor));
-        let answer = added.and_then(|()| {
+        match made.unwrap_or_else(|| Err(Refusal::new(ErrorCode::NO_SPACE, "the stream was not created"))) {
+            Ok(opened) if opened.plan.worker == usize::from(self.index) => self.finish_add(opened, session, correlation, now, reactor),
+            Ok(opened) => {
+                let owner = opened.plan.worker as u8;
+                self.post.send(owner, Message::Added { opened: Box::new(opened), session, correlation });
+            }
+            Err(refusal) => {
+                self.registry.release(&name);
+                self.post.control(session, &refusal.body(), correlation);
+            }
+        }
+    }
+
+    /// Takes in a stream that was made for a call, and answers it.
+    pub(super) fn finish_add(&mut self, opened: Opened, session: SessionId, correlation: u16, now: Now, reactor: &mut AnyReactor) {
+        let name = opened.plan.name.clone();
+        let answer = self.add_stream(opened, false, now, reactor).and_then(|()| {
             let info = self.describe(&name).ok_or_else(|| missing(&name))?;
             to_json(&info)
         });
@@ -138,9 +168,24 @@ impl Node {
         }
     }
 
-    fn stream_list(&self) -> system::StreamList {
-        let streams = self.streams.iter().filter_map(|served| self.describe(&served.plan.name)).collect();
-        system::StreamList { streams }
+    /// This worker's streams.
+    pub(super) fn stream_list(&self) -> Vec<system::StreamInfo> {
+        self.streams.iter().filter_map(|served| self.describe(&served.plan.name)).collect()
+    }
+
+    /// A worker's part of a list; the last one completes the answer.
+    pub(super) fn on_listed(&mut self, session: SessionId, correlation: u16, streams: Vec<system::StreamInfo>) {
+        let Some(index) = self.lists.iter().position(|list| list.session == session && list.correlation == correlation) else { return };
+        let list = &mut self.lists[index];
+        list.streams.extend(streams);
+        list.waiting -= 1;
+        if list.waiting == 0 {
+            let mut streams = self.lists.swap_remove(index).streams;
+            streams.sort_by(|a, b| a.name.cmp(&b.name));
+            if let Ok(json) = to_json(&system::StreamList { streams }) {
+                self.respond_with(session, correlation, &json);
+            }
+        }
     }
 
     fn stream_info(&self, name: &[u8]) -> Result<system::StreamInfo, Refusal> {
@@ -169,6 +214,14 @@ pub(super) struct Adding {
     session: SessionId,
     correlation: u16,
     made: Made,
+}
+
+/// A list of streams that all workers add to.
+pub(super) struct List {
+    session: SessionId,
+    correlation: u16,
+    waiting: usize,
+    streams: Vec<system::StreamInfo>,
 }
 
 /// Where the pool leaves what it made.
