@@ -2,6 +2,7 @@
 
 mod atomic;
 mod block;
+pub mod broadcast;
 pub mod bytes;
 mod capacity;
 pub mod counter;
@@ -11,6 +12,7 @@ pub mod mpmc;
 pub mod mpsc;
 mod pace;
 mod padded;
+mod plain;
 mod slots;
 pub mod spsc;
 mod stamped;
@@ -21,3 +23,4 @@ pub use counter::{Counter, CounterReader};
 pub use full::Full;
 pub use memory::{Buffer, Mirror, Pinned, Region};
 pub use padded::CachePadded;
+pub use plain::Plain;

@@ -3,7 +3,9 @@
 //! `RUSTFLAGS="--cfg loom" cargo test -p trunkline-ring --test loom --release`
 #![cfg(loom)]
 
+mod broadcast;
 mod bytes;
+mod many;
 mod spsc;
 mod wait;
 

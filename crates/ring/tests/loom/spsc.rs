@@ -31,7 +31,7 @@ fn elements_cross_whole_and_in_order() {
 
 #[test]
 fn batches_cross_whole_and_in_order() {
-    crate::check(3, || {
+    crate::check(2, || {
         let (mut producer, mut consumer) = spsc::channel::<u64>(2).unwrap();
         let pusher = thread::spawn(move || {
             let mut pushed = 0;
