@@ -152,6 +152,7 @@ fn work(mut worker: Worker<Message>, plan: &Arc<Plan>, registry: &Arc<Registry>,
         workers: plan.workers.len() as u8,
         limits: shard_limits(plan),
         seed: entropy()? as u64,
+        reclaim_after_ns: RECLAIM_NS,
         ..ShardConfig::default()
     });
     let facts = Facts { backend: worker.reactor.caps().backend, ..facts };
@@ -265,6 +266,9 @@ pub(super) fn entropy() -> io::Result<u128> {
     Ok(u128::from_le_bytes(bytes))
 }
 
+/// How long a subscriber may hold memory that publishers wait for before it is disconnected. Long enough for a process that
+/// was not scheduled for a while; shorter than what publishers wait for an answer.
+const RECLAIM_NS: u64 = 2_000_000_000;
 const MESSAGES_PER_TURN: usize = 64;
 /// How long operations that are still in flight may take when the worker ends.
 const DRAIN_NS: u64 = 1_000_000_000;
