@@ -42,8 +42,8 @@ pub(super) enum Message {
     Sent(HoldId),
     /// Home → owner: a call below `$sys.` that only it can answer.
     System { session: SessionId, correlation: u16, subject: Box<str>, payload: Box<[u8]> },
-    /// Home → owner: a stream that was made for a call.
-    Added { opened: Box<Opened>, session: SessionId, correlation: u16 },
+    /// Home or control thread → owner: a stream that was opened for it, and the call that asked for it.
+    Added { opened: Box<Opened>, configured: bool, asked: Option<(SessionId, u16)> },
 
     /// Owner → home: records of a run were taken; its buffer, to be used again.
     Taken { session: SessionId, bytes: Vec<u8> },

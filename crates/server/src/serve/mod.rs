@@ -15,6 +15,7 @@ mod outbox;
 mod post;
 mod registry;
 mod relay;
+mod reload;
 mod session;
 mod start;
 mod streams;
@@ -123,8 +124,8 @@ pub struct Server {
     plan: std::sync::Arc<Plan>,
     addresses: Vec<SocketAddr>,
     workers: Workers<Message>,
-    /// Given up last, so that nobody opens the directory while it is written.
-    _data: std::sync::Arc<crate::storage::DataDir>,
+    /// Holds the data directory, which is given up last.
+    registry: std::sync::Arc<registry::Registry>,
 }
 
 impl Server {
@@ -140,11 +141,6 @@ impl Server {
     #[must_use]
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
-    }
-
-    /// Reads the configuration again and takes over what can change while running.
-    pub fn reload(&mut self) {
-        tracing::warn!("nothing of this configuration can change while running; restart the server to use another");
     }
 
     /// Stops cleanly: accepts nothing more, writes and syncs everything, tells the clients.

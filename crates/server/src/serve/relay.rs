@@ -238,7 +238,7 @@ impl Node {
             Message::Respond { session, correlation, payload } => self.shard.respond(session, correlation, &payload, &mut self.post),
             Message::Sent(hold) => self.shard.on_sent(hold),
             Message::System { session, correlation, subject, payload } => self.system_call(session, correlation, &subject, &payload, now, reactor),
-            Message::Added { opened, session, correlation } => self.finish_add(*opened, session, correlation, now, reactor),
+            Message::Added { opened, configured, asked } => self.finish_add(*opened, configured, asked, now, reactor),
             Message::List { session, correlation } => {
                 let streams = self.stream_list();
                 self.post.send(from, Message::Listed { session, correlation, streams });

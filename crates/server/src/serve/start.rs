@@ -39,7 +39,7 @@ pub(super) fn start(plan: Plan) -> Result<Server, Error> {
     }
     let addresses: Vec<SocketAddr> = bound.iter().map(|(_, address)| *address).collect();
     let plan = Arc::new(plan);
-    let registry = Arc::new(Registry::new(data.clone(), plan.workers.len()));
+    let registry = Arc::new(Registry::new(data, plan.workers.len()));
     let seeds = seeds(&plan, &registry, &bound)?;
     let facts = Facts { epoch: entropy().map_err(|error| Error::System { doing: "get random bytes", error })? as u64, started_ns: Clock.now_ns(), backend: "" };
     let workers = Workers::builder()
@@ -57,7 +57,7 @@ pub(super) fn start(plan: Plan) -> Result<Server, Error> {
         })
         .reactor(reactor_config(&plan))
         .start({
-            let (plan, registry, seeds) = (plan.clone(), registry, Mutex::new(seeds));
+            let (plan, registry, seeds) = (plan.clone(), registry.clone(), Mutex::new(seeds));
             move |worker: Worker<Message>| {
                 let seed = seeds.lock().expect("no worker panics while it takes its seed")[worker.index].take();
                 work(worker, &plan, &registry, facts, seed.expect("each worker starts once"))
@@ -78,7 +78,7 @@ pub(super) fn start(plan: Plan) -> Result<Server, Error> {
             .and_then(|()| fs::rename(&fresh, path))
             .map_err(|error| Error::System { doing: "write the ready file", error })?;
     }
-    Ok(Server { plan, addresses, workers, _data: data })
+    Ok(Server { plan, addresses, workers, registry })
 }
 
 /// Opens every stream and deals streams and listeners out to the workers.
@@ -120,7 +120,8 @@ fn open_cursors(worker: usize, data: &DataDir) -> Result<(Log, StreamDir), Error
     Ok((log, dir))
 }
 
-fn open(id: LogId, stream: StreamPlan, plan: &Plan, data: &DataDir) -> Result<Opened, Error> {
+/// Opens a stream and says what was found. Blocks.
+pub(super) fn open(id: LogId, stream: StreamPlan, plan: &Plan, data: &DataDir) -> Result<Opened, Error> {
     let name = stream.name.clone();
     let dir = match stream.storage {
         Storage::File => Some(data.stream(&name)?),

@@ -94,10 +94,10 @@ impl Node {
         let Some(Adding { name, session, correlation, made }) = self.jobs[number as usize].take() else { return };
         let made = made.lock().unwrap_or_else(PoisonError::into_inner).take();
         match made.unwrap_or_else(|| Err(Refusal::new(ErrorCode::NO_SPACE, "the stream was not created"))) {
-            Ok(opened) if opened.plan.worker == usize::from(self.index) => self.finish_add(opened, session, correlation, now, reactor),
+            Ok(opened) if opened.plan.worker == usize::from(self.index) => self.finish_add(opened, false, Some((session, correlation)), now, reactor),
             Ok(opened) => {
                 let owner = opened.plan.worker as u8;
-                self.post.send(owner, Message::Added { opened: Box::new(opened), session, correlation });
+                self.post.send(owner, Message::Added { opened: Box::new(opened), configured: false, asked: Some((session, correlation)) });
             }
             Err(refusal) => {
                 self.registry.release(&name);
@@ -106,19 +106,21 @@ impl Node {
         }
     }
 
-    /// Takes in a stream that was made for a call, and answers it.
-    pub(super) fn finish_add(&mut self, opened: Opened, session: SessionId, correlation: u16, now: Now, reactor: &mut AnyReactor) {
+    /// Takes in a stream that was opened while the server runs, and answers the call that asked for it.
+    pub(super) fn finish_add(&mut self, opened: Opened, configured: bool, asked: Option<(SessionId, u16)>, now: Now, reactor: &mut AnyReactor) {
         let name = opened.plan.name.clone();
-        let answer = self.add_stream(opened, false, now, reactor).and_then(|()| {
+        let answer = self.add_stream(opened, configured, now, reactor).and_then(|()| {
             let info = self.describe(&name).ok_or_else(|| missing(&name))?;
             to_json(&info)
         });
-        match answer {
-            Ok(json) => self.respond_with(session, correlation, &json),
-            Err(refusal) => {
-                self.registry.release(&name);
-                self.post.control(session, &refusal.body(), correlation);
-            }
+        if let Err(refusal) = &answer {
+            tracing::error!(stream = name, %refusal, "a stream cannot be served");
+            self.registry.release(&name);
+        }
+        match (answer, asked) {
+            (Ok(json), Some((session, correlation))) => self.respond_with(session, correlation, &json),
+            (Err(refusal), Some((session, correlation))) => self.post.control(session, &refusal.body(), correlation),
+            (_, None) => {}
         }
     }
 
