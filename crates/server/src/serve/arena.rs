@@ -27,20 +27,31 @@ pub(super) struct Arena {
 
 impl Arena {
     pub(super) fn new() -> Self {
-        Self { regions: Vec::new(), free: Vec::new() }
+        Self {
+            regions: Vec::new(),
+            free: Vec::new(),
+        }
     }
 
     /// Makes sure that at least `chunks` chunks can be taken without growing.
     ///
     /// # Errors
     /// The system's, when it has no memory for another region.
-    pub(super) fn reserve(&mut self, chunks: usize, reactor: &mut AnyReactor) -> std::io::Result<()> {
+    pub(super) fn reserve(
+        &mut self,
+        chunks: usize,
+        reactor: &mut AnyReactor,
+    ) -> std::io::Result<()> {
         while self.free.len() < chunks {
             let buffer = Buffer::new(CHUNK_BYTES * CHUNKS)?;
             let region = reactor.register_region(buffer.pin());
             let first = self.regions.len() * CHUNKS;
             self.regions.push((buffer, region));
-            self.free.extend((first..first + CHUNKS).rev().map(|chunk| ChunkId(chunk as u32)));
+            self.free.extend(
+                (first..first + CHUNKS)
+                    .rev()
+                    .map(|chunk| ChunkId(chunk as u32)),
+            );
         }
         Ok(())
     }
@@ -60,7 +71,10 @@ impl Arena {
     }
 
     pub(super) fn give_back(&mut self, chunk: ChunkId) {
-        debug_assert!(!self.free.contains(&chunk), "chunk {chunk:?} came back twice");
+        debug_assert!(
+            !self.free.contains(&chunk),
+            "chunk {chunk:?} came back twice"
+        );
         self.free.push(chunk);
     }
 
@@ -68,13 +82,20 @@ impl Arena {
     pub(super) fn write(&mut self, chunk: ChunkId, offset: usize, bytes: &[u8]) {
         debug_assert!(offset + bytes.len() <= CHUNK_BYTES);
         let (region, start) = locate(chunk);
-        self.regions[region].0.slice_mut(start + offset, bytes.len()).copy_from_slice(bytes);
+        self.regions[region]
+            .0
+            .slice_mut(start + offset, bytes.len())
+            .copy_from_slice(bytes);
     }
 
     /// The slice of registered memory that `len` bytes of `chunk` from `offset` on are.
     pub(super) fn slice(&self, chunk: ChunkId, offset: usize, len: usize) -> Slice {
         let (region, start) = locate(chunk);
-        Slice { region: self.regions[region].1, offset: (start + offset) as u64, len: len as u32 }
+        Slice {
+            region: self.regions[region].1,
+            offset: (start + offset) as u64,
+            len: len as u32,
+        }
     }
 }
 

@@ -16,7 +16,9 @@ impl Node {
     /// Processes input of a session as far as streams have room.
     pub(super) fn feed(&mut self, peer: Peer, id: SessionId, mut input: &[u8], now: Now) -> Fed {
         // Out of the table while it is read, so that the session's own answers can be queued meanwhile. Nothing here removes a session.
-        let Some(mut inlet) = self.inlets[peer.slot as usize].take() else { return Fed::Whole };
+        let Some(mut inlet) = self.inlets[peer.slot as usize].take() else {
+            return Fed::Whole;
+        };
         let fed = if let Some(stall) = &mut inlet.stall {
             stall.input.extend_from_slice(input);
             Fed::Stalled
@@ -25,7 +27,13 @@ impl Node {
                 let (consumed, event) = match inlet.wire.next(input) {
                     Ok(next) => next,
                     Err(violation) => {
-                        self.broke(id, violation.code, &violation.fault, violation.offset, violation.frame_sequence);
+                        self.broke(
+                            id,
+                            violation.code,
+                            &violation.fault,
+                            violation.offset,
+                            violation.frame_sequence,
+                        );
                         break Fed::Whole;
                     }
                 };
@@ -35,7 +43,10 @@ impl Node {
                     Next::Go => {}
                     Next::End => break Fed::Whole,
                     Next::Hold(held) => {
-                        inlet.stall = Some(Stall { held, input: input.to_vec() });
+                        inlet.stall = Some(Stall {
+                            held,
+                            input: input.to_vec(),
+                        });
                         break Fed::Stalled;
                     }
                     Next::Fault { error, back } => {
@@ -52,12 +63,17 @@ impl Node {
 
     /// Goes on where [`Node::feed`] stalled. Also says whether anything was taken.
     pub(super) fn feed_held(&mut self, peer: Peer, id: SessionId, now: Now) -> (bool, Fed) {
-        let Some(inlet) = self.inlets[peer.slot as usize].as_mut() else { return (false, Fed::Whole) };
-        let Some(stall) = inlet.stall.take() else { return (false, Fed::Whole) };
+        let Some(inlet) = self.inlets[peer.slot as usize].as_mut() else {
+            return (false, Fed::Whole);
+        };
+        let Some(stall) = inlet.stall.take() else {
+            return (false, Fed::Whole);
+        };
         let mut routes = std::mem::take(&mut inlet.routes);
         let next = match &stall.held {
             Held::Run { frame, last, bytes } => {
-                let run = wire::Run::check(bytes, payload_bytes_max(&self.plan.limits)).expect("checked when it came in");
+                let run = wire::Run::check(bytes, payload_bytes_max(&self.plan.limits))
+                    .expect("checked when it came in");
                 self.publish(id, &mut routes, *frame, *last, run, now)
             }
             Held::Oversized(oversized) => self.oversized(id, oversized),
@@ -73,13 +89,18 @@ impl Node {
             Next::Hold(held) => {
                 let progress = size(&held) < size(&stall.held);
                 if let Some(inlet) = self.inlets[peer.slot as usize].as_mut() {
-                    inlet.stall = Some(Stall { held, input: stall.input });
+                    inlet.stall = Some(Stall {
+                        held,
+                        input: stall.input,
+                    });
                 }
                 (progress, Fed::Stalled)
             }
             Next::Fault { error, back } => {
                 let behind = back as u64;
-                let offset = self.inlets[peer.slot as usize].as_ref().map_or(0, |inlet| inlet.wire.offset().saturating_sub(behind));
+                let offset = self.inlets[peer.slot as usize]
+                    .as_ref()
+                    .map_or(0, |inlet| inlet.wire.offset().saturating_sub(behind));
                 self.broke(id, error.code(), &error, offset, 0);
                 (true, Fed::Whole)
             }
@@ -88,20 +109,45 @@ impl Node {
     }
 
     #[inline]
-    fn on_event(&mut self, peer: Peer, id: SessionId, routes: &mut Routes, event: Event<'_>, now: Now) -> Next {
+    fn on_event(
+        &mut self,
+        peer: Peer,
+        id: SessionId,
+        routes: &mut Routes,
+        event: Event<'_>,
+        now: Now,
+    ) -> Next {
         match event {
-            Event::Records { frame, last, run, .. } => return self.publish(id, routes, frame, last, run, now),
+            Event::Records {
+                frame, last, run, ..
+            } => return self.publish(id, routes, frame, last, run, now),
             Event::Oversized(oversized) => return self.oversized(id, &oversized),
             Event::Credit(frame, credit) if self.elsewhere(frame.sequence).is_some() => {
-                let message = Message::Credit { session: id, channel: frame.sequence, bytes: credit.bytes };
+                let message = Message::Credit {
+                    session: id,
+                    channel: frame.sequence,
+                    bytes: credit.bytes,
+                };
                 self.forward(frame.sequence, message);
             }
             Event::Confirm(frame, confirm) if self.elsewhere(frame.sequence).is_some() => {
                 let wire::Confirm { first, last } = confirm;
-                self.forward(frame.sequence, Message::Confirm { session: id, channel: frame.sequence, first, last });
+                self.forward(
+                    frame.sequence,
+                    Message::Confirm {
+                        session: id,
+                        channel: frame.sequence,
+                        first,
+                        last,
+                    },
+                );
             }
             Event::RpcResponse(frame, payload) if self.elsewhere(frame.sequence).is_some() => {
-                let message = Message::Respond { session: id, correlation: frame.sequence, payload: payload.into() };
+                let message = Message::Respond {
+                    session: id,
+                    correlation: frame.sequence,
+                    payload: payload.into(),
+                };
                 self.forward(frame.sequence, message);
             }
             Event::Subscribe(frame, subscribe) if self.plan.workers.len() > 1 => {
@@ -116,7 +162,10 @@ impl Node {
                 }
             }
             Event::Confirm(frame, confirm) => {
-                if let Err(refusal) = self.shard.confirm(id, frame.sequence, confirm.first, confirm.last, now) {
+                if let Err(refusal) =
+                    self.shard
+                        .confirm(id, frame.sequence, confirm.first, confirm.last, now)
+                {
                     self.post.control(id, &refusal.body(), frame.sequence);
                 }
             }
@@ -125,17 +174,31 @@ impl Node {
                 self.answer_or_refuse(id, frame, opened);
             }
             Event::Unsubscribe(frame, unsubscribe) => {
-                let ended = self.shard.unsubscribe(id, unsubscribe.subscription, now, &mut self.post);
+                let ended =
+                    self.shard
+                        .unsubscribe(id, unsubscribe.subscription, now, &mut self.post);
                 self.answer_or_refuse(id, frame, ended.map(|()| 0));
             }
             Event::RpcCall(frame, call) if call.subject.starts_with(SYSTEM_PREFIX) => {
                 // Answered when the input is no longer borrowed from the reactor: such calls may want files made.
-                self.asked.push((id, frame.sequence, call.subject.into(), call.payload.into()));
+                self.asked
+                    .push((id, frame.sequence, call.subject.into(), call.payload.into()));
             }
-            Event::RpcCall(frame, call) => self.shard.call(id, frame.sequence, &call, now, &mut self.post),
-            Event::RpcResponse(frame, payload) => self.shard.respond(id, frame.sequence, payload, &mut self.post),
+            Event::RpcCall(frame, call) => {
+                self.shard
+                    .call(id, frame.sequence, &call, now, &mut self.post)
+            }
+            Event::RpcResponse(frame, payload) => {
+                self.shard
+                    .respond(id, frame.sequence, payload, &mut self.post)
+            }
             Event::Ping(frame, body) => {
-                let pong = FrameHeader { opcode: Opcode::Pong, flags: FrameFlags::empty(), sequence: frame.sequence, length: body.len() as u32 };
+                let pong = FrameHeader {
+                    opcode: Opcode::Pong,
+                    flags: FrameFlags::empty(),
+                    sequence: frame.sequence,
+                    length: body.len() as u32,
+                };
                 self.post.small(id, [&pong.encode(), body]);
             }
             Event::Hello(_, hello) => {
@@ -159,26 +222,60 @@ impl Node {
     }
 
     #[inline]
-    fn publish(&mut self, id: SessionId, routes: &mut Routes, frame: FrameHeader, last: bool, run: wire::Run<'_>, now: Now) -> Next {
+    fn publish(
+        &mut self,
+        id: SessionId,
+        routes: &mut Routes,
+        frame: FrameHeader,
+        last: bool,
+        run: wire::Run<'_>,
+        now: Now,
+    ) -> Next {
         if self.plan.workers.len() > 1 {
             return match self.deal(id, routes, frame, last, run, now) {
                 Dealt::Whole => Next::Go,
-                Dealt::Waits(taken) => Next::Hold(Held::Run { frame, last, bytes: run.bytes()[taken..].to_vec() }),
-                Dealt::Broken(error) => Next::Fault { error, back: run.len() - error.offset },
+                Dealt::Waits(taken) => Next::Hold(Held::Run {
+                    frame,
+                    last,
+                    bytes: run.bytes()[taken..].to_vec(),
+                }),
+                Dealt::Broken(error) => Next::Fault {
+                    error,
+                    back: run.len() - error.offset,
+                },
             };
         }
-        match self.shard.publish(id, PublishFrame::new(frame, last), run, now) {
+        match self
+            .shard
+            .publish(id, PublishFrame::new(frame, last), run, now)
+        {
             Ok(published) if !published.full => Next::Go,
-            Ok(published) => Next::Hold(Held::Run { frame, last, bytes: run.bytes()[published.bytes..].to_vec() }),
-            Err(error) => Next::Fault { error, back: run.len() - error.offset },
+            Ok(published) => Next::Hold(Held::Run {
+                frame,
+                last,
+                bytes: run.bytes()[published.bytes..].to_vec(),
+            }),
+            Err(error) => Next::Fault {
+                error,
+                back: run.len() - error.offset,
+            },
         }
     }
 
     fn oversized(&mut self, id: SessionId, oversized: &wire::Oversized) -> Next {
-        if self.shard.publish_oversized(id, oversized).full { Next::Hold(Held::Oversized(*oversized)) } else { Next::Go }
+        if self.shard.publish_oversized(id, oversized).full {
+            Next::Hold(Held::Oversized(*oversized))
+        } else {
+            Next::Go
+        }
     }
 
-    fn answer_or_refuse(&mut self, id: SessionId, frame: FrameHeader, result: Result<u32, trunkline_broker::Refusal>) {
+    fn answer_or_refuse(
+        &mut self,
+        id: SessionId,
+        frame: FrameHeader,
+        result: Result<u32, trunkline_broker::Refusal>,
+    ) {
         match result {
             Ok(count) => self.answer_count(id, frame.sequence, count),
             Err(refusal) => self.post.control(id, &refusal.body(), frame.sequence),
@@ -187,7 +284,12 @@ impl Node {
 
     /// Says how many channels a request opened.
     pub(super) fn answer_count(&mut self, id: SessionId, request: u16, count: u32) {
-        let ack = wire::Ack { level: wire::AckLevel::Received, count, stream_sequence: 0, producer_sequence: 0 };
+        let ack = wire::Ack {
+            level: wire::AckLevel::Received,
+            count,
+            stream_sequence: 0,
+            producer_sequence: 0,
+        };
         self.post.control(id, &ack, request);
     }
 
@@ -203,10 +305,24 @@ impl Node {
         }
     }
 
-    fn broke(&mut self, id: SessionId, code: wire::ErrorCode, fault: &dyn fmt::Display, offset: u64, frame_sequence: u16) {
+    pub(super) fn broke(
+        &mut self,
+        id: SessionId,
+        code: wire::ErrorCode,
+        fault: &dyn fmt::Display,
+        offset: u64,
+        frame_sequence: u16,
+    ) {
         let message = fault.to_string();
         tracing::info!(session = ?id, code = code.0, offset, message, "connection broke the protocol");
-        self.post.end(id, &ErrorBody { offset, ..ErrorBody::new(code, &message) }, frame_sequence);
+        self.post.end(
+            id,
+            &ErrorBody {
+                offset,
+                ..ErrorBody::new(code, &message)
+            },
+            frame_sequence,
+        );
     }
 }
 
@@ -217,7 +333,10 @@ enum Next {
     End,
     Hold(Held),
     /// The peer broke the protocol so many bytes before what is consumed.
-    Fault { error: PublishError, back: usize },
+    Fault {
+        error: PublishError,
+        back: usize,
+    },
 }
 
 /// Calls that the server itself answers.

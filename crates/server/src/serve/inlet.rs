@@ -23,13 +23,21 @@ pub(super) struct Stall {
 /// The step of a frame that waits.
 pub(super) enum Held {
     /// The rest of a run.
-    Run { frame: wire::FrameHeader, last: bool, bytes: Vec<u8> },
+    Run {
+        frame: wire::FrameHeader,
+        last: bool,
+        bytes: Vec<u8>,
+    },
     /// The end of a frame with a record over the limit.
     Oversized(wire::Oversized),
 }
 
 impl Inlet {
     pub(super) fn new(limits: wire::Limits) -> Self {
-        Self { wire: wire::Session::new(limits), stall: None, routes: Routes::default() }
+        Self {
+            wire: wire::Session::new(limits),
+            stall: None,
+            routes: Routes::default(),
+        }
     }
 }

@@ -39,13 +39,21 @@ pub(super) type Answer = Result<u32, (ErrorCode, Box<str>)>;
 impl Ledger {
     /// A frame that wants an Ack was dealt out to `owners`.
     pub(super) fn expect(&mut self, frame: u16, owners: u64) {
-        let ack = Ack { level: AckLevel::Synced, count: 0, stream_sequence: 0, producer_sequence: 0 };
+        let ack = Ack {
+            level: AckLevel::Synced,
+            count: 0,
+            stream_sequence: 0,
+            producer_sequence: 0,
+        };
         self.frames.push_back(Waiting { frame, owners, ack });
     }
 
     /// A worker's part of this and all earlier frames is at its level. Returns what can be said to the peer now.
     pub(super) fn on_ack(&mut self, worker: u8, frame: u16, ack: Ack) -> Option<(u16, Ack)> {
-        let index = self.frames.iter().position(|waiting| waiting.frame == frame)?;
+        let index = self
+            .frames
+            .iter()
+            .position(|waiting| waiting.frame == frame)?;
         let waiting = &mut self.frames[index];
         waiting.ack.count += ack.count;
         waiting.ack.level = lower(waiting.ack.level, ack.level);
@@ -58,7 +66,10 @@ impl Ledger {
 
     /// A worker refused its part of a frame. Returns what can be said to the peer besides.
     pub(super) fn on_refusal(&mut self, worker: u8, frame: u16) -> Option<(u16, Ack)> {
-        let index = self.frames.iter().position(|waiting| waiting.frame == frame)?;
+        let index = self
+            .frames
+            .iter()
+            .position(|waiting| waiting.frame == frame)?;
         self.settle(worker, index)
     }
 
@@ -67,20 +78,38 @@ impl Ledger {
             waiting.owners &= !(1 << worker);
         }
         let mut said: Option<(u16, Ack)> = None;
-        while self.frames.front().is_some_and(|waiting| waiting.owners == 0) {
-            let Some(Waiting { frame, ack, .. }) = self.frames.pop_front() else { break };
+        while self
+            .frames
+            .front()
+            .is_some_and(|waiting| waiting.owners == 0)
+        {
+            let Some(Waiting { frame, ack, .. }) = self.frames.pop_front() else {
+                break;
+            };
             if ack.count == 0 {
                 continue;
             }
             let count = said.map_or(0, |(_, earlier)| earlier.count);
-            said = Some((frame, Ack { count: count + ack.count, ..ack }));
+            said = Some((
+                frame,
+                Ack {
+                    count: count + ack.count,
+                    ..ack
+                },
+            ));
         }
         said
     }
 
     /// Other workers were asked too.
     pub(super) fn ask(&mut self, request: u16, workers: usize) {
-        self.asks.push(Ask { request, waiting: workers, count: 0, done: false, refusal: None });
+        self.asks.push(Ask {
+            request,
+            waiting: workers,
+            count: 0,
+            done: false,
+            refusal: None,
+        });
     }
 
     /// One worker's answer. Returns the answer of all when it is the last: yes if any said yes.
@@ -116,7 +145,12 @@ mod tests {
     use super::*;
 
     fn ack(count: u32, producer_sequence: u64) -> Ack {
-        Ack { level: AckLevel::Stored, count, stream_sequence: producer_sequence, producer_sequence }
+        Ack {
+            level: AckLevel::Stored,
+            count,
+            stream_sequence: producer_sequence,
+            producer_sequence,
+        }
     }
 
     #[test]
@@ -125,8 +159,16 @@ mod tests {
         ledger.expect(1, 0b01);
         ledger.expect(2, 0b10);
         ledger.expect(3, 0b11);
-        assert_eq!(ledger.on_ack(1, 3, ack(5, 9)), None, "worker 0 has nothing yet");
-        assert_eq!(ledger.on_ack(0, 1, ack(2, 2)), Some((1, ack(2, 2))), "frame 2 is counted with frame 3");
+        assert_eq!(
+            ledger.on_ack(1, 3, ack(5, 9)),
+            None,
+            "worker 0 has nothing yet"
+        );
+        assert_eq!(
+            ledger.on_ack(0, 1, ack(2, 2)),
+            Some((1, ack(2, 2))),
+            "frame 2 is counted with frame 3"
+        );
         assert_eq!(ledger.on_ack(0, 3, ack(1, 8)), Some((3, ack(6, 9))));
     }
 
@@ -144,9 +186,18 @@ mod tests {
         let mut ledger = Ledger::default();
         ledger.ask(4, 2);
         assert_eq!(ledger.on_answer(4, Ok(1)), None);
-        assert_eq!(ledger.on_answer(4, Err((ErrorCode::NOT_FOUND, "no".into()))), Some(Ok(1)));
+        assert_eq!(
+            ledger.on_answer(4, Err((ErrorCode::NOT_FOUND, "no".into()))),
+            Some(Ok(1))
+        );
         ledger.ask(5, 2);
-        assert_eq!(ledger.on_answer(5, Err((ErrorCode::NOT_FOUND, "a".into()))), None);
-        assert_eq!(ledger.on_answer(5, Err((ErrorCode::NOT_FOUND, "b".into()))), Some(Err((ErrorCode::NOT_FOUND, "b".into()))));
+        assert_eq!(
+            ledger.on_answer(5, Err((ErrorCode::NOT_FOUND, "a".into()))),
+            None
+        );
+        assert_eq!(
+            ledger.on_answer(5, Err((ErrorCode::NOT_FOUND, "b".into()))),
+            Some(Err((ErrorCode::NOT_FOUND, "b".into())))
+        );
     }
 }

@@ -20,49 +20,124 @@ pub(super) enum Message {
     Drained,
 
     /// Owner → all: deliveries of this log lie in this memory.
-    Tail { log: LogId, pinned: Pinned, bytes: u64 },
+    Tail {
+        log: LogId,
+        pinned: Pinned,
+        bytes: u64,
+    },
 
     /// Home → all: a session that may publish, subscribe and call.
     Open(SessionId),
     /// Home → all: it is gone.
     Close(SessionId),
     /// Home → owner: whole records of a frame. The buffer comes back with [`Message::Taken`].
-    Publish { session: SessionId, frame: PublishFrame, bytes: Vec<u8> },
+    Publish {
+        session: SessionId,
+        frame: PublishFrame,
+        bytes: Vec<u8>,
+    },
     /// Home → all: the body of a Subscribe frame.
-    Subscribe { session: SessionId, request: u16, body: Box<[u8]> },
+    Subscribe {
+        session: SessionId,
+        request: u16,
+        body: Box<[u8]>,
+    },
     /// Home → all.
-    Unsubscribe { session: SessionId, request: u16, subscription: u16 },
+    Unsubscribe {
+        session: SessionId,
+        request: u16,
+        subscription: u16,
+    },
     /// Home → owner.
-    Credit { session: SessionId, channel: u16, bytes: u64 },
+    Credit {
+        session: SessionId,
+        channel: u16,
+        bytes: u64,
+    },
     /// Home → owner.
-    Confirm { session: SessionId, channel: u16, first: u64, last: u64 },
+    Confirm {
+        session: SessionId,
+        channel: u16,
+        first: u64,
+        last: u64,
+    },
     /// Home → the worker that passed the call on.
-    Respond { session: SessionId, correlation: u16, payload: Box<[u8]> },
+    Respond {
+        session: SessionId,
+        correlation: u16,
+        payload: Box<[u8]>,
+    },
     /// Home → owner: a delivery has left, or never will.
     Sent(HoldId),
     /// Home → owner: a call below `$sys.` that only it can answer.
-    System { session: SessionId, correlation: u16, subject: Box<str>, payload: Box<[u8]> },
+    System {
+        session: SessionId,
+        correlation: u16,
+        subject: Box<str>,
+        payload: Box<[u8]>,
+    },
     /// Home or control thread → owner: a stream that was opened for it, and the call that asked for it.
-    Added { opened: Box<Opened>, configured: bool, asked: Option<(SessionId, u16)> },
+    Added {
+        opened: Box<Opened>,
+        configured: bool,
+        asked: Option<(SessionId, u16)>,
+    },
 
     /// Owner → home: records of a run were taken; its buffer, to be used again.
     Taken { session: SessionId, bytes: Vec<u8> },
     /// Owner → home: a Deliver frame whose records lie in the owner's tail.
-    Deliver { session: SessionId, channel: u16, span: Span, hold: HoldId },
+    Deliver {
+        session: SessionId,
+        channel: u16,
+        span: Span,
+        hold: HoldId,
+    },
     /// Owner → home: one whose records are here.
-    DeliverCopied { session: SessionId, channel: u16, bytes: Box<[u8]>, hold: HoldId },
+    DeliverCopied {
+        session: SessionId,
+        channel: u16,
+        bytes: Box<[u8]>,
+        hold: HoldId,
+    },
     /// Owner → home: a frame, header and body.
-    Frame { session: SessionId, bytes: Box<[u8]> },
+    Frame {
+        session: SessionId,
+        bytes: Box<[u8]>,
+    },
     /// Owner → home: its part of this and all earlier Publish frames.
-    Acked { session: SessionId, frame: u16, ack: Ack },
+    Acked {
+        session: SessionId,
+        frame: u16,
+        ack: Ack,
+    },
     /// Owner → home: its part of a Publish frame, or a call, was refused; the Error frame.
-    Refused { session: SessionId, frame: u16, bytes: Box<[u8]> },
+    Refused {
+        session: SessionId,
+        frame: u16,
+        bytes: Box<[u8]>,
+    },
     /// Owner → home: the session is to be told and closed.
-    End { session: SessionId, code: ErrorCode, message: Box<str>, offset: u64 },
+    End {
+        session: SessionId,
+        code: ErrorCode,
+        message: Box<str>,
+        offset: u64,
+    },
     /// Owner → home: how many channels a Subscribe opened, or why none.
-    Answered { session: SessionId, request: u16, result: Result<u32, (ErrorCode, Box<str>)> },
+    Answered {
+        session: SessionId,
+        request: u16,
+        result: Result<u32, (ErrorCode, Box<str>)>,
+    },
     /// Owner → home: its part of a list of streams.
-    Listed { session: SessionId, correlation: u16, streams: Vec<system::StreamInfo> },
+    Listed {
+        session: SessionId,
+        correlation: u16,
+        streams: Vec<system::StreamInfo>,
+    },
     /// Home → all: asks for it.
-    List { session: SessionId, correlation: u16 },
+    List {
+        session: SessionId,
+        correlation: u16,
+    },
 }

@@ -83,7 +83,11 @@ impl fmt::Display for Error {
                 "cannot listen on {address}: another process does; stop it, or choose another address with --listen"
             ),
             Self::Listen { address, error } => write!(f, "cannot listen on {address}: {error}"),
-            Self::Stream { name, path, error } => write!(f, "cannot open stream {name} in {}: {error}", path.display()),
+            Self::Stream { name, path, error } => write!(
+                f,
+                "cannot open stream {name} in {}: {error}",
+                path.display()
+            ),
             Self::Added { name, reason } => write!(
                 f,
                 "stream {name}, which was added while the server ran, cannot be opened: {reason}; change the configuration, or remove the stream's description from the data directory"
@@ -107,7 +111,10 @@ impl From<StorageError> for Error {
 /// The environment's refusals: addresses, files, the kernel.
 pub fn run(plan: Plan) -> Result<(), Error> {
     // Before the workers' threads, which inherit what is blocked.
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(|error| Error::System { doing: "watch for signals", error })?;
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(|error| Error::System {
+        doing: "watch for signals",
+        error,
+    })?;
     let mut server = Server::start(plan)?;
     for signal in signals.forever() {
         if signal != SIGHUP {
@@ -157,14 +164,19 @@ impl Server {
         self.workers.outside.flush();
         let mut drained = 0;
         while drained < count && Instant::now() < deadline {
-            self.workers.outside.receive(64, |_, message| drained += usize::from(matches!(message, Message::Drained)));
+            self.workers.outside.receive(64, |_, message| {
+                drained += usize::from(matches!(message, Message::Drained))
+            });
             std::thread::sleep(Duration::from_millis(2));
         }
         if drained < count {
             tracing::warn!("not everything could be written and synced in time");
         }
         self.workers.stop();
-        self.workers.join().map_err(|error| Error::System { doing: "end a worker", error })?;
+        self.workers.join().map_err(|error| Error::System {
+            doing: "end a worker",
+            error,
+        })?;
         if let Some(path) = &self.plan.ready_file {
             let _gone_already = std::fs::remove_file(path);
         }

@@ -19,12 +19,12 @@ use super::inlet::Inlet;
 use super::message::Message;
 use super::outbox::SLICES_PER_SEND;
 use super::post::{CLOSING_NS, Post};
-use super::session::{Phase, Session};
-use super::tag::{Peer, Tag};
 use super::registry::Registry;
 use super::relay::Relay;
-use super::system_calls::{Adding, List};
+use super::session::{Phase, Session};
 use super::streams::{Opened, broker_plan, payload_bytes_max};
+use super::system_calls::{Adding, List};
+use super::tag::{Peer, Tag};
 use super::volumes::{Answer, Volumes};
 use crate::plan::{Plan, StreamPlan};
 use crate::storage::StreamDir;
@@ -81,8 +81,18 @@ pub(super) struct TurnDone {
 }
 
 impl Node {
-    pub(super) fn new(index: usize, plan: Arc<Plan>, shard: Shard, registry: Arc<Registry>, facts: Facts) -> Self {
-        let post = Post::new(index as u8, plan.workers.len(), plan.limits.send_queue_bytes as usize);
+    pub(super) fn new(
+        index: usize,
+        plan: Arc<Plan>,
+        shard: Shard,
+        registry: Arc<Registry>,
+        facts: Facts,
+    ) -> Self {
+        let post = Post::new(
+            index as u8,
+            plan.workers.len(),
+            plan.limits.send_queue_bytes as usize,
+        );
         Self {
             index: index as u8,
             plan,
@@ -106,7 +116,12 @@ impl Node {
     }
 
     /// Takes in the log of durable cursors.
-    pub(super) fn add_cursors(&mut self, log: Log, dir: StreamDir, reactor: &mut AnyReactor) -> Result<(), Refusal> {
+    pub(super) fn add_cursors(
+        &mut self,
+        log: Log,
+        dir: StreamDir,
+        reactor: &mut AnyReactor,
+    ) -> Result<(), Refusal> {
         self.add_log(&log, Some(dir), reactor);
         self.shard.add_cursors(log).map_err(|(refusal, _)| refusal)
     }
@@ -114,7 +129,11 @@ impl Node {
     fn add_log(&mut self, log: &Log, dir: Option<StreamDir>, reactor: &mut AnyReactor) {
         let tail = reactor.register_region(log.pin());
         let bytes = log.config().tail_bytes;
-        self.post.send_to_others(|| Message::Tail { log: log.id(), pinned: log.pin(), bytes });
+        self.post.send_to_others(|| Message::Tail {
+            log: log.id(),
+            pinned: log.pin(),
+            bytes,
+        });
         self.post.regions.set(log.id().0, Some((tail, bytes - 1)));
         if let Some(dir) = dir {
             self.volumes.add(log.id(), dir, tail, bytes);
@@ -122,10 +141,18 @@ impl Node {
     }
 
     /// Takes a stream in.
-    pub(super) fn add_stream(&mut self, opened: Opened, configured: bool, now: Now, reactor: &mut AnyReactor) -> Result<(), Refusal> {
+    pub(super) fn add_stream(
+        &mut self,
+        opened: Opened,
+        configured: bool,
+        now: Now,
+        reactor: &mut AnyReactor,
+    ) -> Result<(), Refusal> {
         let Opened { plan, log, dir, .. } = opened;
         self.add_log(&log, dir, reactor);
-        let added = self.shard.add_stream(broker_plan(&plan), log, now, &mut self.post);
+        let added = self
+            .shard
+            .add_stream(broker_plan(&plan), log, now, &mut self.post);
         self.settle(reactor);
         added.map_err(|(refusal, _)| refusal)?;
         self.streams.push(Served { plan, configured });
@@ -136,10 +163,16 @@ impl Node {
     ///
     /// # Errors
     /// The reactor's.
-    pub(super) fn listen(&mut self, listener: TcpListener, reactor: &mut AnyReactor) -> std::io::Result<()> {
+    pub(super) fn listen(
+        &mut self,
+        listener: TcpListener,
+        reactor: &mut AnyReactor,
+    ) -> std::io::Result<()> {
         let socket = reactor.add_listener(listener)?;
         let number = self.listeners.len() as u32;
-        reactor.stage(Op::Accept { listener: socket }, Tag::Accept(number).word()).map_err(std::io::Error::other)?;
+        reactor
+            .stage(Op::Accept { listener: socket }, Tag::Accept(number).word())
+            .map_err(std::io::Error::other)?;
         self.listeners.push(socket);
         Ok(())
     }
@@ -147,7 +180,8 @@ impl Node {
     /// Accepts no more connections.
     pub(super) fn stop_listening(&mut self, reactor: &mut AnyReactor) {
         for socket in self.listeners.drain(..) {
-            let _closed_in_time = reactor.stage(Op::Close { socket }, Tag::Accept(u32::MAX >> 4).word());
+            let _closed_in_time =
+                reactor.stage(Op::Close { socket }, Tag::Accept(u32::MAX >> 4).word());
         }
     }
 
@@ -218,7 +252,9 @@ impl Node {
             }
             Tag::Accept(number) => self.on_accepted(number, completion, now, reactor),
             Tag::Closed(peer) => self.on_closed(peer, now),
-            Tag::Job(number) if (number as usize) < self.jobs.len() => self.on_job(number, now, reactor),
+            Tag::Job(number) if (number as usize) < self.jobs.len() => {
+                self.on_job(number, now, reactor)
+            }
             Tag::Job(_) => {}
         }
     }
@@ -226,18 +262,40 @@ impl Node {
     // Files.
 
     fn on_answer(&mut self, answer: Answer, now: Now, reactor: &mut AnyReactor) {
-        let Answer { log, token, result, is_read, buffer } = answer;
+        let Answer {
+            log,
+            token,
+            result,
+            is_read,
+            buffer,
+        } = answer;
         match (buffer, result) {
             (Some(buffer), Ok(len)) if is_read => {
                 let number = self.post.buffers.keep(buffer, reactor.buffer_slice(buffer));
                 let bytes = &reactor.buffer(buffer)[..len as usize];
-                self.shard.on_read(log, token, number, bytes, now, &mut self.volumes, &mut self.post);
+                self.shard.on_read(
+                    log,
+                    token,
+                    number,
+                    bytes,
+                    now,
+                    &mut self.volumes,
+                    &mut self.post,
+                );
             }
             (_, Err(error)) if is_read => {
-                self.shard.on_read_failed(log, token, error, now, &mut self.volumes, &mut self.post);
+                self.shard.on_read_failed(
+                    log,
+                    token,
+                    error,
+                    now,
+                    &mut self.volumes,
+                    &mut self.post,
+                );
             }
             (_, result) => {
-                self.shard.on_disk(log, token, result, now, &mut self.volumes);
+                self.shard
+                    .on_disk(log, token, result, now, &mut self.volumes);
             }
         }
     }
@@ -245,8 +303,14 @@ impl Node {
     /// Gives back what the last step of the shard let go.
     fn settle(&mut self, reactor: &mut AnyReactor) {
         for cold in std::mem::take(&mut self.post.cold) {
-            let bytes = &reactor.buffer(self.post.buffers.id(cold.buffer))[cold.offset..cold.offset + cold.len];
-            let message = Message::DeliverCopied { session: cold.session, channel: cold.channel, bytes: bytes.into(), hold: cold.hold };
+            let bytes = &reactor.buffer(self.post.buffers.id(cold.buffer))
+                [cold.offset..cold.offset + cold.len];
+            let message = Message::DeliverCopied {
+                session: cold.session,
+                channel: cold.channel,
+                bytes: bytes.into(),
+                hold: cold.hold,
+            };
             self.post.send(cold.session.worker(), message);
         }
         for number in self.post.released.drain(..) {
@@ -268,57 +332,99 @@ impl Node {
 
     // Connections.
 
-    fn on_accepted(&mut self, number: u32, completion: Completion, now: Now, reactor: &mut AnyReactor) {
+    fn on_accepted(
+        &mut self,
+        number: u32,
+        completion: Completion,
+        now: Now,
+        reactor: &mut AnyReactor,
+    ) {
         let Some(socket) = SocketId::from_result(completion.result) else {
             // Cancelled when listening ends; otherwise the system is out of something, which passes.
             if completion.is_final()
                 && let Some(&listener) = self.listeners.get(number as usize)
             {
                 tracing::warn!(error = completion.result, "accepting a connection failed");
-                let _retried_by_the_next_sweep = reactor.stage(Op::Accept { listener }, Tag::Accept(number).word());
+                let _retried_by_the_next_sweep =
+                    reactor.stage(Op::Accept { listener }, Tag::Accept(number).word());
             }
             return;
         };
-        let peer = self.post.sessions.insert(|id| Session::new(id, socket, now.mono_ns));
-        let Some(session) = self.post.sessions.peer(peer) else { return };
+        let peer = self
+            .post
+            .sessions
+            .insert(|id| Session::new(id, socket, now.mono_ns));
+        let Some(session) = self.post.sessions.peer(peer) else {
+            return;
+        };
         let limits = &self.plan.limits;
         let slot = peer.slot as usize;
         if self.inlets.len() <= slot {
             self.inlets.resize_with(slot + 1, || None);
         }
-        let wire_limits = wire::Limits { max_frame_bytes: limits.max_frame_bytes, max_record_bytes: payload_bytes_max(limits) };
+        let wire_limits = wire::Limits {
+            max_frame_bytes: limits.max_frame_bytes,
+            max_record_bytes: payload_bytes_max(limits),
+        };
         self.inlets[slot] = Some(Inlet::new(wire_limits));
         let id = session.id;
         let share = (limits.connections as usize).div_ceil(self.plan.workers.len());
         let refusal = if self.post.sessions.count() > share {
-            Some(format!("the server has its {} connections", limits.connections))
+            Some(format!(
+                "the server has its {} connections",
+                limits.connections
+            ))
         } else {
-            self.shard.open_session(id).err().map(|refusal| refusal.message.into_owned())
+            self.shard
+                .open_session(id)
+                .err()
+                .map(|refusal| refusal.message.into_owned())
         };
         if let Some(message) = refusal {
-            self.post.end(id, &ErrorBody::new(ErrorCode::TOO_MANY, &message), 0);
+            self.post
+                .end(id, &ErrorBody::new(ErrorCode::TOO_MANY, &message), 0);
             return;
         }
-        let Some(session) = self.post.sessions.peer(peer) else { return };
+        let Some(session) = self.post.sessions.peer(peer) else {
+            return;
+        };
         if self.plan.workers.len() > 1 {
             session.ledger = Some(Box::default());
             self.post.send_to_others(|| Message::Open(id));
         }
-        let Some(session) = self.post.sessions.peer(peer) else { return };
-        if reactor.stage(Op::RecvMulti { socket }, Tag::Receive(peer).word()).is_err() {
-            session.phase = Phase::Closing { until_ns: now.mono_ns };
+        let Some(session) = self.post.sessions.peer(peer) else {
+            return;
+        };
+        if reactor
+            .stage(Op::RecvMulti { socket }, Tag::Receive(peer).word())
+            .is_err()
+        {
+            session.phase = Phase::Closing {
+                until_ns: now.mono_ns,
+            };
             self.post.sessions.list(peer.slot);
         }
     }
 
-    fn on_received(&mut self, peer: Peer, completion: Completion, now: Now, reactor: &mut AnyReactor) {
+    fn on_received(
+        &mut self,
+        peer: Peer,
+        completion: Completion,
+        now: Now,
+        reactor: &mut AnyReactor,
+    ) {
         let Some(buffer) = completion.buffer() else {
             // The end of the stream, or of the connection.
             self.end_of_input(peer, completion.result, now);
             return;
         };
         let bytes = reactor.buffer(buffer);
-        if let Some(session) = self.post.sessions.peer(peer).filter(|session| session.is_open()) {
+        if let Some(session) = self
+            .post
+            .sessions
+            .peer(peer)
+            .filter(|session| session.is_open())
+        {
             session.heard_ns = now.mono_ns;
             session.pinged = false;
             let id = session.id;
@@ -343,7 +449,12 @@ impl Node {
         let mut work = 0;
         for index in (0..self.stalled.len()).rev() {
             let peer = self.stalled[index];
-            let Some(session) = self.post.sessions.peer(peer).filter(|session| session.is_open()) else {
+            let Some(session) = self
+                .post
+                .sessions
+                .peer(peer)
+                .filter(|session| session.is_open())
+            else {
                 self.stalled.swap_remove(index);
                 continue;
             };
@@ -359,11 +470,39 @@ impl Node {
     }
 
     fn end_of_input(&mut self, peer: Peer, result: i32, now: Now) {
-        let truncated = self.inlets.get(peer.slot as usize).and_then(Option::as_ref).is_some_and(|inlet| inlet.wire.is_within_frame());
-        if let Some(session) = self.post.sessions.peer(peer).filter(|session| session.phase != Phase::Closed) {
+        let truncated = self
+            .inlets
+            .get(peer.slot as usize)
+            .and_then(Option::as_ref)
+            .is_some_and(|inlet| inlet.wire.is_within_frame());
+        if let Some(session) = self
+            .post
+            .sessions
+            .peer(peer)
+            .filter(|session| session.phase != Phase::Closed)
+        {
             tracing::debug!(session = ?session.id, error = result, truncated, "connection ended");
+            if truncated && result == 0 && session.is_open() {
+                // Whoever ended only its sending half can still be told.
+                let id = session.id;
+                let offset = self.inlets[peer.slot as usize]
+                    .as_ref()
+                    .map_or(0, |inlet| inlet.wire.offset());
+                self.broke(
+                    id,
+                    ErrorCode::MALFORMED,
+                    &"the connection ended within a frame",
+                    offset,
+                    0,
+                );
+                return;
+            }
             // What is queued may still be read by a peer that only shut its sending half.
-            let until_ns = if result == 0 { now.mono_ns + CLOSING_NS } else { now.mono_ns };
+            let until_ns = if result == 0 {
+                now.mono_ns + CLOSING_NS
+            } else {
+                now.mono_ns
+            };
             if session.is_open() || result != 0 {
                 session.phase = Phase::Closing { until_ns };
             }
@@ -372,24 +511,38 @@ impl Node {
     }
 
     fn on_sent(&mut self, peer: Peer, completion: Completion, now: Now, _reactor: &mut AnyReactor) {
-        let Some(session) = self.post.sessions.peer(peer) else { return };
+        let Some(session) = self.post.sessions.peer(peer) else {
+            return;
+        };
         let (shard, unsent, index) = (&mut self.shard, &mut self.post.unsent, self.index);
         let sent = completion.result.max(0) as usize;
-        session.outbox.end_send(sent, &mut self.post.arena, |(worker, hold)| {
-            if worker == index { shard.on_sent(hold) } else { unsent.push((worker, hold)) }
-        });
+        session
+            .outbox
+            .end_send(sent, &mut self.post.arena, |(worker, hold)| {
+                if worker == index {
+                    shard.on_sent(hold)
+                } else {
+                    unsent.push((worker, hold))
+                }
+            });
         session.progress_ns = now.mono_ns;
         if completion.result < 0 && session.phase != Phase::Closed {
-            session.phase = Phase::Closing { until_ns: now.mono_ns };
+            session.phase = Phase::Closing {
+                until_ns: now.mono_ns,
+            };
         }
         self.post.sessions.list(peer.slot);
     }
 
     /// The socket is gone: nothing reads the session's memory any more.
     fn on_closed(&mut self, peer: Peer, now: Now) {
-        let Some(mut session) = self.post.sessions.remove(peer) else { return };
+        let Some(mut session) = self.post.sessions.remove(peer) else {
+            return;
+        };
         let unsent = &mut self.post.unsent;
-        session.outbox.clear(&mut self.post.arena, |held| unsent.push(held));
+        session
+            .outbox
+            .clear(&mut self.post.arena, |held| unsent.push(held));
         self.inlets[peer.slot as usize] = None;
         self.shard.close_session(session.id, now, &mut self.post);
         self.post.send_to_others(|| Message::Close(session.id));
@@ -400,15 +553,28 @@ impl Node {
         let mut listed = std::mem::take(&mut self.post.sessions.listed);
         let count = listed.len();
         for slot in listed.drain(..) {
-            let Some((peer, session)) = self.post.sessions.in_slot(slot) else { continue };
+            let Some((peer, session)) = self.post.sessions.in_slot(slot) else {
+                continue;
+            };
             session.listed = false;
             if session.outbox.is_sending() || session.phase == Phase::Closed {
                 continue;
             }
-            if !session.outbox.is_empty() && session.phase != (Phase::Closing { until_ns: now.mono_ns }) {
-                session.outbox.begin_send(&self.post.arena, &mut self.slices);
+            if !session.outbox.is_empty()
+                && session.phase
+                    != (Phase::Closing {
+                        until_ns: now.mono_ns,
+                    })
+            {
+                session
+                    .outbox
+                    .begin_send(&self.post.arena, &mut self.slices);
                 let slices = &self.slices;
-                let send = Op::Send { socket: session.socket, slices, zero_copy: false };
+                let send = Op::Send {
+                    socket: session.socket,
+                    slices,
+                    zero_copy: false,
+                };
                 if reactor.stage(send, Tag::Send(peer).word()).is_err() {
                     session.outbox.abort_send();
                     session.listed = true;
@@ -438,18 +604,26 @@ impl Node {
         }
         let limits = &self.plan.limits;
         for slot in 0..self.inlets.len() as u32 {
-            let Some((peer, session)) = self.post.sessions.in_slot(slot) else { continue };
+            let Some((peer, session)) = self.post.sessions.in_slot(slot) else {
+                continue;
+            };
             let silent_ns = now.mono_ns.saturating_sub(session.heard_ns);
             let idle_sending = session.outbox.is_empty();
             if idle_sending {
                 session.progress_ns = now.mono_ns;
             }
             let late = match session.phase {
-                Phase::Greeting if now.mono_ns.saturating_sub(session.opened_ns) > limits.hello_timeout_ns => {
+                Phase::Greeting
+                    if now.mono_ns.saturating_sub(session.opened_ns) > limits.hello_timeout_ns =>
+                {
                     Some((ErrorCode::HELLO, "no Hello came in time"))
                 }
-                Phase::Open if silent_ns > limits.idle_timeout_ns => Some((ErrorCode::TIMED_OUT, "nothing was heard for too long")),
-                Phase::Open | Phase::Greeting if now.mono_ns.saturating_sub(session.progress_ns) > limits.send_timeout_ns => {
+                Phase::Open if silent_ns > limits.idle_timeout_ns => {
+                    Some((ErrorCode::TIMED_OUT, "nothing was heard for too long"))
+                }
+                Phase::Open | Phase::Greeting
+                    if now.mono_ns.saturating_sub(session.progress_ns) > limits.send_timeout_ns =>
+                {
                     Some((ErrorCode::TIMED_OUT, "what was sent was not taken in time"))
                 }
                 Phase::Open if silent_ns > limits.idle_timeout_ns / 3 && !session.pinged => {
@@ -478,7 +652,11 @@ impl Node {
         for &peer in &peers {
             if let Some(session) = self.post.sessions.peer(peer) {
                 let id = session.id;
-                self.post.end(id, &ErrorBody::new(ErrorCode::SHUTTING_DOWN, "the server is shutting down"), 0);
+                self.post.end(
+                    id,
+                    &ErrorBody::new(ErrorCode::SHUTTING_DOWN, "the server is shutting down"),
+                    0,
+                );
             }
         }
         peers.len()
@@ -486,8 +664,15 @@ impl Node {
 
     /// The peer said that it goes.
     pub(super) fn leave(&mut self, peer: Peer, now: Now) {
-        if let Some(session) = self.post.sessions.peer(peer).filter(|session| session.is_open()) {
-            session.phase = Phase::Closing { until_ns: now.mono_ns + CLOSING_NS };
+        if let Some(session) = self
+            .post
+            .sessions
+            .peer(peer)
+            .filter(|session| session.is_open())
+        {
+            session.phase = Phase::Closing {
+                until_ns: now.mono_ns + CLOSING_NS,
+            };
             self.post.sessions.list(peer.slot);
         }
     }
@@ -495,7 +680,9 @@ impl Node {
     /// Answers a Hello.
     pub(super) fn greet(&mut self, peer: Peer, now: Now) {
         let limits = &self.plan.limits;
-        let Some(session) = self.post.sessions.peer(peer) else { return };
+        let Some(session) = self.post.sessions.peer(peer) else {
+            return;
+        };
         session.phase = Phase::Open;
         let hello = wire::ServerHello {
             version: wire::PROTOCOL_VERSION,
@@ -513,7 +700,15 @@ impl Node {
 }
 
 fn close(session: &mut Session, peer: Peer, reactor: &mut AnyReactor) {
-    if reactor.stage(Op::Close { socket: session.socket }, Tag::Closed(peer).word()).is_ok() {
+    if reactor
+        .stage(
+            Op::Close {
+                socket: session.socket,
+            },
+            Tag::Closed(peer).word(),
+        )
+        .is_ok()
+    {
         session.phase = Phase::Closed;
     }
 }

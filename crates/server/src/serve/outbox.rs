@@ -23,7 +23,12 @@ pub(super) type Held = (u8, HoldId);
 #[derive(Clone, Copy, Debug)]
 enum Piece {
     /// `len` bytes of `chunk`; the chunk is given back afterwards if `last`.
-    Small { chunk: ChunkId, offset: u32, len: u32, last: bool },
+    Small {
+        chunk: ChunkId,
+        offset: u32,
+        len: u32,
+        last: bool,
+    },
     /// Records; `hold` is released afterwards.
     Records { slice: Slice, hold: Held },
     /// Nothing: `hold` is released when everything before it has left.
@@ -94,7 +99,12 @@ impl Outbox {
 
     fn append_small(&mut self, chunk: ChunkId, offset: usize, len: usize, last: bool) {
         if self.pieces.len() > self.in_flight
-            && let Some(Piece::Small { chunk: same, len: so_far, last: closes, .. }) = self.pieces.back_mut()
+            && let Some(Piece::Small {
+                chunk: same,
+                len: so_far,
+                last: closes,
+                ..
+            }) = self.pieces.back_mut()
             && *same == chunk
             && !*closes
         {
@@ -102,7 +112,12 @@ impl Outbox {
             *closes = last;
             return;
         }
-        self.pieces.push_back(Piece::Small { chunk, offset: offset as u32, len: len as u32, last });
+        self.pieces.push_back(Piece::Small {
+            chunk,
+            offset: offset as u32,
+            len: len as u32,
+            last,
+        });
     }
 
     /// Queues records that the shard holds under `hold`.
@@ -126,7 +141,9 @@ impl Outbox {
         for piece in self.pieces.iter().take(SLICES_PER_SEND) {
             taken += 1;
             let mut slice = match *piece {
-                Piece::Small { chunk, offset, len, .. } => arena.slice(chunk, offset as usize, len as usize),
+                Piece::Small {
+                    chunk, offset, len, ..
+                } => arena.slice(chunk, offset as usize, len as usize),
                 Piece::Records { slice, .. } => slice,
                 Piece::Mark { .. } => continue,
             };
@@ -148,7 +165,12 @@ impl Outbox {
     }
 
     /// `sent` bytes of the send under way have left; `released` learns of each hold that ended.
-    pub(super) fn end_send(&mut self, mut sent: usize, arena: &mut Arena, mut released: impl FnMut(Held)) {
+    pub(super) fn end_send(
+        &mut self,
+        mut sent: usize,
+        arena: &mut Arena,
+        mut released: impl FnMut(Held),
+    ) {
         self.in_flight = 0;
         self.queued_bytes -= sent;
         while let Some(front) = self.pieces.front() {
@@ -160,7 +182,9 @@ impl Outbox {
             sent -= left;
             self.front_sent = 0;
             match self.pieces.pop_front() {
-                Some(Piece::Small { chunk, len, last, .. }) => {
+                Some(Piece::Small {
+                    chunk, len, last, ..
+                }) => {
                     self.small_bytes -= len as usize;
                     if last {
                         arena.give_back(chunk);
@@ -170,7 +194,10 @@ impl Outbox {
                 None => {}
             }
         }
-        debug_assert!(!self.pieces.is_empty() || sent == 0, "the reactor sent more than it was given");
+        debug_assert!(
+            !self.pieces.is_empty() || sent == 0,
+            "the reactor sent more than it was given"
+        );
         if self.pieces.is_empty()
             && let Some((chunk, _)) = self.open.take()
         {

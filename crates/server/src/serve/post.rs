@@ -8,7 +8,9 @@ use trunkline_broker::{HoldId, Out, SessionId, Source, Span};
 use trunkline_log::LogId;
 use trunkline_reactor::{BufferId, MeshEnd, RegionId, Slice};
 use trunkline_wire::frame::FRAME_HEADER_BYTES;
-use trunkline_wire::{Ack, Body, ErrorBody, ErrorCode, ErrorFlags, FrameEncoder, FrameFlags, FrameHeader, Opcode};
+use trunkline_wire::{
+    Ack, Body, ErrorBody, ErrorCode, ErrorFlags, FrameEncoder, FrameFlags, FrameHeader, Opcode,
+};
 
 use super::arena::Arena;
 use super::message::Message;
@@ -43,7 +45,10 @@ impl Regions {
 
     /// A retired tail whose time has come.
     pub(super) fn next_retired(&mut self, now_ns: u64) -> Option<RegionId> {
-        let index = self.retired.iter().position(|(_, at_ns)| *at_ns <= now_ns)?;
+        let index = self
+            .retired
+            .iter()
+            .position(|(_, at_ns)| *at_ns <= now_ns)?;
         Some(self.retired.swap_remove(index).0)
     }
 
@@ -60,10 +65,14 @@ pub(super) struct Buffers {
 
 impl Buffers {
     pub(super) fn keep(&mut self, buffer: BufferId, (region, offset): (RegionId, u64)) -> u32 {
-        let slot = self.slots.iter().position(Option::is_none).unwrap_or_else(|| {
-            self.slots.push(None);
-            self.slots.len() - 1
-        });
+        let slot = self
+            .slots
+            .iter()
+            .position(Option::is_none)
+            .unwrap_or_else(|| {
+                self.slots.push(None);
+                self.slots.len() - 1
+            });
         self.slots[slot] = Some((buffer, region, offset));
         slot as u32
     }
@@ -75,7 +84,9 @@ impl Buffers {
 
     /// The reactor's name of a buffer.
     pub(super) fn id(&self, number: u32) -> BufferId {
-        self.slots[number as usize].expect("the shard has this buffer").0
+        self.slots[number as usize]
+            .expect("the shard has this buffer")
+            .0
     }
 
     pub(super) fn forget(&mut self, number: u32) -> BufferId {
@@ -124,7 +135,11 @@ impl Post {
 
     /// Queues a Deliver frame: small bytes, then records where they lie.
     fn delivery(&mut self, id: SessionId, small: [&[u8]; 2], hold: Held, records: Option<Slice>) {
-        let Some(session) = self.sessions.get(id).filter(|session| session.phase == Phase::Open) else {
+        let Some(session) = self
+            .sessions
+            .get(id)
+            .filter(|session| session.phase == Phase::Open)
+        else {
             self.unsent.push(hold);
             return;
         };
@@ -134,7 +149,9 @@ impl Post {
                 None => session.outbox.push_mark(hold),
             }
         } else {
-            session.phase = Phase::Closing { until_ns: self.now_ns };
+            session.phase = Phase::Closing {
+                until_ns: self.now_ns,
+            };
             self.unsent.push(hold);
         }
         self.sessions.list(id.slot());
@@ -150,29 +167,66 @@ impl Post {
     /// Tells a session why it ends, and ends it when it has had the time to read that.
     pub(super) fn end(&mut self, id: SessionId, error: &ErrorBody<'_>, frame_sequence: u16) {
         if id.worker() != self.worker {
-            let ErrorBody { code, offset, message, .. } = *error;
-            self.send(id.worker(), Message::End { session: id, code, message: message.into(), offset });
+            let ErrorBody {
+                code,
+                offset,
+                message,
+                ..
+            } = *error;
+            self.send(
+                id.worker(),
+                Message::End {
+                    session: id,
+                    code,
+                    message: message.into(),
+                    offset,
+                },
+            );
             return;
         }
-        let Some(session) = self.sessions.get(id).filter(|session| session.is_open()) else { return };
+        let Some(session) = self.sessions.get(id).filter(|session| session.is_open()) else {
+            return;
+        };
         let mut bytes = [0; ERROR_BYTES_MAX];
-        let error = ErrorBody { flags: ErrorFlags::CLOSING, ..short(error) };
+        let error = ErrorBody {
+            flags: ErrorFlags::CLOSING,
+            ..short(error)
+        };
         let bytes = control(&mut bytes, &error, frame_sequence);
-        let _untold_when_the_arena_is_full = push(&mut session.outbox, &mut self.arena, [bytes, &[]]);
-        session.phase = Phase::Closing { until_ns: self.now_ns + CLOSING_NS };
+        let _untold_when_the_arena_is_full =
+            push(&mut session.outbox, &mut self.arena, [bytes, &[]]);
+        session.phase = Phase::Closing {
+            until_ns: self.now_ns + CLOSING_NS,
+        };
         self.sessions.list(id.slot());
     }
 
     /// Queues small bytes for a session, which is closed if they are too many.
     pub(super) fn small(&mut self, id: SessionId, parts: [&[u8]; 2]) {
         if id.worker() != self.worker {
-            self.send(id.worker(), Message::Frame { session: id, bytes: parts.concat().into() });
+            self.send(
+                id.worker(),
+                Message::Frame {
+                    session: id,
+                    bytes: parts.concat().into(),
+                },
+            );
             return;
         }
-        let Some(session) = self.sessions.get(id).filter(|session| session.phase != Phase::Closed) else { return };
-        if !push(&mut session.outbox, &mut self.arena, parts) || session.outbox.small_bytes() > self.small_bytes_max {
+        let Some(session) = self
+            .sessions
+            .get(id)
+            .filter(|session| session.phase != Phase::Closed)
+        else {
+            return;
+        };
+        if !push(&mut session.outbox, &mut self.arena, parts)
+            || session.outbox.small_bytes() > self.small_bytes_max
+        {
             // Whoever asks for more than it takes in has no claim to an explanation that it would not read either.
-            session.phase = Phase::Closing { until_ns: self.now_ns };
+            session.phase = Phase::Closing {
+                until_ns: self.now_ns,
+            };
         }
         self.sessions.list(id.slot());
     }
@@ -209,11 +263,28 @@ impl Post {
     }
 
     /// A Deliver frame whose records lie in a registered tail, from whatever worker.
-    pub(super) fn deliver_span(&mut self, id: SessionId, channel: u16, log: LogId, position: u64, len: u32, hold: Held) {
-        let header = FrameHeader { opcode: Opcode::Deliver, flags: FrameFlags::empty(), sequence: channel, length: len };
+    pub(super) fn deliver_span(
+        &mut self,
+        id: SessionId,
+        channel: u16,
+        log: LogId,
+        position: u64,
+        len: u32,
+        hold: Held,
+    ) {
+        let header = FrameHeader {
+            opcode: Opcode::Deliver,
+            flags: FrameFlags::empty(),
+            sequence: channel,
+            length: len,
+        };
         match self.regions.get(log.0) {
             Some((region, mask)) => {
-                let slice = Slice { region, offset: position & mask, len };
+                let slice = Slice {
+                    region,
+                    offset: position & mask,
+                    len,
+                };
                 self.delivery(id, [&header.encode(), &[]], hold, Some(slice));
             }
             // Of a stream that was removed while it was on its way.
@@ -223,13 +294,21 @@ impl Post {
 
     /// A Deliver frame whose records are copied here, from whatever worker.
     pub(super) fn deliver_bytes(&mut self, id: SessionId, channel: u16, body: &[u8], hold: Held) {
-        let header = FrameHeader { opcode: Opcode::Deliver, flags: FrameFlags::empty(), sequence: channel, length: body.len() as u32 };
+        let header = FrameHeader {
+            opcode: Opcode::Deliver,
+            flags: FrameFlags::empty(),
+            sequence: channel,
+            length: body.len() as u32,
+        };
         self.delivery(id, [&header.encode(), body], hold, None);
     }
 
     /// A worker's part of this and all earlier Publish frames is at its level.
     pub(super) fn part_acked(&mut self, id: SessionId, worker: u8, frame: u16, ack: Ack) {
-        let ledger = self.sessions.get(id).and_then(|session| session.ledger.as_mut());
+        let ledger = self
+            .sessions
+            .get(id)
+            .and_then(|session| session.ledger.as_mut());
         let said = match ledger {
             Some(ledger) => ledger.on_ack(worker, frame, ack),
             None => Some((frame, ack)),
@@ -242,7 +321,10 @@ impl Post {
     /// A worker refused its part of a Publish frame, or something else; `bytes` is the Error frame.
     pub(super) fn part_refused(&mut self, id: SessionId, worker: u8, frame: u16, bytes: &[u8]) {
         self.small(id, [bytes, &[]]);
-        let ledger = self.sessions.get(id).and_then(|session| session.ledger.as_mut());
+        let ledger = self
+            .sessions
+            .get(id)
+            .and_then(|session| session.ledger.as_mut());
         if let Some((frame, ack)) = ledger.and_then(|ledger| ledger.on_refusal(worker, frame)) {
             self.control(id, &ack, frame);
         }
@@ -251,26 +333,71 @@ impl Post {
 
 impl Out for Post {
     fn deliver(&mut self, id: SessionId, channel: u16, span: Span, _records: u32, hold: HoldId) {
-        let Span { source, position, len } = span;
+        let Span {
+            source,
+            position,
+            len,
+        } = span;
         let home = id.worker();
         match source {
-            Source::Tail(log) if home == self.worker => self.deliver_span(id, channel, log, position, len, (home, hold)),
-            Source::Tail(_) => self.send(home, Message::Deliver { session: id, channel, span, hold }),
+            Source::Tail(log) if home == self.worker => {
+                self.deliver_span(id, channel, log, position, len, (home, hold))
+            }
+            Source::Tail(_) => self.send(
+                home,
+                Message::Deliver {
+                    session: id,
+                    channel,
+                    span,
+                    hold,
+                },
+            ),
             Source::Buffer(buffer) if home == self.worker => {
-                let header = FrameHeader { opcode: Opcode::Deliver, flags: FrameFlags::empty(), sequence: channel, length: len };
+                let header = FrameHeader {
+                    opcode: Opcode::Deliver,
+                    flags: FrameFlags::empty(),
+                    sequence: channel,
+                    length: len,
+                };
                 let (region, offset) = self.buffers.slice(buffer);
-                let slice = Slice { region, offset: offset + position, len };
+                let slice = Slice {
+                    region,
+                    offset: offset + position,
+                    len,
+                };
                 self.delivery(id, [&header.encode(), &[]], (home, hold), Some(slice));
             }
-            Source::Buffer(buffer) => self.cold.push(ColdDelivery { session: id, channel, buffer, offset: position as usize, len: len as usize, hold }),
+            Source::Buffer(buffer) => self.cold.push(ColdDelivery {
+                session: id,
+                channel,
+                buffer,
+                offset: position as usize,
+                len: len as usize,
+                hold,
+            }),
         }
     }
 
-    fn deliver_copied(&mut self, id: SessionId, channel: u16, body: &[u8], _records: u32, hold: HoldId) {
+    fn deliver_copied(
+        &mut self,
+        id: SessionId,
+        channel: u16,
+        body: &[u8],
+        _records: u32,
+        hold: HoldId,
+    ) {
         if id.worker() == self.worker {
             self.deliver_bytes(id, channel, body, (self.worker, hold));
         } else {
-            self.send(id.worker(), Message::DeliverCopied { session: id, channel, bytes: body.into(), hold });
+            self.send(
+                id.worker(),
+                Message::DeliverCopied {
+                    session: id,
+                    channel,
+                    bytes: body.into(),
+                    hold,
+                },
+            );
         }
     }
 
@@ -282,7 +409,14 @@ impl Out for Post {
         if id.worker() == self.worker {
             self.part_acked(id, self.worker, frame_sequence, ack);
         } else {
-            self.send(id.worker(), Message::Acked { session: id, frame: frame_sequence, ack });
+            self.send(
+                id.worker(),
+                Message::Acked {
+                    session: id,
+                    frame: frame_sequence,
+                    ack,
+                },
+            );
         }
     }
 
@@ -292,7 +426,14 @@ impl Out for Post {
         if id.worker() == self.worker {
             self.part_refused(id, self.worker, frame_sequence, bytes);
         } else {
-            self.send(id.worker(), Message::Refused { session: id, frame: frame_sequence, bytes: (&*bytes).into() });
+            self.send(
+                id.worker(),
+                Message::Refused {
+                    session: id,
+                    frame: frame_sequence,
+                    bytes: (&*bytes).into(),
+                },
+            );
         }
     }
 
@@ -307,12 +448,16 @@ impl Out for Post {
 
 /// Queues bytes in two parts, both or none.
 fn push(outbox: &mut Outbox, arena: &mut Arena, parts: [&[u8]; 2]) -> bool {
-    arena.has_room(parts[0].len() + parts[1].len()) && outbox.push_small(arena, parts[0]) && outbox.push_small(arena, parts[1])
+    arena.has_room(parts[0].len() + parts[1].len())
+        && outbox.push_small(arena, parts[0])
+        && outbox.push_small(arena, parts[1])
 }
 
 fn control<'a, B: Body>(bytes: &'a mut [u8], body: &B, sequence: u16) -> &'a [u8] {
     let mut encoder = FrameEncoder::new(bytes);
-    encoder.control(body, FrameFlags::empty(), sequence).expect("the buffer takes the largest of these frames");
+    encoder
+        .control(body, FrameFlags::empty(), sequence)
+        .expect("the buffer takes the largest of these frames");
     let len = encoder.len();
     &bytes[..len]
 }
@@ -323,7 +468,10 @@ fn short<'a>(error: &ErrorBody<'a>) -> ErrorBody<'a> {
     while !error.message.is_char_boundary(end) {
         end -= 1;
     }
-    ErrorBody { message: &error.message[..end], ..*error }
+    ErrorBody {
+        message: &error.message[..end],
+        ..*error
+    }
 }
 
 const MESSAGE_BYTES_MAX: usize = 512;

@@ -33,7 +33,12 @@ struct Entry {
 
 impl Registry {
     pub(super) fn new(data: Arc<DataDir>, workers: usize) -> Self {
-        Self { data, first_id: workers as u32, streams: Mutex::new(BTreeMap::new()), version: AtomicU64::new(1) }
+        Self {
+            data,
+            first_id: workers as u32,
+            streams: Mutex::new(BTreeMap::new()),
+            version: AtomicU64::new(1),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Entry>> {
@@ -45,7 +50,10 @@ impl Registry {
     pub(super) fn claim(&self, plan: &StreamPlan, configured: bool) -> Result<LogId, Refusal> {
         let mut streams = self.lock();
         if streams.contains_key(&plan.name) {
-            return Err(Refusal::new(ErrorCode::EXISTS, format!("there is a stream {} already", plan.name)));
+            return Err(Refusal::new(
+                ErrorCode::EXISTS,
+                format!("there is a stream {} already", plan.name),
+            ));
         }
         for other in streams.values() {
             if let Some((mine, theirs)) = overlap(&plan.subjects, &other.plan.subjects) {
@@ -56,8 +64,21 @@ impl Registry {
                 return Err(Refusal::new(ErrorCode::EXISTS, message));
             }
         }
-        let id = LogId(streams.values().map(|entry| entry.id.0 + 1).max().unwrap_or(self.first_id));
-        streams.insert(plan.name.clone(), Entry { plan: plan.clone(), configured, id });
+        let id = LogId(
+            streams
+                .values()
+                .map(|entry| entry.id.0 + 1)
+                .max()
+                .unwrap_or(self.first_id),
+        );
+        streams.insert(
+            plan.name.clone(),
+            Entry {
+                plan: plan.clone(),
+                configured,
+                id,
+            },
+        );
         self.version.fetch_add(1, Ordering::Release);
         Ok(id)
     }
@@ -76,33 +97,64 @@ impl Registry {
     /// The worker whose stream captures a subject.
     pub(super) fn owner(&self, subject: &str) -> Option<u8> {
         let streams = self.lock();
-        let captures = |entry: &&Entry| entry.plan.subjects.iter().any(|pattern| Pattern::new(pattern).is_ok_and(|pattern| pattern.matches_str(subject)));
-        streams.values().find(captures).map(|entry| entry.plan.worker as u8)
+        let captures = |entry: &&Entry| {
+            entry.plan.subjects.iter().any(|pattern| {
+                Pattern::new(pattern).is_ok_and(|pattern| pattern.matches_str(subject))
+            })
+        };
+        streams
+            .values()
+            .find(captures)
+            .map(|entry| entry.plan.worker as u8)
     }
 
     /// The worker of a stream, and whether the configuration declares it.
     pub(super) fn find(&self, name: &str) -> Option<(usize, bool)> {
-        self.lock().get(name).map(|entry| (entry.plan.worker, entry.configured))
+        self.lock()
+            .get(name)
+            .map(|entry| (entry.plan.worker, entry.configured))
     }
 }
 
 fn overlap<'a>(mine: &'a [String], theirs: &'a [String]) -> Option<(&'a str, &'a str)> {
     mine.iter().find_map(|mine| {
         let pattern = Pattern::new(mine).ok()?;
-        let other = theirs.iter().find(|theirs| Pattern::new(theirs).is_ok_and(|theirs| theirs.overlaps(&pattern)))?;
+        let other = theirs
+            .iter()
+            .find(|theirs| Pattern::new(theirs).is_ok_and(|theirs| theirs.overlaps(&pattern)))?;
         Some((mine.as_str(), other.as_str()))
     })
 }
 
 /// Creates a stream that was asked for while the server runs, and remembers it over restarts. Blocks.
-pub(super) fn create(registry: &Registry, plan: &Plan, id: LogId, stream: StreamPlan, description: &str) -> Result<Opened, Refusal> {
-    let failed = |error: &dyn std::fmt::Display| Refusal::new(ErrorCode::NO_SPACE, format!("stream {} cannot be created: {error}", stream.name));
+pub(super) fn create(
+    registry: &Registry,
+    plan: &Plan,
+    id: LogId,
+    stream: StreamPlan,
+    description: &str,
+) -> Result<Opened, Refusal> {
+    let failed = |error: &dyn std::fmt::Display| {
+        Refusal::new(
+            ErrorCode::NO_SPACE,
+            format!("stream {} cannot be created: {error}", stream.name),
+        )
+    };
     let dir = match stream.storage {
-        Storage::File => Some(registry.data.stream(&stream.name).map_err(|error| failed(&error))?),
+        Storage::File => Some(
+            registry
+                .data
+                .stream(&stream.name)
+                .map_err(|error| failed(&error))?,
+        ),
         Storage::Memory => None,
     };
     let entropy = super::start::entropy().map_err(|error| failed(&error))?;
-    let opened = streams::open(id, stream.clone(), &plan.limits, dir, entropy).map_err(|error| failed(&error))?;
-    registry.data.add(&stream.name, description).map_err(|error| failed(&error))?;
+    let opened = streams::open(id, stream.clone(), &plan.limits, dir, entropy)
+        .map_err(|error| failed(&error))?;
+    registry
+        .data
+        .add(&stream.name, description)
+        .map_err(|error| failed(&error))?;
     Ok(opened)
 }

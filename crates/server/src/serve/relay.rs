@@ -52,7 +52,15 @@ pub(super) enum Dealt {
 
 impl Node {
     /// Deals a run out to the owners of its records.
-    pub(super) fn deal(&mut self, id: SessionId, routes: &mut Routes, frame: FrameHeader, last: bool, run: Run<'_>, now: Now) -> Dealt {
+    pub(super) fn deal(
+        &mut self,
+        id: SessionId,
+        routes: &mut Routes,
+        frame: FrameHeader,
+        last: bool,
+        run: Run<'_>,
+        now: Now,
+    ) -> Dealt {
         if routes.version != self.registry.version() {
             self.look_up_again(id, routes, now);
         }
@@ -61,13 +69,28 @@ impl Node {
         let (mut start, mut at) = (0, 0);
         let mut stretch_owner = self.index;
         while at < bytes.len() {
-            let Ok(Some(record)) = RawRecord::peek(&bytes[at..], payload_max) else { break };
+            let Ok(Some(record)) = RawRecord::peek(&bytes[at..], payload_max) else {
+                break;
+            };
             let owner = self.route(routes, &record);
             if at > start && owner != stretch_owner {
-                match self.hand_over(id, routes, stretch_owner, frame, false, &bytes[start..at], now) {
+                match self.hand_over(
+                    id,
+                    routes,
+                    stretch_owner,
+                    frame,
+                    false,
+                    &bytes[start..at],
+                    now,
+                ) {
                     Dealt::Whole => start = at,
                     Dealt::Waits(taken) => return Dealt::Waits(start + taken),
-                    Dealt::Broken(error) => return Dealt::Broken(PublishError { offset: error.offset + start, ..error }),
+                    Dealt::Broken(error) => {
+                        return Dealt::Broken(PublishError {
+                            offset: error.offset + start,
+                            ..error
+                        });
+                    }
                 }
             }
             stretch_owner = owner;
@@ -76,10 +99,23 @@ impl Node {
         // Usually the whole frame has one owner, whose part ends with its records.
         let alone = last && routes.owners & !(1 << stretch_owner) == 0;
         if start < bytes.len() {
-            match self.hand_over(id, routes, stretch_owner, frame, alone, &bytes[start..], now) {
+            match self.hand_over(
+                id,
+                routes,
+                stretch_owner,
+                frame,
+                alone,
+                &bytes[start..],
+                now,
+            ) {
                 Dealt::Whole => {}
                 Dealt::Waits(taken) => return Dealt::Waits(start + taken),
-                Dealt::Broken(error) => return Dealt::Broken(PublishError { offset: error.offset + start, ..error }),
+                Dealt::Broken(error) => {
+                    return Dealt::Broken(PublishError {
+                        offset: error.offset + start,
+                        ..error
+                    });
+                }
             }
         }
         if last {
@@ -100,28 +136,46 @@ impl Node {
             if routes.subjects.len() <= subject {
                 routes.subjects.resize_with(subject + 1, || None);
             }
-            routes.subjects[subject] = Some(Route { owner, name: name.into() });
+            routes.subjects[subject] = Some(Route {
+                owner,
+                name: name.into(),
+            });
             return owner;
         }
-        routes.subjects.get(subject).and_then(Option::as_ref).map_or(self.index, |route| route.owner)
+        routes
+            .subjects
+            .get(subject)
+            .and_then(Option::as_ref)
+            .map_or(self.index, |route| route.owner)
     }
 
     /// Streams came or went: subjects whose owner is another now are defined there.
     fn look_up_again(&mut self, id: SessionId, routes: &mut Routes, now: Now) {
         routes.version = self.registry.version();
         for subject in 0..routes.subjects.len() {
-            let Some(route) = &mut routes.subjects[subject] else { continue };
+            let Some(route) = &mut routes.subjects[subject] else {
+                continue;
+            };
             let owner = self.registry.owner(&route.name).unwrap_or(self.index);
             if owner == route.owner {
                 continue;
             }
             route.owner = owner;
-            let stamp = Stamp { kind: Kind::Definition, subject_id: subject as u32, ..Stamp::DATA };
+            let stamp = Stamp {
+                kind: Kind::Definition,
+                subject_id: subject as u32,
+                ..Stamp::DATA
+            };
             let mut bytes = vec![0; body_record_bytes(route.name.len())];
             if encode(&mut bytes, &stamp, route.name.as_bytes()).is_err() {
                 continue;
             }
-            let frame = PublishFrame { sequence: 0, level: AckLevel::Stream, expects_ack: false, last: true };
+            let frame = PublishFrame {
+                sequence: 0,
+                level: AckLevel::Stream,
+                expects_ack: false,
+                last: true,
+            };
             if owner == self.index {
                 if let Ok(run) = Run::check(&bytes, payload_bytes_max(&self.plan.limits)) {
                     // A definition needs no room in a stream.
@@ -129,18 +183,39 @@ impl Node {
                 }
             } else {
                 self.count_out(id, 1);
-                self.post.send(owner, Message::Publish { session: id, frame, bytes });
+                self.post.send(
+                    owner,
+                    Message::Publish {
+                        session: id,
+                        frame,
+                        bytes,
+                    },
+                );
             }
         }
     }
 
     /// Gives a stretch to its owner.
-    #[allow(clippy::too_many_arguments, reason = "one call of a private step, spelled out")]
-    fn hand_over(&mut self, id: SessionId, routes: &mut Routes, owner: u8, frame: FrameHeader, last: bool, bytes: &[u8], now: Now) -> Dealt {
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "one call of a private step, spelled out"
+    )]
+    fn hand_over(
+        &mut self,
+        id: SessionId,
+        routes: &mut Routes,
+        owner: u8,
+        frame: FrameHeader,
+        last: bool,
+        bytes: &[u8],
+        now: Now,
+    ) -> Dealt {
         routes.owners |= 1 << owner;
         let part = PublishFrame::new(frame, last);
         if owner == self.index {
-            let Ok(run) = Run::check(bytes, payload_bytes_max(&self.plan.limits)) else { return Dealt::Whole };
+            let Ok(run) = Run::check(bytes, payload_bytes_max(&self.plan.limits)) else {
+                return Dealt::Whole;
+            };
             return match self.shard.publish(id, part, run, now) {
                 Ok(published) if published.full => Dealt::Waits(published.bytes),
                 Ok(_) => Dealt::Whole,
@@ -154,18 +229,40 @@ impl Node {
         buffer.clear();
         buffer.extend_from_slice(bytes);
         self.count_out(id, 1);
-        self.post.send(owner, Message::Publish { session: id, frame: part, bytes: buffer });
+        self.post.send(
+            owner,
+            Message::Publish {
+                session: id,
+                frame: part,
+                bytes: buffer,
+            },
+        );
         Dealt::Whole
     }
 
     /// Tells every owner that the frame has ended, unless the only one knows.
-    fn end_frame(&mut self, id: SessionId, routes: &mut Routes, frame: FrameHeader, told: bool, now: Now) {
+    fn end_frame(
+        &mut self,
+        id: SessionId,
+        routes: &mut Routes,
+        frame: FrameHeader,
+        told: bool,
+        now: Now,
+    ) {
         let part = PublishFrame::new(frame, true);
         // A frame without records ends at home.
-        let owners = if routes.owners == 0 { 1 << self.index } else { routes.owners };
+        let owners = if routes.owners == 0 {
+            1 << self.index
+        } else {
+            routes.owners
+        };
         routes.owners = 0;
         if part.expects_ack
-            && let Some(ledger) = self.post.sessions.get(id).and_then(|session| session.ledger.as_mut())
+            && let Some(ledger) = self
+                .post
+                .sessions
+                .get(id)
+                .and_then(|session| session.ledger.as_mut())
         {
             ledger.expect(frame.sequence, owners);
         }
@@ -181,23 +278,45 @@ impl Node {
                     buffer.clear();
                     buffer
                 });
-                self.post.send(owner, Message::Publish { session: id, frame: part, bytes: buffer.unwrap_or_default() });
+                self.post.send(
+                    owner,
+                    Message::Publish {
+                        session: id,
+                        frame: part,
+                        bytes: buffer.unwrap_or_default(),
+                    },
+                );
             }
         }
     }
 
     fn runs_out(&mut self, id: SessionId) -> u32 {
-        self.post.sessions.get(id).and_then(|session| session.ledger.as_ref()).map_or(0, |ledger| ledger.runs_out)
+        self.post
+            .sessions
+            .get(id)
+            .and_then(|session| session.ledger.as_ref())
+            .map_or(0, |ledger| ledger.runs_out)
     }
 
     fn count_out(&mut self, id: SessionId, runs: u32) {
-        if let Some(ledger) = self.post.sessions.get(id).and_then(|session| session.ledger.as_mut()) {
+        if let Some(ledger) = self
+            .post
+            .sessions
+            .get(id)
+            .and_then(|session| session.ledger.as_mut())
+        {
             ledger.runs_out += runs;
         }
     }
 
     /// What came over the mesh.
-    pub(super) fn on_message(&mut self, from: usize, message: Message, now: Now, reactor: &mut AnyReactor) {
+    pub(super) fn on_message(
+        &mut self,
+        from: usize,
+        message: Message,
+        now: Now,
+        reactor: &mut AnyReactor,
+    ) {
         let from = from as u8;
         match message {
             Message::Tail { log, pinned, bytes } => {
@@ -213,59 +332,178 @@ impl Node {
                 self.relay.waiting.remove(&session);
                 self.shard.close_session(session, now, &mut self.post);
             }
-            Message::Publish { session, frame, bytes } => self.on_publish(session, frame, bytes, now),
-            Message::Subscribe { session, request, body } => {
+            Message::Publish {
+                session,
+                frame,
+                bytes,
+            } => self.on_publish(session, frame, bytes, now),
+            Message::Subscribe {
+                session,
+                request,
+                body,
+            } => {
                 let result = match Subscribe::decode(&body) {
-                    Ok(subscribe) => self.shard.subscribe(session, &subscribe, now, &mut self.post).map_err(|refusal| (refusal.code, refusal.message.into())),
+                    Ok(subscribe) => self
+                        .shard
+                        .subscribe(session, &subscribe, now, &mut self.post)
+                        .map_err(|refusal| (refusal.code, refusal.message.into())),
                     Err(malformed) => Err((ErrorCode::MALFORMED, malformed.to_string().into())),
                 };
-                self.post.send(from, Message::Answered { session, request, result });
+                self.post.send(
+                    from,
+                    Message::Answered {
+                        session,
+                        request,
+                        result,
+                    },
+                );
             }
-            Message::Unsubscribe { session, request, subscription } => {
-                let result = self.shard.unsubscribe(session, subscription, now, &mut self.post).map(|()| 0).map_err(|refusal| (refusal.code, refusal.message.into()));
-                self.post.send(from, Message::Answered { session, request, result });
+            Message::Unsubscribe {
+                session,
+                request,
+                subscription,
+            } => {
+                let result = self
+                    .shard
+                    .unsubscribe(session, subscription, now, &mut self.post)
+                    .map(|()| 0)
+                    .map_err(|refusal| (refusal.code, refusal.message.into()));
+                self.post.send(
+                    from,
+                    Message::Answered {
+                        session,
+                        request,
+                        result,
+                    },
+                );
             }
-            Message::Credit { session, channel, bytes } => {
+            Message::Credit {
+                session,
+                channel,
+                bytes,
+            } => {
                 if let Err(refusal) = self.shard.credit(session, channel, bytes) {
                     self.post.control(session, &refusal.body(), channel);
                 }
             }
-            Message::Confirm { session, channel, first, last } => {
+            Message::Confirm {
+                session,
+                channel,
+                first,
+                last,
+            } => {
                 if let Err(refusal) = self.shard.confirm(session, channel, first, last, now) {
                     self.post.control(session, &refusal.body(), channel);
                 }
             }
-            Message::Respond { session, correlation, payload } => self.shard.respond(session, correlation, &payload, &mut self.post),
+            Message::Respond {
+                session,
+                correlation,
+                payload,
+            } => self
+                .shard
+                .respond(session, correlation, &payload, &mut self.post),
             Message::Sent(hold) => self.shard.on_sent(hold),
-            Message::System { session, correlation, subject, payload } => self.system_call(session, correlation, &subject, &payload, now, reactor),
-            Message::Added { opened, configured, asked } => self.finish_add(*opened, configured, asked, now, reactor),
-            Message::List { session, correlation } => {
+            Message::System {
+                session,
+                correlation,
+                subject,
+                payload,
+            } => self.system_call(session, correlation, &subject, &payload, now, reactor),
+            Message::Added {
+                opened,
+                configured,
+                asked,
+            } => self.finish_add(*opened, configured, asked, now, reactor),
+            Message::List {
+                session,
+                correlation,
+            } => {
                 let streams = self.stream_list();
-                self.post.send(from, Message::Listed { session, correlation, streams });
+                self.post.send(
+                    from,
+                    Message::Listed {
+                        session,
+                        correlation,
+                        streams,
+                    },
+                );
             }
-            Message::Listed { session, correlation, streams } => self.on_listed(session, correlation, streams),
+            Message::Listed {
+                session,
+                correlation,
+                streams,
+            } => self.on_listed(session, correlation, streams),
 
             Message::Taken { session, bytes } => {
                 if self.relay.free.len() < FREE_BUFFERS_MAX {
                     self.relay.free.push(bytes);
                 }
-                if let Some(ledger) = self.post.sessions.get(session).and_then(|session| session.ledger.as_mut()) {
+                if let Some(ledger) = self
+                    .post
+                    .sessions
+                    .get(session)
+                    .and_then(|session| session.ledger.as_mut())
+                {
                     ledger.runs_out -= 1;
                 }
             }
-            Message::Deliver { session, channel, span, hold } => {
+            Message::Deliver {
+                session,
+                channel,
+                span,
+                hold,
+            } => {
                 if let trunkline_broker::Source::Tail(log) = span.source {
-                    self.post.deliver_span(session, channel, log, span.position, span.len, (from, hold));
+                    self.post.deliver_span(
+                        session,
+                        channel,
+                        log,
+                        span.position,
+                        span.len,
+                        (from, hold),
+                    );
                 }
             }
-            Message::DeliverCopied { session, channel, bytes, hold } => self.post.deliver_bytes(session, channel, &bytes, (from, hold)),
+            Message::DeliverCopied {
+                session,
+                channel,
+                bytes,
+                hold,
+            } => self
+                .post
+                .deliver_bytes(session, channel, &bytes, (from, hold)),
             Message::Frame { session, bytes } => self.post.small(session, [&bytes, &[]]),
-            Message::Acked { session, frame, ack } => self.post.part_acked(session, from, frame, ack),
-            Message::Refused { session, frame, bytes } => self.post.part_refused(session, from, frame, &bytes),
-            Message::End { session, code, message, offset } => {
-                self.post.end(session, &ErrorBody { offset, ..ErrorBody::new(code, &message) }, 0);
+            Message::Acked {
+                session,
+                frame,
+                ack,
+            } => self.post.part_acked(session, from, frame, ack),
+            Message::Refused {
+                session,
+                frame,
+                bytes,
+            } => self.post.part_refused(session, from, frame, &bytes),
+            Message::End {
+                session,
+                code,
+                message,
+                offset,
+            } => {
+                self.post.end(
+                    session,
+                    &ErrorBody {
+                        offset,
+                        ..ErrorBody::new(code, &message)
+                    },
+                    0,
+                );
             }
-            Message::Answered { session, request, result } => self.part_answered(session, request, result),
+            Message::Answered {
+                session,
+                request,
+                result,
+            } => self.part_answered(session, request, result),
             Message::Drain | Message::Drained => {}
         }
     }
@@ -277,12 +515,20 @@ impl Node {
             return;
         }
         if let Some(rest) = self.take(session, frame, bytes, now) {
-            self.relay.waiting.insert(session, VecDeque::from([(frame, rest)]));
+            self.relay
+                .waiting
+                .insert(session, VecDeque::from([(frame, rest)]));
         }
     }
 
     /// Takes a run of another worker's session, and gives its buffer back; or returns what has to wait.
-    fn take(&mut self, session: SessionId, frame: PublishFrame, mut bytes: Vec<u8>, now: Now) -> Option<Vec<u8>> {
+    fn take(
+        &mut self,
+        session: SessionId,
+        frame: PublishFrame,
+        mut bytes: Vec<u8>,
+        now: Now,
+    ) -> Option<Vec<u8>> {
         let run = Run::check(&bytes, payload_bytes_max(&self.plan.limits)).unwrap_or(Run::EMPTY);
         match self.shard.publish(session, frame, run, now) {
             Ok(published) if published.full => {
@@ -291,9 +537,14 @@ impl Node {
             }
             Ok(_) => {}
             // Where in the session's input it was, only its home could say.
-            Err(error) => self.post.end(session, &ErrorBody::new(error.code(), &error.to_string()), frame.sequence),
+            Err(error) => self.post.end(
+                session,
+                &ErrorBody::new(error.code(), &error.to_string()),
+                frame.sequence,
+            ),
         }
-        self.post.send(session.worker(), Message::Taken { session, bytes });
+        self.post
+            .send(session.worker(), Message::Taken { session, bytes });
         None
     }
 
@@ -305,7 +556,12 @@ impl Node {
         let mut work = 0;
         let sessions: Vec<SessionId> = self.relay.waiting.keys().copied().collect();
         for session in sessions {
-            while let Some((frame, bytes)) = self.relay.waiting.get_mut(&session).and_then(VecDeque::pop_front) {
+            while let Some((frame, bytes)) = self
+                .relay
+                .waiting
+                .get_mut(&session)
+                .and_then(VecDeque::pop_front)
+            {
                 let before = bytes.len();
                 if let Some(rest) = self.take(session, frame, bytes, now) {
                     work += usize::from(rest.len() < before);
@@ -316,7 +572,12 @@ impl Node {
                 }
                 work += 1;
             }
-            if self.relay.waiting.get(&session).is_some_and(VecDeque::is_empty) {
+            if self
+                .relay
+                .waiting
+                .get(&session)
+                .is_some_and(VecDeque::is_empty)
+            {
                 self.relay.waiting.remove(&session);
             }
         }
@@ -324,34 +585,88 @@ impl Node {
     }
 
     /// Asks all workers for a subscription; the answer comes when all have theirs.
-    pub(super) fn subscribe_all(&mut self, peer: Peer, id: SessionId, request: u16, subscribe: &Subscribe<'_>, now: Now) {
+    pub(super) fn subscribe_all(
+        &mut self,
+        peer: Peer,
+        id: SessionId,
+        request: u16,
+        subscribe: &Subscribe<'_>,
+        now: Now,
+    ) {
         let workers = self.plan.workers.len();
-        let Some(ledger) = self.post.sessions.peer(peer).and_then(|session| session.ledger.as_mut()) else { return };
+        let Some(ledger) = self
+            .post
+            .sessions
+            .peer(peer)
+            .and_then(|session| session.ledger.as_mut())
+        else {
+            return;
+        };
         ledger.ask(request, workers);
         let mut body = vec![0; SUBSCRIBE_BYTES_MAX];
         if let Ok(len) = subscribe.encode(&mut body) {
             let body = &body[..len];
-            self.post.send_to_others(|| Message::Subscribe { session: id, request, body: body.into() });
+            self.post.send_to_others(|| Message::Subscribe {
+                session: id,
+                request,
+                body: body.into(),
+            });
         }
         let own = self.shard.subscribe(id, subscribe, now, &mut self.post);
-        self.part_answered(id, request, own.map_err(|refusal| (refusal.code, refusal.message.into())));
+        self.part_answered(
+            id,
+            request,
+            own.map_err(|refusal| (refusal.code, refusal.message.into())),
+        );
     }
 
     /// Ends a subscription on all workers.
-    pub(super) fn unsubscribe_all(&mut self, peer: Peer, id: SessionId, request: u16, subscription: u16, now: Now) {
+    pub(super) fn unsubscribe_all(
+        &mut self,
+        peer: Peer,
+        id: SessionId,
+        request: u16,
+        subscription: u16,
+        now: Now,
+    ) {
         let workers = self.plan.workers.len();
-        let Some(ledger) = self.post.sessions.peer(peer).and_then(|session| session.ledger.as_mut()) else { return };
+        let Some(ledger) = self
+            .post
+            .sessions
+            .peer(peer)
+            .and_then(|session| session.ledger.as_mut())
+        else {
+            return;
+        };
         ledger.ask(request, workers);
-        self.post.send_to_others(|| Message::Unsubscribe { session: id, request, subscription });
-        let own = self.shard.unsubscribe(id, subscription, now, &mut self.post);
-        self.part_answered(id, request, own.map(|()| 0).map_err(|refusal| (refusal.code, refusal.message.into())));
+        self.post.send_to_others(|| Message::Unsubscribe {
+            session: id,
+            request,
+            subscription,
+        });
+        let own = self
+            .shard
+            .unsubscribe(id, subscription, now, &mut self.post);
+        self.part_answered(
+            id,
+            request,
+            own.map(|()| 0)
+                .map_err(|refusal| (refusal.code, refusal.message.into())),
+        );
     }
 
     fn part_answered(&mut self, id: SessionId, request: u16, result: super::ledger::Answer) {
-        let ledger = self.post.sessions.get(id).and_then(|session| session.ledger.as_mut());
+        let ledger = self
+            .post
+            .sessions
+            .get(id)
+            .and_then(|session| session.ledger.as_mut());
         match ledger.and_then(|ledger| ledger.on_answer(request, result)) {
             Some(Ok(count)) => self.answer_count(id, request, count),
-            Some(Err((code, message))) => self.post.control(id, &ErrorBody::new(code, &message), request),
+            Some(Err((code, message))) => {
+                self.post
+                    .control(id, &ErrorBody::new(code, &message), request)
+            }
             None => {}
         }
     }

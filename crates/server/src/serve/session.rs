@@ -1,7 +1,6 @@
 //! One connection's outgoing half and its deadlines; and the table of all of a worker's. (What comes in is an
 //! [`Inlet`](super::inlet::Inlet), kept apart so that a command that lies in the input may be answered while it is read.)
 
-
 use trunkline_broker::SessionId;
 use trunkline_reactor::SocketId;
 
@@ -13,7 +12,7 @@ use super::tag::Peer;
 pub(super) struct Session {
     pub(super) id: SessionId,
     pub(super) socket: SocketId,
-    
+
     pub(super) outbox: Outbox,
     pub(super) phase: Phase,
     pub(super) opened_ns: u64,
@@ -36,7 +35,9 @@ pub(super) enum Phase {
     Greeting,
     Open,
     /// What is queued is still sent, nothing is heard any more, until this time.
-    Closing { until_ns: u64 },
+    Closing {
+        until_ns: u64,
+    },
     /// The socket is being closed; the slot is free when that is complete.
     Closed,
 }
@@ -80,7 +81,13 @@ struct Slot {
 
 impl Sessions {
     pub(super) fn new(worker: u8) -> Self {
-        Self { worker, slots: Vec::new(), free: Vec::new(), count: 0, listed: Vec::new() }
+        Self {
+            worker,
+            slots: Vec::new(),
+            free: Vec::new(),
+            count: 0,
+            listed: Vec::new(),
+        }
     }
 
     pub(super) fn count(&self) -> usize {
@@ -90,18 +97,31 @@ impl Sessions {
     /// Takes a session in; `make` gets its id.
     pub(super) fn insert(&mut self, make: impl FnOnce(SessionId) -> Session) -> Peer {
         let slot = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot { generation: 0, session: None });
+            self.slots.push(Slot {
+                generation: 0,
+                session: None,
+            });
             self.slots.len() as u32 - 1
         });
         let entry = &mut self.slots[slot as usize];
         entry.generation = entry.generation.wrapping_add(1);
-        entry.session = Some(Box::new(make(SessionId::new(self.worker, slot, entry.generation))));
+        entry.session = Some(Box::new(make(SessionId::new(
+            self.worker,
+            slot,
+            entry.generation,
+        ))));
         self.count += 1;
-        Peer { slot, generation: entry.generation }
+        Peer {
+            slot,
+            generation: entry.generation,
+        }
     }
 
     pub(super) fn remove(&mut self, peer: Peer) -> Option<Box<Session>> {
-        let entry = self.slots.get_mut(peer.slot as usize).filter(|entry| entry.generation == peer.generation)?;
+        let entry = self
+            .slots
+            .get_mut(peer.slot as usize)
+            .filter(|entry| entry.generation == peer.generation)?;
         let session = entry.session.take()?;
         self.free.push(peer.slot);
         self.count -= 1;
@@ -111,22 +131,33 @@ impl Sessions {
     #[inline]
     pub(super) fn peer(&mut self, peer: Peer) -> Option<&mut Session> {
         let entry = self.slots.get_mut(peer.slot as usize)?;
-        if entry.generation == peer.generation { entry.session.as_deref_mut() } else { None }
+        if entry.generation == peer.generation {
+            entry.session.as_deref_mut()
+        } else {
+            None
+        }
     }
 
     /// The session with this id, unless it is gone or another worker's.
     #[inline]
     pub(super) fn get(&mut self, id: SessionId) -> Option<&mut Session> {
         debug_assert_eq!(id.worker(), self.worker);
-        self.peer(Peer { slot: id.slot(), generation: id.generation() })
+        self.peer(Peer {
+            slot: id.slot(),
+            generation: id.generation(),
+        })
     }
 
     /// Every session there is.
     pub(super) fn peers(&self) -> impl Iterator<Item = Peer> + '_ {
-        self.slots.iter().enumerate().filter(|(_, slot)| slot.session.is_some()).map(|(slot, entry)| Peer {
-            slot: slot as u32,
-            generation: entry.generation,
-        })
+        self.slots
+            .iter()
+            .enumerate()
+            .filter(|(_, slot)| slot.session.is_some())
+            .map(|(slot, entry)| Peer {
+                slot: slot as u32,
+                generation: entry.generation,
+            })
     }
 
     /// Puts a session in the list of those with something to send.
@@ -143,7 +174,10 @@ impl Sessions {
     /// The session in a slot, whatever its generation.
     pub(super) fn in_slot(&mut self, slot: u32) -> Option<(Peer, &mut Session)> {
         let entry = &mut self.slots[slot as usize];
-        let peer = Peer { slot, generation: entry.generation };
+        let peer = Peer {
+            slot,
+            generation: entry.generation,
+        };
         entry.session.as_deref_mut().map(|session| (peer, session))
     }
 }

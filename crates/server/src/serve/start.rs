@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex};
 
 use trunkline_broker::{Limits as ShardLimits, Now, Shard, ShardConfig};
 use trunkline_log::{Log, LogId};
-use trunkline_reactor::{Clock, Config, Idle, IoBackend, Pinning, Reactor, Turn, Worker, WorkerStrategy, Workers};
+use trunkline_reactor::{
+    Clock, Config, Idle, IoBackend, Pinning, Reactor, Turn, Worker, WorkerStrategy, Workers,
+};
 
 use super::message::Message;
 use super::node::{Facts, Node};
@@ -29,7 +31,10 @@ pub(super) fn start(plan: Plan) -> Result<Server, Error> {
     let data = Arc::new(DataDir::open(&plan.data_dir)?);
     let mut bound = Vec::new();
     for listener in &plan.listeners {
-        let error = |error| Error::Listen { address: listener.address, error };
+        let error = |error| Error::Listen {
+            address: listener.address,
+            error,
+        };
         let socket = TcpListener::bind(listener.address).map_err(error)?;
         let address = socket.local_addr().map_err(error)?;
         if listener.exposed {
@@ -41,7 +46,14 @@ pub(super) fn start(plan: Plan) -> Result<Server, Error> {
     let plan = Arc::new(plan);
     let registry = Arc::new(Registry::new(data, plan.workers.len()));
     let seeds = seeds(&plan, &registry, &bound)?;
-    let facts = Facts { epoch: entropy().map_err(|error| Error::System { doing: "get random bytes", error })? as u64, started_ns: Clock.now_ns(), backend: "" };
+    let facts = Facts {
+        epoch: entropy().map_err(|error| Error::System {
+            doing: "get random bytes",
+            error,
+        })? as u64,
+        started_ns: Clock.now_ns(),
+        backend: "",
+    };
     let workers = Workers::builder()
         .workers(WorkerStrategy::Fixed(plan.workers.len()))
         .io_backend(match plan.io {
@@ -59,11 +71,23 @@ pub(super) fn start(plan: Plan) -> Result<Server, Error> {
         .start({
             let (plan, registry, seeds) = (plan.clone(), registry.clone(), Mutex::new(seeds));
             move |worker: Worker<Message>| {
-                let seed = seeds.lock().expect("no worker panics while it takes its seed")[worker.index].take();
-                work(worker, &plan, &registry, facts, seed.expect("each worker starts once"))
+                let seed = seeds
+                    .lock()
+                    .expect("no worker panics while it takes its seed")[worker.index]
+                    .take();
+                work(
+                    worker,
+                    &plan,
+                    &registry,
+                    facts,
+                    seed.expect("each worker starts once"),
+                )
             }
         })
-        .map_err(|error| Error::System { doing: "start the workers", error })?;
+        .map_err(|error| Error::System {
+            doing: "start the workers",
+            error,
+        })?;
     if let Some(choice) = workers.choices().first() {
         tracing::info!(backend = ?choice.backend, reason = choice.reason, "input and output");
     }
@@ -71,39 +95,70 @@ pub(super) fn start(plan: Plan) -> Result<Server, Error> {
         tracing::info!(%address, "listening");
     }
     if let Some(path) = &plan.ready_file {
-        let lines: String = addresses.iter().map(|address| format!("{address}\n")).collect();
+        let lines: String = addresses
+            .iter()
+            .map(|address| format!("{address}\n"))
+            .collect();
         // Renamed into place, so that whoever waits for the file reads all of it.
         let fresh = path.with_extension("new");
         fs::write(&fresh, lines)
             .and_then(|()| fs::rename(&fresh, path))
-            .map_err(|error| Error::System { doing: "write the ready file", error })?;
+            .map_err(|error| Error::System {
+                doing: "write the ready file",
+                error,
+            })?;
     }
-    Ok(Server { plan, addresses, workers, registry })
+    Ok(Server {
+        plan,
+        addresses,
+        workers,
+        registry,
+    })
 }
 
 /// Opens every stream and deals streams and listeners out to the workers.
-fn seeds(plan: &Arc<Plan>, registry: &Registry, bound: &[(TcpListener, SocketAddr)]) -> Result<Vec<Option<Seed>>, Error> {
+fn seeds(
+    plan: &Arc<Plan>,
+    registry: &Registry,
+    bound: &[(TcpListener, SocketAddr)],
+) -> Result<Vec<Option<Seed>>, Error> {
     let mut seeds = Vec::with_capacity(plan.workers.len());
     for worker in 0..plan.workers.len() {
-        seeds.push(Seed { cursors: open_cursors(worker, &registry.data)?, streams: Vec::new(), listeners: Vec::new() });
+        seeds.push(Seed {
+            cursors: open_cursors(worker, &registry.data)?,
+            streams: Vec::new(),
+            listeners: Vec::new(),
+        });
     }
     for (listener, address) in bound {
         for seed in &mut seeds {
-            let clone = listener.try_clone().map_err(|error| Error::Listen { address: *address, error })?;
+            let clone = listener.try_clone().map_err(|error| Error::Listen {
+                address: *address,
+                error,
+            })?;
             seed.listeners.push(clone);
         }
     }
     let mut all = plan.streams.clone();
     for (name, description) in registry.data.added()? {
         let stream = StreamPlan::from_text(&description, &plan.limits, plan.workers.len())
-            .map_err(|problems| Error::Added { name: name.clone(), reason: problems.to_string() })?;
+            .map_err(|problems| Error::Added {
+                name: name.clone(),
+                reason: problems.to_string(),
+            })?;
         all.push(stream);
     }
     for stream in all {
-        let configured = plan.streams.iter().any(|configured| configured.name == stream.name);
+        let configured = plan
+            .streams
+            .iter()
+            .any(|configured| configured.name == stream.name);
         let id = registry
             .claim(&stream, configured)
-            .map_err(|refusal| Error::Added { name: stream.name.clone(), reason: refusal.to_string() })?;
+            .map_err(|refusal| Error::Added {
+                name: stream.name.clone(),
+                reason: refusal.to_string(),
+            })?;
         let opened = open(id, stream, plan, &registry.data)?;
         seeds[opened.plan.worker].streams.push(opened);
     }
@@ -113,24 +168,50 @@ fn seeds(plan: &Arc<Plan>, registry: &Registry, bound: &[(TcpListener, SocketAdd
 /// Opens the log that a worker keeps durable cursors in.
 fn open_cursors(worker: usize, data: &DataDir) -> Result<(Log, StreamDir), Error> {
     let path = data.path().join("cursors").join(worker.to_string());
-    let mut dir = StreamDir::open(&path).map_err(|error| Error::System { doing: "create the directory of cursors", error })?;
-    let entropy = entropy().map_err(|error| Error::System { doing: "get random bytes", error })?;
-    let (log, _) = Log::open(LogId(worker as u32), &Shard::cursor_log_config(entropy), &mut dir)
-        .map_err(|error| Error::Stream { name: "of cursors".to_owned(), path, error })?;
+    let mut dir = StreamDir::open(&path).map_err(|error| Error::System {
+        doing: "create the directory of cursors",
+        error,
+    })?;
+    let entropy = entropy().map_err(|error| Error::System {
+        doing: "get random bytes",
+        error,
+    })?;
+    let (log, _) = Log::open(
+        LogId(worker as u32),
+        &Shard::cursor_log_config(entropy),
+        &mut dir,
+    )
+    .map_err(|error| Error::Stream {
+        name: "of cursors".to_owned(),
+        path,
+        error,
+    })?;
     Ok((log, dir))
 }
 
 /// Opens a stream and says what was found. Blocks.
-pub(super) fn open(id: LogId, stream: StreamPlan, plan: &Plan, data: &DataDir) -> Result<Opened, Error> {
+pub(super) fn open(
+    id: LogId,
+    stream: StreamPlan,
+    plan: &Plan,
+    data: &DataDir,
+) -> Result<Opened, Error> {
     let name = stream.name.clone();
     let dir = match stream.storage {
         Storage::File => Some(data.stream(&name)?),
         Storage::Memory => None,
     };
     let began_ns = Clock.now_ns();
-    let entropy = entropy().map_err(|error| Error::System { doing: "get random bytes", error })?;
-    let opened = streams::open(id, stream, &plan.limits, dir, entropy)
-        .map_err(|error| Error::Stream { path: plan.stream_dir(&name), name: name.clone(), error })?;
+    let entropy = entropy().map_err(|error| Error::System {
+        doing: "get random bytes",
+        error,
+    })?;
+    let opened =
+        streams::open(id, stream, &plan.limits, dir, entropy).map_err(|error| Error::Stream {
+            path: plan.stream_dir(&name),
+            name: name.clone(),
+            error,
+        })?;
     let (first, next) = (opened.log.first().sequence, opened.log.received().sequence);
     tracing::info!(
         stream = name,
@@ -141,13 +222,23 @@ pub(super) fn open(id: LogId, stream: StreamPlan, plan: &Plan, data: &DataDir) -
         "open"
     );
     if let Some(torn) = &opened.recovery.torn {
-        tracing::warn!(stream = name, ?torn, "a torn tail was cut off; nothing that was synced is in it");
+        tracing::warn!(
+            stream = name,
+            ?torn,
+            "a torn tail was cut off; nothing that was synced is in it"
+        );
     }
     Ok(opened)
 }
 
 /// One worker's thread, from its first instruction to its last.
-fn work(mut worker: Worker<Message>, plan: &Arc<Plan>, registry: &Arc<Registry>, facts: Facts, seed: Seed) -> io::Result<()> {
+fn work(
+    mut worker: Worker<Message>,
+    plan: &Arc<Plan>,
+    registry: &Arc<Registry>,
+    facts: Facts,
+    seed: Seed,
+) -> io::Result<()> {
     let shard = Shard::new(ShardConfig {
         worker: worker.index as u8,
         workers: plan.workers.len() as u8,
@@ -156,20 +247,31 @@ fn work(mut worker: Worker<Message>, plan: &Arc<Plan>, registry: &Arc<Registry>,
         reclaim_after_ns: RECLAIM_NS,
         ..ShardConfig::default()
     });
-    let facts = Facts { backend: worker.reactor.caps().backend, ..facts };
+    let facts = Facts {
+        backend: worker.reactor.caps().backend,
+        ..facts
+    };
     let mut node = Node::new(worker.index, plan.clone(), shard, registry.clone(), facts);
     let now = read(worker.clock);
     let (cursors, dir) = seed.cursors;
-    node.add_cursors(cursors, dir, &mut worker.reactor).map_err(io::Error::other)?;
+    node.add_cursors(cursors, dir, &mut worker.reactor)
+        .map_err(io::Error::other)?;
     for stream in seed.streams {
-        let configured = plan.streams.iter().any(|configured| configured.name == stream.plan.name);
-        node.add_stream(stream, configured, now, &mut worker.reactor).map_err(io::Error::other)?;
+        let configured = plan
+            .streams
+            .iter()
+            .any(|configured| configured.name == stream.plan.name);
+        node.add_stream(stream, configured, now, &mut worker.reactor)
+            .map_err(io::Error::other)?;
     }
     let mut listeners = seed.listeners;
     let mut failed = None;
     let mut drain = Drain::No;
     worker.run(|worker, now| {
-        let now = Now { mono_ns: now.mono_ns, wall_ns: now.wall_ns };
+        let now = Now {
+            mono_ns: now.mono_ns,
+            wall_ns: now.wall_ns,
+        };
         let Worker { mesh, reactor, .. } = worker;
         let mut work = mesh.receive(MESSAGES_PER_TURN, |from, message| match message {
             Message::Drain => drain = Drain::Begin,
@@ -179,7 +281,10 @@ fn work(mut worker: Worker<Message>, plan: &Arc<Plan>, registry: &Arc<Registry>,
             Ok(done) => done,
             Err(error) => {
                 failed.get_or_insert(error);
-                return Turn { work: 1, deadline_ns: None };
+                return Turn {
+                    work: 1,
+                    deadline_ns: None,
+                };
             }
         };
         work += done.work + node.post.post_mail(&mut worker.mesh);
@@ -214,7 +319,10 @@ fn work(mut worker: Worker<Message>, plan: &Arc<Plan>, registry: &Arc<Registry>,
             }
             Drain::Leaving => {}
         }
-        Turn { work, deadline_ns: Some(done.deadline_ns) }
+        Turn {
+            work,
+            deadline_ns: Some(done.deadline_ns),
+        }
     })?;
     worker.reactor.drain(worker.clock.now_ns() + DRAIN_NS);
     failed.map_or(Ok(()), Err)
@@ -231,12 +339,24 @@ enum Drain {
 }
 
 fn read(clock: Clock) -> Now {
-    Now { mono_ns: clock.now_ns(), wall_ns: clock.wall_ns() }
+    Now {
+        mono_ns: clock.now_ns(),
+        wall_ns: clock.wall_ns(),
+    }
 }
 
 fn pinning(plan: &Plan) -> Pinning {
-    let cpus: Vec<usize> = plan.workers.iter().filter_map(|worker| worker.cpu).map(|cpu| cpu as usize).collect();
-    if cpus.len() == plan.workers.len() { Pinning::Cpus(cpus) } else { Pinning::None }
+    let cpus: Vec<usize> = plan
+        .workers
+        .iter()
+        .filter_map(|worker| worker.cpu)
+        .map(|cpu| cpu as usize)
+        .collect();
+    if cpus.len() == plan.workers.len() {
+        Pinning::Cpus(cpus)
+    } else {
+        Pinning::None
+    }
 }
 
 fn reactor_config(plan: &Plan) -> Config {

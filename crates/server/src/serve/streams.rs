@@ -23,13 +23,24 @@ pub(super) struct Opened {
 ///
 /// # Errors
 /// The log's.
-pub(super) fn open(id: LogId, plan: StreamPlan, limits: &Limits, mut dir: Option<StreamDir>, entropy: u128) -> Result<Opened, OpenError> {
+pub(super) fn open(
+    id: LogId,
+    plan: StreamPlan,
+    limits: &Limits,
+    mut dir: Option<StreamDir>,
+    entropy: u128,
+) -> Result<Opened, OpenError> {
     let config = log_config(&plan, limits, entropy);
     let (log, recovery) = match &mut dir {
         Some(dir) => Log::open(id, &config, dir)?,
         None => Log::open_in_memory(id, &config)?,
     };
-    Ok(Opened { plan, log, recovery, dir })
+    Ok(Opened {
+        plan,
+        log,
+        recovery,
+        dir,
+    })
 }
 
 fn log_config(plan: &StreamPlan, limits: &Limits, entropy: u128) -> LogConfig {
@@ -38,7 +49,11 @@ fn log_config(plan: &StreamPlan, limits: &Limits, entropy: u128) -> LogConfig {
             Storage::File => trunkline_log::Storage::Files,
             Storage::Memory => trunkline_log::Storage::Memory,
         },
-        durability: if plan.ack == Ack::Synced { Durability::Synced } else { Durability::Stored },
+        durability: if plan.ack == Ack::Synced {
+            Durability::Synced
+        } else {
+            Durability::Stored
+        },
         tail_bytes: plan.tail_bytes,
         segment_bytes: plan.segment_bytes,
         record_bytes_max: payload_bytes_max(limits),
@@ -65,7 +80,11 @@ pub(super) fn broker_plan(plan: &StreamPlan) -> broker::StreamPlan {
     broker::StreamPlan {
         name: plan.name.as_str().into(),
         // The plan has checked them.
-        patterns: plan.subjects.iter().filter_map(|subject| Pattern::new(subject).ok()).collect(),
+        patterns: plan
+            .subjects
+            .iter()
+            .filter_map(|subject| Pattern::new(subject).ok())
+            .collect(),
         level,
         visible: match plan.visible {
             Visible::Ack => level,
@@ -83,7 +102,11 @@ fn level(ack: Ack) -> AckLevel {
 }
 
 /// A stream as `$sys.stream.info` tells it.
-pub(super) fn describe(plan: &StreamPlan, info: &broker::StreamInfo, configured: bool) -> system::StreamInfo {
+pub(super) fn describe(
+    plan: &StreamPlan,
+    info: &broker::StreamInfo,
+    configured: bool,
+) -> system::StreamInfo {
     system::StreamInfo {
         name: plan.name.clone(),
         subjects: plan.subjects.clone(),
@@ -123,5 +146,9 @@ fn retention(kept: &RetentionPlan) -> String {
         kept.records.map(|records| format!("{records} records")),
     ];
     let bounds: Vec<String> = bounds.into_iter().flatten().collect();
-    if bounds.is_empty() { "unlimited".to_owned() } else { bounds.join(", ") }
+    if bounds.is_empty() {
+        "unlimited".to_owned()
+    } else {
+        bounds.join(", ")
+    }
 }

@@ -68,6 +68,9 @@ impl Peer {
     }
 
     fn from_word(word: u64) -> Self {
-        Self { slot: (word as u32) >> 4 & ((1 << SLOT_BITS) - 1), generation: (word >> 32) as u32 }
+        Self {
+            slot: (word as u32) >> 4 & ((1 << SLOT_BITS) - 1),
+            generation: (word >> 32) as u32,
+        }
     }
 }

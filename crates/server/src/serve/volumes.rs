@@ -8,7 +8,9 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 
 use trunkline_log::{Disk, DiskError, Files, LogId, Request, Token};
-use trunkline_reactor::{AnyReactor, BufferId, Completion, FileId, Full, Op, Reactor, RegionId, Slice, WriteMode};
+use trunkline_reactor::{
+    AnyReactor, BufferId, Completion, FileId, Full, Op, Reactor, RegionId, Slice, WriteMode,
+};
 
 use super::tag::Tag;
 use crate::storage::StreamDir;
@@ -49,9 +51,14 @@ enum Step {
     Whole,
     Read,
     /// A write that a sync must follow.
-    Write { file: FileId, len: u32 },
+    Write {
+        file: FileId,
+        len: u32,
+    },
     /// The sync behind it, which answers for the bytes written.
-    Sync { len: u32 },
+    Sync {
+        len: u32,
+    },
 }
 
 #[derive(Clone, Copy)]
@@ -74,7 +81,11 @@ pub(super) struct Answer {
 /// Where logs submit. Requests wait here until [`Volumes::begin`].
 impl Disk for Volumes {
     fn submit(&mut self, log: LogId, token: Token, request: Request) {
-        self.waiting.push_back(Waiting { log, token, request });
+        self.waiting.push_back(Waiting {
+            log,
+            token,
+            request,
+        });
     }
 }
 
@@ -90,12 +101,19 @@ impl Volumes {
     }
 
     fn stage(&mut self, waiting: Waiting, reactor: &mut AnyReactor) -> Result<(), Full> {
-        let Waiting { log, token, request } = waiting;
-        let volume = self.volumes.get_mut(&log).expect("a log submits only while its volume is there");
+        let Waiting {
+            log,
+            token,
+            request,
+        } = waiting;
+        let volume = self
+            .volumes
+            .get_mut(&log)
+            .expect("a log submits only while its volume is there");
         let opened = match request {
-            Request::Write { segment, .. } | Request::Sync { segment } | Request::Read { segment, .. } => {
-                volume.file(segment, reactor).map(Some)
-            }
+            Request::Write { segment, .. }
+            | Request::Sync { segment }
+            | Request::Read { segment, .. } => volume.file(segment, reactor).map(Some),
             Request::Prepare { .. } | Request::Remove { .. } => Ok(None),
         };
         let file = match opened {
@@ -103,12 +121,23 @@ impl Volumes {
             Err(error) => {
                 let is_read = matches!(request, Request::Read { .. });
                 let result = Err(DiskError::from(&error));
-                self.failed.push_back(Answer { log, token, result, is_read, buffer: None });
+                self.failed.push_back(Answer {
+                    log,
+                    token,
+                    result,
+                    is_read,
+                    buffer: None,
+                });
                 return Ok(());
             }
         };
         let step = match (request, file) {
-            (Request::Write { len, sync: true, .. }, Some(file)) => Step::Write { file, len },
+            (
+                Request::Write {
+                    len, sync: true, ..
+                },
+                Some(file),
+            ) => Step::Write { file, len },
             (Request::Read { .. }, _) => Step::Read,
             _ => Step::Whole,
         };
@@ -116,13 +145,43 @@ impl Volumes {
         let slot = self.keep(Pending { log, token, step });
         let word = Tag::Disk(slot).word();
         let staged = match (request, file) {
-            (Request::Write { offset, position, len, .. }, Some(file)) => {
-                let slice = Slice { region: tail, offset: position & mask, len };
-                reactor.stage(Op::Write { file, slice, offset, mode: WriteMode::Inline }, word)
+            (
+                Request::Write {
+                    offset,
+                    position,
+                    len,
+                    ..
+                },
+                Some(file),
+            ) => {
+                let slice = Slice {
+                    region: tail,
+                    offset: position & mask,
+                    len,
+                };
+                reactor.stage(
+                    Op::Write {
+                        file,
+                        slice,
+                        offset,
+                        mode: WriteMode::Inline,
+                    },
+                    word,
+                )
             }
-            (Request::Sync { .. }, Some(file)) => reactor.stage(Op::Sync { file, data_only: true }, word),
-            (Request::Read { offset, len, .. }, Some(file)) => reactor.stage(Op::Read { file, offset, len }, word),
-            (Request::Prepare { segment, bytes }, _) => offload(reactor, word, dir, move |dir| dir.create(segment, bytes)),
+            (Request::Sync { .. }, Some(file)) => reactor.stage(
+                Op::Sync {
+                    file,
+                    data_only: true,
+                },
+                word,
+            ),
+            (Request::Read { offset, len, .. }, Some(file)) => {
+                reactor.stage(Op::Read { file, offset, len }, word)
+            }
+            (Request::Prepare { segment, bytes }, _) => {
+                offload(reactor, word, dir, move |dir| dir.create(segment, bytes))
+            }
             (Request::Remove { segment }, _) => {
                 self.close(log, segment, reactor);
                 offload(reactor, word, dir, move |dir| dir.remove(segment))
@@ -145,7 +204,9 @@ fn offload(
 ) -> Result<(), Full> {
     let job = move || match job(&mut dir) {
         Ok(()) => 0,
-        Err(error) => -error.raw_os_error().unwrap_or(rustix::io::Errno::IO.raw_os_error()),
+        Err(error) => -error
+            .raw_os_error()
+            .unwrap_or(rustix::io::Errno::IO.raw_os_error()),
     };
     reactor.offload(Box::new(job), word)
 }
@@ -154,7 +215,15 @@ fn offload(
 impl Volumes {
     /// Takes a stream's directory in; its log may submit from now on.
     pub(super) fn add(&mut self, log: LogId, dir: StreamDir, tail: RegionId, tail_bytes: u64) {
-        self.volumes.insert(log, Volume { dir, tail, tail_mask: tail_bytes - 1, open: HashMap::new() });
+        self.volumes.insert(
+            log,
+            Volume {
+                dir,
+                tail,
+                tail_mask: tail_bytes - 1,
+                open: HashMap::new(),
+            },
+        );
     }
 
     /// Closes a stream's files.
@@ -173,14 +242,28 @@ impl Volumes {
     }
 
     /// The answer that a completion of `Tag::Disk(slot)` is; none for a write whose sync comes next.
-    pub(super) fn on_completion(&mut self, slot: u32, completion: Completion, reactor: &mut AnyReactor) -> Option<Answer> {
+    pub(super) fn on_completion(
+        &mut self,
+        slot: u32,
+        completion: Completion,
+        reactor: &mut AnyReactor,
+    ) -> Option<Answer> {
         let pending = self.pending[slot as usize].expect("a completion for each request");
         let mut value = completion.result;
         match pending.step {
             // A short write is answered as it is: what came after it must not be taken for durable.
             Step::Write { file, len } if u32::try_from(value) == Ok(len) => {
-                self.pending[slot as usize] = Some(Pending { step: Step::Sync { len }, ..pending });
-                match reactor.stage(Op::Sync { file, data_only: true }, Tag::Disk(slot).word()) {
+                self.pending[slot as usize] = Some(Pending {
+                    step: Step::Sync { len },
+                    ..pending
+                });
+                match reactor.stage(
+                    Op::Sync {
+                        file,
+                        data_only: true,
+                    },
+                    Tag::Disk(slot).word(),
+                ) {
                     Ok(()) => return None,
                     // Interrupted: nothing is durable, and the log asks again.
                     Err(Full) => value = -rustix::io::Errno::AGAIN.raw_os_error(),
@@ -214,7 +297,11 @@ impl Volumes {
     }
 
     fn close(&mut self, log: LogId, segment: u64, reactor: &mut AnyReactor) {
-        if let Some(file) = self.volumes.get_mut(&log).and_then(|volume| volume.open.remove(&segment)) {
+        if let Some(file) = self
+            .volumes
+            .get_mut(&log)
+            .and_then(|volume| volume.open.remove(&segment))
+        {
             reactor.remove_file(file);
         }
     }
