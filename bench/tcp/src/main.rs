@@ -47,7 +47,7 @@ fn main() {
                 Server::Epoll(spin),
                 Server::Uring(spin),
                 Server::Uring(Tuning {
-                    direct_sends: true,
+                    queued_sends: true,
                     ..spin
                 }),
             ],
@@ -63,7 +63,7 @@ fn main() {
                 Server::Epoll(plain),
                 Server::Uring(plain),
                 Server::Uring(Tuning {
-                    direct_sends: true,
+                    queued_sends: true,
                     ..plain
                 }),
             ];
@@ -145,15 +145,15 @@ fn main() {
         }
         "choice" => {
             let slice = Duration::from_millis(number(300));
-            let direct = Tuning {
-                direct_sends: true,
+            let queued = Tuning {
+                queued_sends: true,
                 ..plain
             };
             let servers = [
                 Server::Mio,
                 Server::Epoll(plain),
                 Server::Uring(plain),
-                Server::Uring(direct),
+                Server::Uring(queued),
             ];
             latency(&servers, rounds);
             cpu(&servers, 1, 1, rounds, slice);

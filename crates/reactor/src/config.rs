@@ -42,7 +42,7 @@ pub struct UringConfig {
     pub registered_buffers: bool,
     /// Let a kernel thread take submissions; it sleeps after this many milliseconds without any. Takes a core. Default none.
     pub sqpoll_idle_ms: Option<u32>,
-    /// Try each send with a system call of its own as soon as it is staged, and queue only what would block. Default false.
+    /// Try each send with a system call of its own as soon as it is staged, and queue only what would block. Default true.
     pub direct_sends: bool,
     /// Most kernel worker threads for operations that block. Default 2.
     pub kernel_workers: u32,
@@ -74,7 +74,7 @@ impl Default for UringConfig {
             registered_files: false,
             registered_buffers: false,
             sqpoll_idle_ms: None,
-            direct_sends: false,
+            direct_sends: true,
             kernel_workers: 2,
         }
     }

@@ -15,7 +15,8 @@ pub struct Tuning {
     pub registered_files: bool,
     pub sqpoll: bool,
     pub zero_copy: bool,
-    pub direct_sends: bool,
+    pub queued_sends: bool,
+    pub registered_buffers: bool,
     pub buffers: Option<(u16, u32)>,
     pub sockets_per_turn: Option<usize>,
 }
@@ -37,7 +38,8 @@ fn config(tuning: Tuning) -> Config {
     }
     config.sockets_per_turn = tuning.sockets_per_turn.unwrap_or(config.sockets_per_turn);
     config.uring.registered_files = tuning.registered_files;
-    config.uring.direct_sends = tuning.direct_sends;
+    config.uring.direct_sends = !tuning.queued_sends;
+    config.uring.registered_buffers = tuning.registered_buffers;
     config.uring.sqpoll_idle_ms = tuning.sqpoll.then_some(10);
     config
 }
@@ -200,7 +202,8 @@ impl fmt::Display for Tuning {
             (self.registered_files, "registered files"),
             (self.sqpoll, "sqpoll"),
             (self.zero_copy, "zero copy"),
-            (self.direct_sends, "direct sends"),
+            (self.queued_sends, "queued sends"),
+            (self.registered_buffers, "registered buffers"),
         ];
         for (_, name) in flags.into_iter().filter(|(on, _)| *on) {
             write!(f, ", {name}")?;

@@ -33,11 +33,11 @@ macro_rules! on_every_backend {
             }
 
             #[test]
-            fn on_io_uring_with_all_options() {
+            fn on_io_uring_with_queued_sends_and_everything_registered() {
                 let mut config = config();
                 config.uring.registered_files = true;
                 config.uring.registered_buffers = true;
-                config.uring.direct_sends = true;
+                config.uring.direct_sends = false;
                 super::$name(Bed::new(trunkline_reactor::IoBackend::IoUring, &config));
             }
         })*
