@@ -12,12 +12,17 @@ fn main() -> Result<(), Error> {
         .nth(1)
         .unwrap_or_else(|| "orders.eu.new".into());
     let address = std::env::var("TRUNKLINE_SERVER").unwrap_or_else(|_| "127.0.0.1:7400".into());
-    let client = Client::builder(&address).name("example").connect()?;
+    run(&address, &subject, std::io::stdin().lock())
+}
+
+/// The example itself; a test runs it, too.
+pub fn run(address: &str, subject: &str, lines: impl BufRead) -> Result<(), Error> {
+    let client = Client::builder(address).name("example").connect()?;
 
     // Records leave together while others are under way, so there is no need to wait for each.
     let publisher = client.publisher_with(AckLevel::Stored);
-    for line in std::io::stdin().lock().lines() {
-        publisher.publish(&subject, line?.as_bytes())?;
+    for line in lines.lines() {
+        publisher.publish(subject, line?.as_bytes())?;
     }
     match publisher.flush(Duration::from_secs(30))? {
         Some(acked) => println!(
@@ -28,7 +33,7 @@ fn main() -> Result<(), Error> {
     }
 
     // One that is worth waiting for.
-    let receipt = publisher.publish_acked(&subject, b"the last one")?;
+    let receipt = publisher.publish_acked(subject, b"the last one")?;
     let acked = receipt.wait(Duration::from_secs(5))?;
     println!(
         "the last one is {} as {}",
