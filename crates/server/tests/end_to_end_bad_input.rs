@@ -1,0 +1,705 @@
+//! Bad input, made by hand: each is answered by an Error frame with the code and the offset of `docs/format/wire.md`, ends the
+//! connection it came on if it is fatal, and disturbs nobody else.
+
+mod support;
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use support::Server;
+use support::raw::{
+    ACK, CREDIT, DELIVER, ERROR, EXPECTS_RESPONSE, HELLO, PING, PONG, PUBLISH, RPC_CALL, Raw,
+    Refused, SUBSCRIBE, SUBSCRIBED, UNSUBSCRIBE, Witness, call, data, definition, frame, header,
+    hello, record, seal, subscribe,
+};
+
+const CONFIG: &str = "\
+limits: {max_record: 64KiB}
+streams:
+- {name: main, subjects: ['>'], segment: 1MiB, tail: 1MiB}
+";
+const IMPATIENT: &str = "\
+limits: {max_record: 64KiB, hello_timeout: 1s, idle_timeout: 1s}
+streams:
+- {name: main, subjects: ['>'], segment: 1MiB, tail: 1MiB}
+";
+
+/// What a client says, what it is told, and where that starts going wrong.
+struct Case {
+    what: &'static str,
+    says: Vec<u8>,
+    code: u16,
+    offset: u64,
+}
+
+#[test]
+fn what_is_no_hello_is_refused_before_anything_else_is_heard() {
+    let server = Server::with(CONFIG);
+    let mut witness = Witness::new(&server.address);
+    let case = |what, says: Vec<u8>, code, offset| Case {
+        what,
+        says,
+        code,
+        offset,
+    };
+    let mut reserved = hello(1);
+    reserved[10] = 1;
+    let mut trailing = hello(1);
+    trailing[4] += 1;
+    trailing.push(0);
+    let mut not_text = hello(1);
+    let last = not_text.len() - 1;
+    not_text[last] = 0xff;
+    let cases = [
+        case(
+            "another protocol",
+            b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".to_vec(),
+            4,
+            0,
+        ),
+        case("zeros", vec![0; 4096], 4, 0),
+        case(
+            "noise",
+            (0..4096_u32)
+                .map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8 | 0x80)
+                .collect(),
+            4,
+            0,
+        ),
+        case("a Ping before Hello", frame(PING, 0, 0, &[]), 6, 0),
+        case(
+            "a Publish before Hello",
+            frame(PUBLISH, 0, 1, &definition(1, "a")),
+            6,
+            0,
+        ),
+        case("version 0", hello(0), 6, 0),
+        case("version 2", hello(2), 6, 0),
+        case("a Hello over 4 KiB", header(HELLO, 0, 0, 4097), 3, 0),
+        case(
+            "a Hello that claims 4 GiB",
+            header(HELLO, 0, 0, u32::MAX),
+            3,
+            0,
+        ),
+        case("a reserved byte that is not zero", reserved, 5, 10),
+        case("a byte behind the last field", trailing, 5, 21),
+        case("a name that is not UTF-8", not_text, 5, 16),
+        case("an empty Hello", header(HELLO, 0, 0, 0), 5, 8),
+        case(
+            "a compressed Hello",
+            {
+                let mut hello = hello(1);
+                hello[1] = 2;
+                hello
+            },
+            4,
+            0,
+        ),
+    ];
+    for case in cases {
+        let mut raw = Raw::connect(&server.address);
+        raw.send(&case.says);
+        refused_and_ended(&mut raw, &case, 0);
+        witness.look();
+    }
+}
+
+#[test]
+fn what_breaks_the_protocol_ends_that_connection_with_a_code_and_an_offset() {
+    for io in ["epoll", "auto"] {
+        let server = Server::with_flags(CONFIG, &["--io", io]);
+        let mut witness = Witness::new(&server.address);
+        for case in broken_frames() {
+            let mut raw = Raw::greeted(&server.address);
+            let begin = raw.sent();
+            raw.send(&case.says);
+            refused_and_ended(&mut raw, &case, begin);
+            witness.look();
+        }
+    }
+}
+
+/// Offsets count from behind the Hello.
+fn broken_frames() -> Vec<Case> {
+    let publish = |records: &[u8]| frame(PUBLISH, EXPECTS_RESPONSE, 1, records);
+    let define = definition(7, "a.b");
+    let good = [define.clone(), data(7, 1, b"good")].concat();
+    // Behind a good record, in one frame with it.
+    let behind = |bad: Vec<u8>| publish(&[good.clone(), bad].concat());
+    let at = 8 + good.len() as u64;
+    let changed = |change: &dyn Fn(&mut Vec<u8>)| {
+        let mut record = data(7, 2, b"payload.");
+        change(&mut record);
+        record
+    };
+    let long = 64 << 10;
+    let case = |what, says: Vec<u8>, code, offset| Case {
+        what,
+        says,
+        code,
+        offset,
+    };
+    vec![
+        case("a second Hello", hello(1), 6, 0),
+        case("an unknown opcode", header(0x7f, 0, 1, 0), 4, 0),
+        case(
+            "an unknown opcode behind a good frame",
+            [frame(PONG, 0, 0, &[]), header(0xff, 0, 1, 0)].concat(),
+            4,
+            8,
+        ),
+        case("an opcode of applications", header(0x20, 0, 1, 0), 4, 0),
+        case(
+            "a frame that only servers send",
+            frame(DELIVER, 0, 1, &good),
+            4,
+            0,
+        ),
+        case("an Error from a client", header(ERROR, 0, 1, 26), 4, 0),
+        case("a compressed frame", header(PUBLISH, 2, 1, 0), 4, 0),
+        case("an encrypted frame", header(PUBLISH, 4, 1, 0), 4, 0),
+        case("an unknown flag", header(PUBLISH, 8, 1, 0), 4, 0),
+        case("an ack level of a Ping", header(PING, 0x40, 1, 0), 4, 0),
+        case(
+            "a Publish that claims 4 GiB",
+            header(PUBLISH, 1, 1, u32::MAX),
+            3,
+            0,
+        ),
+        case(
+            "a Publish over the limit by one byte",
+            header(PUBLISH, 1, 1, (4 << 20) + 1),
+            3,
+            0,
+        ),
+        case("a Ping of 65 bytes", header(PING, 0, 1, 65), 3, 0),
+        case(
+            "a Subscribe over 64 KiB",
+            header(SUBSCRIBE, 0, 1, long + 1),
+            3,
+            0,
+        ),
+        case(
+            "a call over the limits",
+            header(RPC_CALL, 0, 1, long + 1),
+            3,
+            0,
+        ),
+        case(
+            "a Subscribe without a pattern",
+            frame(SUBSCRIBE, 0, 1, &[0; 24]),
+            5,
+            8 + 24,
+        ),
+        case(
+            "a byte behind a Credit",
+            frame(CREDIT, 0, 1, &[0; 9]),
+            5,
+            8 + 8,
+        ),
+        case("half an Unsubscribe", frame(UNSUBSCRIBE, 0, 1, &[0]), 5, 8),
+        case(
+            "a start that is none",
+            frame(SUBSCRIBE, 0, 1, &subscribe(1, 9, 0, 1, "a")),
+            5,
+            8 + 2,
+        ),
+        case(
+            "a value that the start does not have",
+            frame(SUBSCRIBE, 0, 1, &{
+                let mut body = subscribe(1, 1, 0, 1, "a");
+                body[8] = 1;
+                body
+            }),
+            5,
+            8 + 8,
+        ),
+        case(
+            "a policy that is none",
+            frame(SUBSCRIBE, 0, 1, &subscribe(1, 0, 9, 1, "a")),
+            5,
+            8 + 3,
+        ),
+        case(
+            "a subject that is not UTF-8",
+            frame(RPC_CALL, 0, 1, &[0, 0, 0, 0, 1, 0, 0xff]),
+            5,
+            8 + 4,
+        ),
+        case(
+            "wrong magic",
+            behind(changed(&|record| record[0] = b'X')),
+            1,
+            at,
+        ),
+        case(
+            "another version",
+            behind(changed(&|record| {
+                record[4] = 2;
+                seal(record, 8);
+            })),
+            1,
+            at,
+        ),
+        case(
+            "an unknown kind",
+            behind(record(77, 0, 7, 2, b"payload.")),
+            1,
+            at,
+        ),
+        case(
+            "a kind that belongs to the log",
+            behind(record(3, 0, 7, 2, b"payload.")),
+            1,
+            at,
+        ),
+        case(
+            "unknown record flags",
+            behind(record(1, 0x8000, 7, 2, b"payload.")),
+            4,
+            at,
+        ),
+        case(
+            "one bit of the payload",
+            behind(changed(&|record| record[41] ^= 1)),
+            2,
+            at,
+        ),
+        case(
+            "one bit of the sequence",
+            behind(changed(&|record| record[9] ^= 1)),
+            2,
+            at,
+        ),
+        case(
+            "one bit of the checksum",
+            behind(changed(&|record| record[30] ^= 1)),
+            2,
+            at,
+        ),
+        case(
+            "one bit of a definition",
+            publish(&{
+                let mut define = define.clone();
+                define[41] ^= 1;
+                define
+            }),
+            2,
+            8,
+        ),
+        case(
+            "a payload_len below 8",
+            behind(changed(&|record| record[24] = 7)),
+            5,
+            at,
+        ),
+        case(
+            "a record longer than its frame",
+            behind(changed(&|record| record[24] = 17)),
+            5,
+            at,
+        ),
+        case(
+            "a record that claims 4 GiB",
+            behind(changed(&|record| record[24..28].fill(0xff))),
+            5,
+            at,
+        ),
+        case(
+            "padding that is not zero",
+            behind({
+                let mut record = data(7, 2, b"seven b");
+                record[47] = 1;
+                record
+            }),
+            5,
+            at,
+        ),
+        case(
+            "headers that do not add up",
+            behind(record(1, 1, 7, 2, &[1, 0, 200, 0, 1, 2, 3, 4])),
+            5,
+            at,
+        ),
+        case(
+            "a stray word behind the last record",
+            behind(vec![0; 8]),
+            5,
+            at,
+        ),
+        case(
+            "an undefined subject id",
+            behind(data(8, 2, b"payload.")),
+            15,
+            at,
+        ),
+        case(
+            "a subject id that changes its meaning",
+            behind(definition(7, "a.c")),
+            5,
+            at,
+        ),
+    ]
+}
+
+fn refused_and_ended(raw: &mut Raw, case: &Case, begin: u64) {
+    let what = case.what;
+    // What was good before is acknowledged or not, as it comes; then the Error is the last word.
+    let refusal = raw.refusal_after_acks();
+    assert_eq!(
+        (refusal.code, refusal.offset),
+        (case.code, begin + case.offset),
+        "{what}: {refusal:?}"
+    );
+    assert!(refusal.closing, "{what}: {refusal:?}");
+    assert!(!refusal.message.is_empty(), "{what}: {refusal:?}");
+    raw.expect_end();
+}
+
+#[test]
+fn an_error_reaches_a_client_that_goes_on_sending() {
+    let server = Server::with(CONFIG);
+    let mut witness = Witness::new(&server.address);
+    for round in 0..8 {
+        let mut raw = Raw::greeted(&server.address);
+        let offset = raw.sent();
+        let mut says = header(0x7f, 0, 1, 0);
+        says.resize(1 << 20, round);
+        raw.send_what_goes(&says);
+        let refusal = raw.refusal();
+        assert_eq!((refusal.code, refusal.offset), (4, offset), "{refusal:?}");
+        raw.expect_end();
+        witness.look();
+    }
+}
+
+#[test]
+fn a_truncated_frame_is_told_as_such() {
+    let server = Server::with(CONFIG);
+    let mut witness = Witness::new(&server.address);
+    let whole = frame(
+        PUBLISH,
+        EXPECTS_RESPONSE,
+        1,
+        &[definition(1, "a"), data(1, 1, b"cut off")].concat(),
+    );
+    for len in [3, 8, 20, 8 + 48 + 5, whole.len() - 1] {
+        // The rest never comes.
+        let mut raw = Raw::greeted(&server.address);
+        raw.send(&whole[..len]);
+        raw.half_close();
+        let refusal = raw.refusal();
+        assert_eq!(
+            (refusal.code, refusal.closing),
+            (5, true),
+            "cut at {len}: {refusal:?}"
+        );
+        assert_eq!(refusal.offset, raw.sent(), "cut at {len}: {refusal:?}");
+        raw.expect_end();
+        witness.look();
+    }
+    // An end between frames is nobody's fault.
+    let mut raw = Raw::greeted(&server.address);
+    raw.send(&whole);
+    assert_eq!(raw.ack().1, 1);
+    raw.half_close();
+    raw.expect_end();
+    witness.look();
+}
+
+#[test]
+fn half_a_frame_and_then_silence_is_silence() {
+    let server = Server::with(IMPATIENT);
+    let whole = frame(PUBLISH, EXPECTS_RESPONSE, 1, &definition(1, "a"));
+    let mut raw = Raw::greeted(&server.address);
+    raw.send(&whole[..20]);
+    let begin = Instant::now();
+    // The Ping is not answered: a Pong would be taken for the rest.
+    let ping = raw.frame().expect("a Ping");
+    assert_eq!(ping.opcode, PING, "{ping:?}");
+    let refusal = Refused::read(&raw.frame().expect("an Error frame"));
+    assert_eq!((refusal.code, refusal.closing), (7, true), "{refusal:?}");
+    assert!(begin.elapsed() > Duration::from_millis(700));
+    raw.expect_end();
+}
+
+#[test]
+fn claimed_lengths_take_no_memory() {
+    let server = Server::with(CONFIG);
+    let mut witness = Witness::new(&server.address);
+    let mut raws: Vec<Raw> = (0..64).map(|_| Raw::greeted(&server.address)).collect();
+    let before = memory(server.pid());
+    let define = definition(1, "a.b");
+    for (number, raw) in raws.iter_mut().enumerate() {
+        match number % 4 {
+            // The most that may be claimed, of each kind, and not a byte of it.
+            0 => raw.send(&header(PUBLISH, 0, 1, 4 << 20)),
+            1 => raw.send(&header(RPC_CALL, 0, 1, 64 << 10)),
+            2 => raw.send(&header(SUBSCRIBE, 0, 1, 64 << 10)),
+            // A record of the largest size, a record of a size that is skipped.
+            _ => {
+                let mut claim = data(1, 1, b"");
+                let length: u32 = if number % 8 == 3 {
+                    (64 << 10) - 32
+                } else {
+                    3 << 20
+                };
+                claim[24..28].copy_from_slice(&length.to_le_bytes());
+                raw.send(&header(PUBLISH, 0, 1, 4 << 20));
+                raw.send(&[define.clone(), claim].concat());
+            }
+        }
+    }
+    witness.look();
+    let after = memory(server.pid());
+    let grown = after.saturating_sub(before);
+    assert!(grown < 1 << 20, "{grown} bytes more for 64 claims");
+    // And the record that is too long for any limit is refused when it has passed, without having been kept.
+    let mut raw = Raw::greeted(&server.address);
+    let long = data(1, 1, &vec![b'x'; 3 << 20]);
+    raw.send(&frame(
+        PUBLISH,
+        EXPECTS_RESPONSE,
+        1,
+        &[define, long].concat(),
+    ));
+    assert_eq!(raw.refusal().code, 10);
+    let grown = memory(server.pid()).saturating_sub(before);
+    assert!(
+        grown < 1 << 20,
+        "{grown} bytes more for a record that is refused"
+    );
+    witness.look();
+}
+
+/// What a process has for itself: `VmData` sees what is allocated even if it was never touched.
+fn memory(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmData:"))
+        .unwrap();
+    let kib: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+    kib << 10
+}
+
+#[test]
+fn a_record_over_the_limit_is_refused_with_the_limit_and_the_connection_goes_on() {
+    let server = Server::with(CONFIG);
+    let mut witness = Witness::new(&server.address);
+    let limit = (64 << 10) - 32 - 8;
+    let mut raw = Raw::greeted(&server.address);
+    let fits = vec![b'x'; limit];
+    assert_eq!(
+        raw.publish(1, &[definition(1, "a.b"), data(1, 11, &fits)].concat()),
+        1
+    );
+    witness.look();
+    // Accepted, too long, and what comes behind it in the frame.
+    let long = vec![b'x'; limit + 1];
+    let records = [
+        data(1, 12, b"accepted"),
+        data(1, 13, &long),
+        data(1, 14, b"behind"),
+    ]
+    .concat();
+    raw.send(&frame(PUBLISH, EXPECTS_RESPONSE, 2, &records));
+    assert_eq!(raw.ack(), (2, 1, 3));
+    let refusal = raw.refusal();
+    assert_eq!(
+        (refusal.frame_sequence, refusal.code, refusal.closing),
+        (2, 10, false),
+        "{refusal:?}"
+    );
+    assert_eq!(
+        (refusal.producer_sequence, refusal.count),
+        (13, 2),
+        "{refusal:?}"
+    );
+    assert!(
+        refusal.message.contains(&(limit + 8).to_string()),
+        "the limit is not in `{}`",
+        refusal.message
+    );
+    assert_eq!(raw.publish(3, &data(1, 15, b"goes on")), 4);
+    // As the command line says it.
+    let refused = server.feed(&["pub", "a.b"], &long);
+    assert_eq!(refused.code, 5, "{}", refused.err);
+    assert!(refused.out.starts_with("0 records"), "{}", refused.out);
+    assert!(
+        refused.err.contains("over the limit") && refused.err.contains(&(limit + 8).to_string()),
+        "{}",
+        refused.err
+    );
+    witness.look();
+}
+
+#[test]
+fn what_is_refused_without_breaking_the_protocol_leaves_the_connection_open() {
+    let server = Server::with(
+        "limits: {max_record: 64KiB, session_subjects: 3}\nstreams:\n- {name: main, subjects: ['a.>', 'b', 'witness'], segment: 1MiB, tail: 1MiB}\n",
+    );
+    let mut witness = Witness::new(&server.address);
+    for subject in [
+        "",
+        ".",
+        "a..b",
+        ".a",
+        "a.",
+        "a b",
+        "a.*",
+        ">",
+        "a\u{7f}",
+        "a\nb",
+        &"x".repeat(256),
+    ] {
+        let mut raw = Raw::greeted(&server.address);
+        let records = [
+            definition(1, "b"),
+            data(1, 1, b"x"),
+            definition(2, subject),
+            data(2, 2, b"x"),
+            data(1, 3, b"x"),
+        ]
+        .concat();
+        raw.send(&frame(PUBLISH, EXPECTS_RESPONSE, 1, &records));
+        assert_eq!(raw.ack().1, 1, "{subject:?}");
+        let refusal = raw.refusal();
+        assert_eq!(
+            (refusal.frame_sequence, refusal.code, refusal.closing),
+            (1, 11, false),
+            "{subject:?}: {refusal:?}"
+        );
+        assert_eq!(
+            (refusal.producer_sequence, refusal.count),
+            (2, 2),
+            "{subject:?}: {refusal:?}"
+        );
+        raw.publish(2, &data(1, 4, b"goes on"));
+    }
+    let mut raw = Raw::greeted(&server.address);
+    raw.publish(1, &[definition(1, "b"), data(1, 1, b"x")].concat());
+    let mut refused = |says: Vec<u8>, code: u16| {
+        raw.send(&says);
+        let answer = raw.answer().expect("an answer");
+        assert_eq!(answer.opcode, ERROR, "instead of {code}: {answer:?}");
+        let refusal = Refused::read(&answer);
+        assert_eq!(
+            (refusal.frame_sequence, refusal.code, refusal.closing),
+            (9, code, false),
+            "{refusal:?}"
+        );
+        raw.publish(10, &data(1, 2, b"goes on"));
+    };
+    // No stream captures it.
+    refused(
+        frame(
+            PUBLISH,
+            EXPECTS_RESPONSE,
+            9,
+            &[definition(2, "c.d"), data(2, 2, b"x")].concat(),
+        ),
+        12,
+    );
+    // More subjects than a session may have.
+    refused(
+        frame(
+            PUBLISH,
+            EXPECTS_RESPONSE,
+            9,
+            &[definition(3, "a.b"), definition(4, "a.c"), data(4, 2, b"x")].concat(),
+        ),
+        8,
+    );
+    for pattern in ["", "a..b", ">.a", "a.>.b", "a b"] {
+        refused(frame(SUBSCRIBE, 0, 9, &subscribe(1, 0, 0, 1, pattern)), 11);
+    }
+    refused(frame(UNSUBSCRIBE, 0, 9, &[77, 0]), 16);
+    refused(frame(CREDIT, 0, 9, &1_u64.to_le_bytes()), 16);
+    refused(frame(RPC_CALL, 0, 9, &call(1000, "a.nobody", b"x")), 20);
+    refused(frame(RPC_CALL, 0, 9, &call(1000, "$sys.nothing", b"x")), 20);
+    witness.look();
+}
+
+#[test]
+fn a_subscription_that_is_there_already_is_refused_and_goes_on() {
+    let server = Server::with(CONFIG);
+    let mut raw = Raw::greeted(&server.address);
+    raw.send(&frame(SUBSCRIBE, 0, 1, &subscribe(1, 0, 0, 1 << 30, "a")));
+    assert_eq!(raw.answer().unwrap().opcode, SUBSCRIBED);
+    assert_eq!(raw.answer().unwrap().opcode, ACK);
+    raw.send(&frame(SUBSCRIBE, 0, 2, &subscribe(1, 0, 0, 1 << 30, "b")));
+    let refusal = raw.refusal();
+    assert_eq!(
+        (refusal.frame_sequence, refusal.code, refusal.closing),
+        (2, 17, false),
+        "{refusal:?}"
+    );
+    raw.send(&frame(
+        PUBLISH,
+        0,
+        3,
+        &[definition(1, "a"), data(1, 1, b"x")].concat(),
+    ));
+    assert_eq!(raw.answer().unwrap().opcode, DELIVER);
+}
+
+#[test]
+fn a_client_that_does_not_say_hello_in_time_is_told_so() {
+    let server = Server::with(IMPATIENT);
+    let mut silent = Raw::connect(&server.address);
+    let mut slow = Raw::connect(&server.address);
+    let begin = Instant::now();
+    // Bytes that trickle in are no Hello.
+    let words = hello(1);
+    for byte in &words[..6] {
+        slow.send(&[*byte]);
+        std::thread::sleep(Duration::from_millis(40));
+    }
+    for raw in [&mut silent, &mut slow] {
+        let refusal = raw.refusal();
+        assert_eq!((refusal.code, refusal.closing), (6, true), "{refusal:?}");
+        raw.expect_end();
+    }
+    let took = begin.elapsed();
+    assert!(
+        took > Duration::from_millis(900) && took < Duration::from_secs(10),
+        "{took:?}"
+    );
+}
+
+#[test]
+fn more_connections_than_the_limit_are_refused_until_others_go() {
+    let server = Server::with(
+        "limits: {connections: 3, max_record: 64KiB}\nstreams:\n- {name: main, subjects: ['>'], segment: 1MiB, tail: 1MiB}\n",
+    );
+    let mut witness = Witness::new(&server.address);
+    let mut second = Raw::greeted(&server.address);
+    let third = Raw::greeted(&server.address);
+    for _ in 0..3 {
+        let mut fourth = Raw::connect(&server.address);
+        let refusal = fourth.refusal();
+        assert_eq!((refusal.code, refusal.closing), (8, true), "{refusal:?}");
+        assert!(refusal.message.contains('3'), "{refusal:?}");
+        fourth.expect_end();
+        witness.look();
+    }
+    drop(third);
+    let end = Instant::now() + Duration::from_secs(20);
+    loop {
+        let mut again = Raw::connect(&server.address);
+        again.send_what_goes(&hello(1));
+        if again.answer().is_some_and(|answer| answer.opcode == HELLO) {
+            break;
+        }
+        assert!(Instant::now() < end, "the place stays taken");
+    }
+    second.send(&frame(PING, 0, 5, b"still here"));
+    let pong = second.answer().unwrap();
+    assert_eq!(
+        (pong.opcode, pong.sequence, pong.body.as_slice()),
+        (PONG, 5, &b"still here"[..])
+    );
+    witness.look();
+}
