@@ -292,16 +292,10 @@ impl Connection {
     /// Calls whoever responds to `subject`, and returns the request's number.
     ///
     /// # Errors
-    /// [`Error::TooMany`].
+    /// [`Error::Publish`] when the subject is none or the payload too long, [`Error::TooMany`].
     pub fn call(&mut self, subject: &str, payload: &[u8], timeout: Duration) -> Result<u16, Error> {
-        let timeout_ms = timeout.as_millis().try_into().unwrap_or(u32::MAX);
-        self.outlet
-            .request(&RpcCall {
-                timeout_ms,
-                subject,
-                payload,
-            })
-            .ok_or(Error::TooMany)
+        let call = self.outlet.call(subject, payload, timeout)?;
+        self.outlet.request(&call).ok_or(Error::TooMany)
     }
 
     /// Answers a call.

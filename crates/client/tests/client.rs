@@ -206,6 +206,26 @@ fn a_subscription_that_saw_nothing_yet_still_misses_nothing() {
 }
 
 #[test]
+fn subscribing_waits_for_a_connection_that_is_being_made_again() {
+    let server = TestServer::start();
+    let client = client(&server);
+    server.store().refuse_connections = true;
+    server.drop_connections();
+    eventually(|| !client.is_connected());
+    std::thread::scope(|scope| {
+        let subscribed =
+            scope.spawn(|| client.subscribe(&Subscription::new("a").start(Start::First)));
+        server.put("a", b"1");
+        server.store().refuse_connections = false;
+        let mut subscriber = subscribed.join().unwrap().unwrap();
+        assert_eq!(
+            subscriber.next_timeout(LONG).unwrap().unwrap().payload(),
+            b"1"
+        );
+    });
+}
+
+#[test]
 fn what_was_not_acknowledged_is_reported_as_indeterminate_and_not_sent_again() {
     let server = TestServer::start();
     let client = client(&server);

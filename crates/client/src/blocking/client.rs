@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use trunkline_wire::{AckLevel, RpcCall, check_pattern, check_subject};
+use trunkline_wire::{AckLevel, check_pattern};
 
 use super::admin::Admin;
 use super::call::{Call, Replier, Responder};
@@ -101,7 +101,7 @@ impl Client {
         Publisher::new(self.inner.shared.clone(), level)
     }
 
-    /// Subscribes, and waits until the server has said from where.
+    /// Subscribes, and waits until the server has said from where: also for the connection, when it is being made again.
     ///
     /// # Errors
     /// [`Error::Refused`], [`Error::TimedOut`], [`Error::Disconnected`].
@@ -148,22 +148,12 @@ impl Client {
         payload: &[u8],
         timeout: Duration,
     ) -> Result<Vec<u8>, Error> {
-        check_subject(subject).map_err(PublishError::Subject)?;
-        let payload_max = self.inner.shared.lock().outlet.call_bytes_max();
-        let payload_len = CALL_FIELDS_BYTES + subject.len() + payload.len();
-        if payload_len > payload_max as usize {
-            return Err(PublishError::TooLong {
-                payload_len,
-                payload_max,
-            }
-            .into());
-        }
-        let timeout_ms = timeout.as_millis().try_into().unwrap_or(u32::MAX);
-        let call = RpcCall {
-            timeout_ms,
-            subject,
-            payload,
-        };
+        let call = self
+            .inner
+            .shared
+            .lock()
+            .outlet
+            .call(subject, payload, timeout)?;
         // The server says when the time is over; it is asked to, so it gets the time to say so.
         self.inner
             .shared
@@ -187,6 +177,11 @@ impl Client {
         let shared = &self.inner.shared;
         let queue = Arc::new(Queue::new(queue_bytes(subscription)));
         let slot = Arc::new(Slot::new());
+        // A connection that is being made again is waited for; if there is none in time, the request says so.
+        let timeout = Some(shared.options.request_timeout);
+        let _ = shared.wait(timeout, |state| {
+            (state.stream.is_some() || state.closing || state.closed).then_some(())
+        });
         let mut state = shared.lock();
         let number = state.next_number;
         let request = shared.start_request(&mut state, &subscription.body(number), &slot)?;
@@ -244,7 +239,5 @@ fn queue_bytes(subscription: &Subscription) -> usize {
 
 /// Channels of one subscription whose credit may be used up at the same time.
 const QUEUE_CHANNELS: usize = 16;
-/// `timeout_ms u32, subject_len u16`.
-const CALL_FIELDS_BYTES: usize = 6;
 /// What is added to a call's time for the server to say that it is over.
 const GRACE: Duration = Duration::from_millis(500);

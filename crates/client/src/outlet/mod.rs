@@ -11,11 +11,13 @@ mod buffer;
 #[cfg(test)]
 mod tests;
 
+use std::time::Duration;
+
 use trunkline_wire::headers::{encode_headers, headers_bytes};
 use trunkline_wire::record::{self, body_record_bytes};
 use trunkline_wire::{
     Ack, AckLevel, Body, ErrorBody, FrameEncoder, FrameFlags, FrameHeader, Kind, Limits, Opcode,
-    RecordFlags, Stamp,
+    RecordFlags, RpcCall, Stamp, check_subject,
 };
 
 use self::account::{Account, FRAMES_MAX, InFlight};
@@ -107,9 +109,30 @@ impl Outlet {
         self.next_sequence - 1
     }
 
-    /// Longest body of a call that the server takes.
-    pub(crate) fn call_bytes_max(&self) -> u32 {
-        self.wire.call_bytes_max()
+    /// A call that the server takes.
+    pub(crate) fn call<'a>(
+        &self,
+        subject: &'a str,
+        payload: &'a [u8],
+        timeout: Duration,
+    ) -> Result<RpcCall<'a>, PublishError> {
+        check_subject(subject)?;
+        let (payload_len, payload_max) = (
+            CALL_FIELDS_BYTES + subject.len() + payload.len(),
+            self.wire.call_bytes_max(),
+        );
+        if payload_len > payload_max as usize {
+            return Err(PublishError::TooLong {
+                payload_len,
+                payload_max,
+            });
+        }
+        let timeout_ms = timeout.as_millis().try_into().unwrap_or(u32::MAX);
+        Ok(RpcCall {
+            timeout_ms,
+            subject,
+            payload,
+        })
     }
 
     /// The server has said what it takes.
@@ -405,6 +428,8 @@ const FRAME_HEADER: usize = trunkline_wire::layout::FRAME_HEADER_BYTES;
 const BATCH_BYTES: usize = 64 << 10;
 /// What a frame's limit must leave beside one record's payload.
 const RESERVED_FRAME_BYTES: u32 = 64;
+/// `timeout_ms u32, subject_len u16` of a call.
+const CALL_FIELDS_BYTES: usize = 6;
 /// What most control frames fit in.
 const CONTROL_BYTES: usize = 256;
 /// How far control frames may go beyond the limit of the buffer.
