@@ -309,3 +309,92 @@ fn seal_in_place(out: &mut [u8], kind: Kind, sequence: u64, timestamp_ns: u64) {
     prefix.crc = U32::new(crc);
     head.copy_from_slice(prefix.as_bytes());
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_counts_only_in_its_stream_and_at_its_place() {
+        let at = Mark {
+            sequence: 5,
+            position: 8192,
+        };
+        let evidence = Evidence {
+            durable: Mark {
+                sequence: 3,
+                position: 4096,
+            },
+            first_segment: 2,
+        };
+        let mut bytes = [0; 4096];
+        write_batch(
+            &mut bytes,
+            Stand {
+                salt: 77,
+                at,
+                timestamp_ns: 9,
+            },
+            evidence,
+        );
+        let raw = RawRecord::peek(&bytes, u32::MAX)
+            .expect("framed")
+            .expect("whole");
+        assert_eq!(
+            (raw.kind(), raw.sequence(), raw.len()),
+            (Kind::Batch, 5, 4096)
+        );
+        assert_eq!(read_evidence(&raw, 77, 8192), Some(evidence));
+        assert_eq!(read_evidence(&raw, 78, 8192), None);
+        assert_eq!(
+            read_evidence(&raw, 77, 8200),
+            None,
+            "a write that went to a wrong place"
+        );
+    }
+
+    #[test]
+    fn a_seal_is_found_from_the_end_of_its_segment() {
+        let at = Mark {
+            sequence: 5,
+            position: 65_536 - 1000,
+        };
+        let evidence = Evidence {
+            durable: Mark::default(),
+            first_segment: 0,
+        };
+        let entries = [Entry {
+            sequence: 1,
+            timestamp_ns: 2,
+            position: 120,
+        }];
+        let places = [Place { id: 3, offset: 120 }, Place { id: 9, offset: 400 }];
+        let mut bytes = [0xff; 1000];
+        write_seal(
+            &mut bytes,
+            Stand {
+                salt: 77,
+                at,
+                timestamp_ns: 9,
+            },
+            evidence,
+            64_536,
+            entries.iter(),
+            &places,
+        );
+        assert_eq!(seal_offset(&bytes[992..]), Some(64_536));
+        let seal = read_seal(&bytes, 77, at.position).expect("valid");
+        assert_eq!(
+            (
+                seal.next_sequence,
+                seal.last_ns,
+                seal.index.len(),
+                seal.subjects.len()
+            ),
+            (5, 9, 1, 2)
+        );
+        assert_eq!(seal.subjects[1].offset.get(), 400);
+        bytes[900] ^= 1;
+        assert!(read_seal(&bytes, 77, at.position).is_none());
+    }
+}

@@ -79,6 +79,13 @@ impl MemoryFiles {
         self.operations_left = u64::MAX;
     }
 
+    /// A sync fails: what was written since the last one stays readable, but no later sync will bring it to the device.
+    pub fn fail_sync(&mut self, segment: u64) {
+        if let Some(file) = self.files.get_mut(&segment) {
+            file.versions.clear();
+        }
+    }
+
     /// The bytes of a file, to be damaged.
     pub fn contents_mut(&mut self, segment: u64) -> Option<&mut Vec<u8>> {
         self.files.get_mut(&segment).map(|file| &mut file.cached)
@@ -122,7 +129,12 @@ impl MemoryFiles {
     fn sync_range(&mut self, segment: u64, offset: usize, len: usize) -> io::Result<()> {
         let granule = self.granule;
         let file = self.file(segment)?;
-        for nth in offset / granule..(offset + len).div_ceil(granule) {
+        let dirty: Vec<usize> = file
+            .versions
+            .range(offset / granule..(offset + len).div_ceil(granule))
+            .map(|(nth, _)| *nth)
+            .collect();
+        for nth in dirty {
             file.versions.remove(&nth);
             let range = nth * granule..((nth + 1) * granule).min(file.cached.len());
             file.durable[range.clone()].copy_from_slice(&file.cached[range]);

@@ -334,3 +334,29 @@ fn what_a_crash_left_behind_is_copied_aside_and_never_comes_back() {
     );
     world.read_all();
 }
+
+#[test]
+fn a_payload_that_looks_like_a_mark_is_only_a_payload() {
+    let mut world = World::new(small(), 10);
+    world
+        .append_body("a", b"defines the subject")
+        .expect("room");
+    // A mark at exactly the place where the payload is going to be, claiming that a lot more is durable.
+    let position = world.log.received().position + 40;
+    let mut fields = [0; 40];
+    fields[8..16].copy_from_slice(&position.to_le_bytes());
+    fields[16..24].copy_from_slice(&u64::MAX.to_le_bytes());
+    fields[24..32].copy_from_slice(&60_000_u64.to_le_bytes());
+    fields[32..40].copy_from_slice(&9_u64.to_le_bytes());
+    let mut forged = [0; 80];
+    let stamp = trunkline_wire::Stamp {
+        kind: trunkline_wire::Kind::Batch,
+        sequence: 2,
+        ..trunkline_wire::Stamp::DATA
+    };
+    trunkline_wire::record::encode(&mut forged, &stamp, &fields).expect("room");
+    world.append_body("a", &forged).expect("room");
+    world.sync_all();
+    world.reopen().expect("the forged mark is not believed");
+    assert_eq!(world.read_all(), [1, 2]);
+}

@@ -283,3 +283,37 @@ fn reads_in_flight_are_bounded() {
         trunkline_log::Run::Busy
     );
 }
+
+#[test]
+fn what_only_the_page_cache_holds_after_a_failed_sync_is_written_again_before_it_is_served() {
+    let mut world = World::new(small(), 9);
+    for _ in 0..200 {
+        world.append_waiting("a", 1000);
+    }
+    world.sync_all();
+    for _ in 0..5 {
+        world.append("a", 100).expect("room");
+    }
+    world.log.want_synced(205);
+    world.flush();
+    world.complete(0);
+    let (token, request) = take(&mut world, |request| {
+        matches!(request, Request::Sync { .. })
+    });
+    let Request::Sync { segment } = request else {
+        unreachable!()
+    };
+    world.files.fail_sync(segment);
+    world.answer(token, Err(EIO));
+    world.reopen().expect("the page cache has it all");
+    assert_eq!(world.log.received().sequence, 206);
+    assert!(world.recovery.rewritten_bytes > 0);
+    world.files.lose_power(&mut trunkline_log::testing::Rng(1));
+    world.reopen().expect("in order");
+    assert_eq!(
+        world.log.received().sequence,
+        206,
+        "a reader saw what the power loss took back"
+    );
+    world.read_all();
+}
