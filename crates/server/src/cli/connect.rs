@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use signal_hook::consts::{SIGINT, SIGTERM};
-use trunkline_client::{Connection, ConnectionOptions, Error, ErrorCode, Event};
+use trunkline_client::{Client, Connection, ConnectionOptions, Error, ErrorCode, Event};
 
 use super::exit::Failure;
 use crate::plan::{DEFAULT_ADDRESS, SERVER_VARIABLE};
@@ -42,6 +42,29 @@ impl Target {
     }
 }
 
+impl Target {
+    /// A client that keeps its connection up, or does not, on threads of its own.
+    pub(super) fn client(&self, command: &str, reconnect: bool) -> Result<Client, Failure> {
+        let name = format!("trunkline {command} {}", std::process::id());
+        let builder = Client::builder(&self.server)
+            .name(&name)
+            .reconnect(reconnect);
+        builder
+            .connect()
+            .map_err(|error| unreachable(&self.server, &error))
+    }
+
+    /// What an operation of a client failed with.
+    pub(super) fn failed(&self, error: &Error) -> Failure {
+        match error {
+            Error::Refused { .. } | Error::Publish(_) | Error::TooMany => {
+                Failure::Refused(error.to_string())
+            }
+            error => Failure::Connection(format!("{}: {error}", self.server)),
+        }
+    }
+}
+
 impl Line {
     pub(super) fn connect(server: &str, command: &str) -> Result<Self, Failure> {
         let stop = Stop::install()?;
@@ -50,12 +73,8 @@ impl Line {
             name,
             ..ConnectionOptions::default()
         };
-        let connection = Connection::connect(server, &options).map_err(|error| {
-            Failure::Connection(format!(
-                "cannot connect to {server}: {error}{}",
-                remedy(&error)
-            ))
-        })?;
+        let connection =
+            Connection::connect(server, &options).map_err(|error| unreachable(server, &error))?;
         Ok(Self {
             connection,
             server: server.to_owned(),
@@ -190,6 +209,13 @@ pub(super) fn refused(error: &trunkline_wire::ErrorBody<'_>) -> Failure {
         }
         code => Failure::Refused(format!("refused: {text} (error {})", code.0)),
     }
+}
+
+fn unreachable(server: &str, error: &Error) -> Failure {
+    Failure::Connection(format!(
+        "cannot connect to {server}: {error}{}",
+        remedy(error)
+    ))
 }
 
 fn remedy(error: &Error) -> &'static str {

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
-use trunkline_client::{Event, Gap, GapReason, Message, Policy, Start, Subscription};
+use trunkline_client::{
+    Client, Delivery, Gap, GapReason, Message, Policy, Start, Subscriber, Subscription,
+};
 
-use super::connect::{Line, Target, refused};
+use super::connect::{Stop, Target};
 use super::exit::{Failure, Outcome};
 use super::output::{Output, base64, time};
 use super::values::From;
@@ -28,6 +30,8 @@ Examples:
   trunkline sub 'pkg.>' --from first --raw --count 1000 --timeout 5s > first-1000.txt
   trunkline sub 'jobs.>' --group workers                # each record to one member of the group
   trunkline sub 'jobs.>' --cursor audit                 # goes on where the cursor of this name stands
+
+When the connection is lost it is made again, and the subscription goes on behind the last record.
 
 Exit codes: 0 when --count records came, or at Ctrl-C without --count; 1 when --timeout ran out; 130 at Ctrl-C before
 --count records came.")]
@@ -76,6 +80,10 @@ pub(super) struct Subscribe {
     #[arg(long, value_name = "POLICY", default_value = "spill")]
     policy: PolicyWord,
 
+    /// End, with exit code 4, when the connection is lost, instead of connecting again and going on
+    #[arg(long)]
+    no_reconnect: bool,
+
     #[command(flatten)]
     target: Target,
 }
@@ -104,7 +112,6 @@ struct Printer {
     /// Ranges that are printed and not yet confirmed: stream, first, last.
     ranges: Vec<(Box<str>, u64, u64)>,
     confirms: Confirms,
-    failure: Option<Failure>,
 }
 
 /// What is said about records that are printed.
@@ -143,14 +150,16 @@ struct Record<'a> {
 
 impl Subscribe {
     pub(super) fn run(self) -> Outcome {
-        let mut line = self.target.connect("sub")?;
+        let stop = Stop::install()?;
+        // A subscription that asks to be ended when it is slow does not come back by itself.
+        let stays = !self.no_reconnect && self.policy != PolicyWord::Disconnect;
+        let client = self.target.client("sub", stays)?;
         let end = self
             .timeout
             .map(|timeout| Instant::now() + timeout.duration());
-        let (number, request) = line
-            .connection
+        let mut subscriber = client
             .subscribe(&self.subscription())
-            .map_err(|error| Failure::Refused(error.to_string()))?;
+            .map_err(|error| self.target.failed(&error))?;
         let mut printer = Printer {
             output: Output::new(),
             format: match (self.raw, self.json) {
@@ -166,15 +175,13 @@ impl Subscribe {
                 (None, Some(_)) => Confirms::UpTo,
                 (None, None) => Confirms::Nothing,
             },
-            failure: None,
         };
-        let ended = self.follow(&mut line, &mut printer, number, request, end);
+        let ended = self.follow(&client, &mut subscriber, &mut printer, &stop, end, stays);
         printer.output.flush()?;
-        // What was printed is confirmed even when something ended the command.
-        if ended.is_ok() || matches!(ended, Err(Failure::Interrupted | Failure::Absent(_))) {
-            printer.confirm(&mut line, number)?;
-            line.close();
-        }
+        // What was printed is confirmed, whatever ended the command.
+        printer.confirm(&subscriber);
+        drop(subscriber);
+        client.close();
         match ended {
             // Ctrl-C is how one ends a subscription that has no end of its own.
             Err(Failure::Interrupted) if self.count.is_none() => Ok(()),
@@ -214,39 +221,57 @@ impl Subscribe {
     /// Until the count is reached, the time runs out, or the user or the server ends it.
     fn follow(
         &self,
-        line: &mut Line,
+        client: &Client,
+        subscriber: &mut Subscriber,
         printer: &mut Printer,
-        number: u16,
-        request: u16,
+        stop: &Stop,
         end: Option<Instant>,
+        stays: bool,
     ) -> Outcome {
+        // Records that are there are printed at once, and seen before there is a wait for more.
+        let mut pause = Duration::ZERO;
+        let mut away = false;
         loop {
-            let came = line.turn(|event| match event {
-                Event::Record { message, .. } => printer.record(&message),
-                Event::Gap { gap, .. } => complain_about(&gap),
-                Event::Failed {
-                    request: failed,
-                    error,
-                } if failed == request => {
-                    printer.failure.get_or_insert_with(|| refused(&error));
+            match subscriber.next_delivery(Some(pause)) {
+                Ok(Some(delivery)) => {
+                    pause = Duration::ZERO;
+                    printer.take(&delivery)?;
+                    if printer.left == Some(0) {
+                        return Ok(());
+                    }
+                    // Neither the clock nor the flag is looked at for each record of many.
+                    if printer.printed & 0xff != 0 {
+                        continue;
+                    }
                 }
-                _ => {}
-            })?;
-            if let Some(failure) = printer.failure.take() {
-                return Err(failure);
+                Ok(None) if pause.is_zero() => {
+                    printer.output.flush()?;
+                    printer.confirm(subscriber);
+                    pause = PAUSE;
+                    pause = end.map_or(pause, |end| {
+                        pause.min(end.saturating_duration_since(Instant::now()))
+                    });
+                }
+                Ok(None) => {
+                    let lost = !client.is_connected();
+                    if lost && !stays {
+                        return Err(Failure::Connection(format!(
+                            "{} closed the connection",
+                            self.target.server
+                        )));
+                    }
+                    if lost != std::mem::replace(&mut away, lost) {
+                        let what = if lost {
+                            "the connection is lost; trying again"
+                        } else {
+                            "connected again"
+                        };
+                        let _ = writeln!(io::stderr(), "{}: {what}", self.target.server);
+                    }
+                }
+                Err(error) => return Err(self.target.failed(&error)),
             }
-            if printer.left == Some(0) {
-                return Ok(());
-            }
-            if came {
-                printer.output.flush()?;
-                printer.confirm(line, number)?;
-            } else {
-                line.wait(None, end)?;
-            }
-            if line.stopped() {
-                return Err(Failure::Interrupted);
-            }
+            stop.check()?;
             if end.is_some_and(|end| Instant::now() >= end) {
                 let wanted = self
                     .count
@@ -259,18 +284,17 @@ impl Subscribe {
 }
 
 impl Printer {
-    fn record(&mut self, message: &Message<'_>) {
-        if self.left == Some(0) || self.failure.is_some() {
-            return;
-        }
-        match self.print(message) {
-            Ok(()) => {
+    fn take(&mut self, delivery: &Delivery<'_>) -> Outcome {
+        match delivery {
+            Delivery::Message(message) => {
+                self.print(message)?;
                 self.printed += 1;
                 self.left = self.left.map(|left| left - 1);
                 self.remember(message);
             }
-            Err(failure) => self.failure = Some(failure),
+            Delivery::Gap { stream, gap } => complain_about(stream, gap),
         }
+        Ok(())
     }
 
     fn print(&mut self, message: &Message<'_>) -> Outcome {
@@ -326,18 +350,15 @@ impl Printer {
         }
     }
 
-    fn confirm(&mut self, line: &mut Line, number: u16) -> Outcome {
+    fn confirm(&mut self, subscriber: &Subscriber) {
         for (stream, first, last) in self.ranges.drain(..) {
             let first = if self.confirms == Confirms::UpTo {
                 0
             } else {
                 first
             };
-            line.connection
-                .confirm(number, &stream, first, last)
-                .map_err(|error| Failure::Connection(error.to_string()))?;
+            subscriber.confirm_range(&stream, first, last);
         }
-        Ok(())
     }
 }
 
@@ -358,7 +379,7 @@ fn shown(payload: &[u8]) -> String {
     safe
 }
 
-fn complain_about(gap: &Gap) {
+fn complain_about(stream: &str, gap: &Gap) {
     let why = match gap.reason {
         GapReason::Retention => "retention has removed them",
         GapReason::SlowConsumer => "this subscription was too slow",
@@ -367,7 +388,7 @@ fn complain_about(gap: &Gap) {
     // Standard output stays clean; a closed standard error is nobody's problem.
     let _ = writeln!(
         io::stderr(),
-        "records {} to {} will not come: {why}",
+        "records {} to {} of {stream} will not come: {why}",
         gap.first,
         gap.last
     );
@@ -379,3 +400,6 @@ fn wall_ns() -> u64 {
         u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
     })
 }
+
+/// The longest wait before the user's wish to stop is seen.
+const PAUSE: Duration = Duration::from_millis(100);

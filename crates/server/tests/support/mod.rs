@@ -216,6 +216,13 @@ impl Server {
         (self.process, self.address) = launch(command, self.directory.path());
     }
 
+    /// Starts it again on the same data and the same address, for clients that connect again.
+    pub(crate) fn restart_in_place(&mut self) {
+        let mut command = serve(self.directory.path());
+        command.args(&self.flags).args(["--listen", &self.address]);
+        (self.process, _) = launch(command, self.directory.path());
+    }
+
     /// Starts it again on the same data, and kills it after a time that it may need for starting.
     pub(crate) fn restart_and_kill(&mut self, after: Duration) {
         let mut command = serve(self.directory.path());
