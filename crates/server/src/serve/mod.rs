@@ -6,6 +6,7 @@
 //! This thread is the control plane: it touches no record, and reaches a worker only by a message.
 
 mod arena;
+mod connections;
 mod feed;
 mod inlet;
 mod ledger;
