@@ -32,7 +32,9 @@
 
 mod breaks;
 mod config;
+mod directory;
 mod disk;
+mod errors;
 mod fetched;
 mod files;
 mod flush;
@@ -56,9 +58,10 @@ mod writer;
 
 pub use config::{ConfigError, Durability, LogConfig, Retention, Storage};
 pub use disk::{Disk, DiskError, DiskErrorKind, Request, Token};
+pub use errors::{AppendError, DefineError};
 pub use fetched::FetchedRun;
 pub use files::{Files, SegmentFile, segment_index, segment_name};
-pub use log::{AppendError, DefineError, Log, State};
+pub use log::{Log, State};
 pub use mark::{LogId, Mark, Now, SEQUENCE_FIRST};
 pub use open::{Damage, Defect, OpenError, Recovery, Torn};
 pub use reader::{Cursor, Fetched, Loss, ReadDone, Run, Seek};

@@ -1,13 +1,12 @@
 //! The log itself: what it knows, and the path of a record into it.
 
-use std::fmt;
-
 use trunkline_ring::Pinned;
 use trunkline_wire::record::{self, Kind, RawRecord, RecordError};
 
 use crate::breaks::Breaks;
 use crate::config::{Durability, LogConfig, Storage};
 use crate::disk::DiskError;
+use crate::errors::{AppendError, DefineError};
 use crate::flush::Preparation;
 use crate::index::{Entry, Index};
 use crate::layout::{self, BATCH_BYTES, BLOCK_BYTES, PAGE_BYTES, SEGMENT_RECORD_BYTES};
@@ -70,40 +69,6 @@ pub enum State {
     NoSpace(DiskError),
     /// A write or a sync failed. Nothing is taken any more; what was synced can be read. Only opening the log anew ends it.
     Poisoned(DiskError),
-}
-
-/// Why a record was not taken. The log is as before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AppendError {
-    /// No room yet: try again after completions.
-    Full,
-    /// No room until there is space on the device; see [`State::NoSpace`].
-    NoSpace,
-    /// See [`State::Poisoned`].
-    Poisoned,
-    /// More payload than the limit.
-    TooLarge {
-        /// The record's `payload_len`.
-        payload_len: u32,
-        /// The limit.
-        payload_max: u32,
-    },
-    /// The subject id is not one of this log's.
-    Subject(u32),
-    /// The record is not intact, or not a data record.
-    Record(RecordError),
-}
-
-/// Why a subject was not defined.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DefineError {
-    /// As many subjects as the limit allows are known.
-    TooMany {
-        /// The limit.
-        subjects_max: u32,
-    },
-    /// The name is empty or longer than 255 bytes.
-    Name,
 }
 
 impl Log {
@@ -621,43 +586,3 @@ pub(crate) struct Parts {
 pub(crate) const NAME_BYTES_MAX: usize = 255;
 /// Kept free behind data, so that a mark that fills its page always fits.
 const MARK_ROOM: u64 = PAGE_BYTES + BATCH_BYTES;
-
-impl fmt::Display for AppendError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Full => write!(
-                f,
-                "the stream's memory is full of records that are not stored yet"
-            ),
-            Self::NoSpace => write!(f, "no space on the device for another segment"),
-            Self::Poisoned => write!(f, "the stream is read-only after a failed write"),
-            Self::TooLarge {
-                payload_len,
-                payload_max,
-            } => {
-                write!(
-                    f,
-                    "record is over the limit: payload_len is {payload_len}, the limit is {payload_max}"
-                )
-            }
-            Self::Subject(id) => write!(f, "subject id {id} is not defined"),
-            Self::Record(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for AppendError {}
-
-impl fmt::Display for DefineError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TooMany { subjects_max } => write!(
-                f,
-                "the stream knows {subjects_max} subjects, which is its limit"
-            ),
-            Self::Name => write!(f, "a subject's name has 1 to {NAME_BYTES_MAX} bytes"),
-        }
-    }
-}
-
-impl std::error::Error for DefineError {}

@@ -360,3 +360,25 @@ fn a_payload_that_looks_like_a_mark_is_only_a_payload() {
     world.reopen().expect("the forged mark is not believed");
     assert_eq!(world.read_all(), [1, 2]);
 }
+
+#[test]
+fn intact_records_in_another_order_end_the_log() {
+    let mut world = World::new(small(), 11);
+    for n in 0..4_u8 {
+        world.append_body("a", &[n; 200]).expect("room");
+    }
+    world.settle();
+    let contents = world.files.contents_mut(0).expect("the segment");
+    let place = |n: u8| {
+        contents
+            .windows(200)
+            .position(|window| window == [n; 200])
+            .expect("it is there")
+            - 40
+    };
+    let (second, third) = (place(1), place(2));
+    assert_eq!(third - second, 240);
+    contents[second..third + 240].rotate_left(240);
+    world.reopen().expect("nothing of it was synced");
+    assert_eq!(world.read_all(), [1]);
+}
