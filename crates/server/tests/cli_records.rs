@@ -354,7 +354,7 @@ fn what_the_server_refuses_ends_with_5_and_its_reason() {
     let refused = server.run(&["stream", "info", "other"]);
     assert_eq!(refused.code, 5, "{}", refused.err);
     assert!(
-        refused.err.contains("no stream `other`") && refused.err.contains("(error 16)"),
+        refused.err.contains("no stream other") && refused.err.contains("(error 16)"),
         "{}",
         refused.err
     );
@@ -543,4 +543,116 @@ fn acknowledged_records_survive_a_kill_and_a_clean_stop() {
         "20s",
     ]);
     assert_eq!((sub.code, sub.out.as_str()), (0, "1\n2\n3\n1\n2\n3\n"));
+}
+
+#[test]
+fn a_subscription_goes_on_behind_the_last_record_when_the_server_comes_back() {
+    let mut server = Server::start();
+    let mut sub = server
+        .command(&[
+            "sub",
+            "a",
+            "--from",
+            "first",
+            "--raw",
+            "--count",
+            "6",
+            "--timeout",
+            "60s",
+        ])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    server.feed(&["pub", "a", "--lines"], b"1\n2\n3\n");
+    let mut lines = BufReader::new(sub.stdout.take().unwrap());
+    let mut line = String::new();
+    for _ in 0..3 {
+        lines.read_line(&mut line).unwrap();
+    }
+    server.end("KILL");
+    server.restart_in_place();
+    server.feed(&["pub", "a", "--lines"], b"4\n5\n6\n");
+    lines.read_to_string(&mut line).unwrap();
+    assert_eq!(line, "1\n2\n3\n4\n5\n6\n");
+    assert!(sub.wait().unwrap().success());
+}
+
+#[test]
+fn a_subscription_may_end_with_its_connection() {
+    let mut server = Server::start();
+    let sub = server
+        .command(&["sub", "a", "--no-reconnect"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    subscribed(&server);
+    server.end("KILL");
+    let ended = ran(sub.wait_with_output().unwrap());
+    assert_eq!(ended.code, 4, "{}", ended.err);
+    assert!(ended.err.contains("closed the connection"), "{}", ended.err);
+}
+
+#[test]
+fn streams_are_added_and_removed_while_the_server_runs() {
+    let mut server =
+        Server::with("streams:\n- {name: a, subjects: ['a.>'], segment: 4MiB, tail: 4MiB}\n");
+    let add = [
+        "stream",
+        "add",
+        "b",
+        "--subjects",
+        "b.>",
+        "--segment",
+        "4MiB",
+        "--tail",
+        "4MiB",
+        "--ack",
+        "synced",
+    ];
+    let added = server.run(&add);
+    assert_eq!(
+        (added.code, added.out.as_str()),
+        (0, "added b, which captures b.>\n"),
+        "{}",
+        added.err
+    );
+    let twice = server.run(&add);
+    assert_eq!(twice.code, 5, "{}", twice.out);
+    let overlap = server.run(&["stream", "add", "c", "--subjects", "b.c"]);
+    assert_eq!(overlap.code, 5, "{}", overlap.out);
+    let wrong = server.run(&[
+        "stream",
+        "add",
+        "c",
+        "--subjects",
+        "c",
+        "--keep-bytes",
+        "10GB",
+    ]);
+    assert_eq!(wrong.code, 5, "{}", wrong.out);
+    assert!(wrong.err.contains("did you mean 10GiB?"), "{}", wrong.err);
+    assert!(
+        server
+            .run(&["pub", "b.x", "x"])
+            .out
+            .starts_with("1 record synced, ")
+    );
+    // It is there after a restart, with its records, and gone for good when it is removed.
+    server.end("TERM");
+    server.restart();
+    let removed = server.run(&["stream", "rm", "b", "--yes"]);
+    assert_eq!(
+        (removed.code, removed.out.as_str()),
+        (0, "removed b and its 1 records\n"),
+        "{}",
+        removed.err
+    );
+    assert_eq!(server.run(&["pub", "b.x", "x"]).code, 5);
+    let configured = server.run(&["stream", "rm", "a", "--yes"]);
+    assert_eq!(configured.code, 5, "{}", configured.out);
+    server.end("TERM");
+    server.restart();
+    assert_eq!(server.run(&["stream", "ls"]).out.lines().count(), 2);
 }
