@@ -299,6 +299,7 @@ impl Shard {
             None => return Ok(Stretch::Goes),
             Some(AppendError::Full) => {
                 stream.pressed = true;
+                self.pressed = true;
                 return Ok(Stretch::Full);
             }
             Some(AppendError::Record(error)) => return Err(PublishFault::Record(error)),

@@ -104,6 +104,8 @@ pub struct Shard {
     pub(crate) attention: Vec<Key>,
     /// The earliest deadline of a log, or earlier.
     log_due_ns: Option<u64>,
+    /// Some stream had no room for an append since deliveries were last looked at.
+    pub(crate) pressed: bool,
     /// When somebody has to look whether deliveries are to be reclaimed.
     reclaim_due_ns: Option<u64>,
     pub(crate) scratch: Vec<u8>,
@@ -134,6 +136,7 @@ impl Shard {
             ack_ready: Vec::new(),
             attention: Vec::new(),
             log_due_ns: None,
+            pressed: false,
             reclaim_due_ns: None,
             scratch: Vec::new(),
             stretches: Vec::new(),
@@ -626,14 +629,16 @@ impl Shard {
 
     /// Asks for stretches of tails back that publishers have been waiting for.
     fn reclaim(&mut self, now: Now, out: &mut impl Out) {
-        if self.reclaim_due_ns.is_none_or(|due| due > now.mono_ns) {
-            let pressed = self.reclaim_due_ns.is_none()
-                && self.streams.iter().any(|(_, stream)| stream.pressed);
-            if pressed {
-                self.reclaim_due_ns = Some(now.mono_ns + self.config.reclaim_after_ns);
-            }
+        if !self.pressed {
             return;
         }
+        let due = *self
+            .reclaim_due_ns
+            .get_or_insert(now.mono_ns + self.config.reclaim_after_ns);
+        if due > now.mono_ns {
+            return;
+        }
+        self.pressed = false;
         self.reclaim_due_ns = None;
         for delivery in self.deliveries.keys() {
             let Some(Delivery {
