@@ -11,7 +11,7 @@ use crate::completion::{BufferId, Completion};
 use crate::config::Config;
 use crate::op::{CancelTarget, FileId, Op, RegionId, SocketId, Wait};
 use crate::reactor::{Caps, DrainReport, Full, Reactor};
-use crate::readiness::Readiness;
+use crate::readiness::{BACKEND, Readiness};
 #[cfg(target_os = "linux")]
 use crate::uring::{Uring, explain};
 use crate::waker::Waker;
@@ -19,7 +19,7 @@ use crate::waker::Waker;
 /// Which back-end to use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum IoBackend {
-    /// The one that was measured better, or the other when the system does not allow it.
+    /// The one that was measured better, or the other when the system does not allow it. The reason is logged.
     #[default]
     Auto,
     /// `io_uring`, or an error.
@@ -96,9 +96,32 @@ impl AnyReactor {
         ))
     }
 
+    /// Readiness: an echo costs less CPU and answers sooner with it (docs/decision/0401). Whether the other could be used is said, so
+    /// that who asks for it by name knows what to expect; where readiness cannot be had, the other is taken.
     fn automatic(config: &Config) -> io::Result<(Self, Choice)> {
-        Self::uring(config, "preferred, and available")
-            .or_else(|error| Self::readiness(config, error.to_string()))
+        let other = match Self::try_uring(config) {
+            Ok(()) => "io_uring could be used".into(),
+            Err(error) => error.to_string(),
+        };
+        Self::readiness(
+            config,
+            format!("measured the better one for connections; {other}"),
+        )
+        .or_else(|error| Self::uring(config, &format!("{BACKEND} cannot be used: {error}")))
+    }
+
+    #[cfg(target_os = "linux")]
+    fn try_uring(config: &Config) -> io::Result<()> {
+        crate::uring::try_ring(&config.uring)
+            .map_err(|error| io::Error::new(error.kind(), explain(&error)))
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn try_uring(_config: &Config) -> io::Result<()> {
+        Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "io_uring is a part of Linux",
+        ))
     }
 }
 
@@ -209,7 +232,7 @@ impl fmt::Display for IoBackend {
         f.write_str(match self {
             Self::Auto => "auto",
             Self::IoUring => "io_uring",
-            Self::Epoll => crate::readiness::BACKEND,
+            Self::Epoll => BACKEND,
         })
     }
 }

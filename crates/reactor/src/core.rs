@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::errno;
 use crate::offload::Offload;
 use crate::op::{CancelTarget, FileId, Op, RegionId, Slice, SocketId, WriteMode};
-use crate::pool::Pool;
+use crate::pool::{LINE_BYTES, Pool};
 use crate::reactor::Full;
 use crate::region::Regions;
 use crate::sends::{SendVector, Sends};
@@ -119,6 +119,8 @@ pub(crate) enum Outgoing {
 }
 
 pub(crate) struct Socket<S> {
+    /// The word of the receive, so that a received buffer needs no look at the table of operations.
+    pub(crate) receive_word: u64,
     pub(crate) fd: OwnedFd,
     pub(crate) receive: Option<u32>,
     pub(crate) send: Option<u32>,
@@ -140,8 +142,12 @@ impl<S> Core<S> {
     pub(crate) fn new(config: &Config) -> io::Result<Self> {
         let clock = Clock;
         let waker = Waker::new()?;
-        let receive = Pool::new(config.receive_buffers, config.receive_buffer_bytes)?;
-        let read = Pool::new(config.read_buffers, config.read_buffer_bytes)?;
+        let receive = Pool::new(
+            config.receive_buffers,
+            config.receive_buffer_bytes,
+            LINE_BYTES,
+        )?;
+        let read = Pool::new(config.read_buffers, config.read_buffer_bytes, 0)?;
         let mut regions = Regions::new();
         let receive_region = regions.add(receive.pin());
         let read_region = regions.add(read.pin());
@@ -172,6 +178,20 @@ impl<S> Core<S> {
     #[inline]
     pub(crate) fn must_reap(&self) -> bool {
         self.local.len() >= self.config.max_operations
+    }
+
+    /// Copies local completions out.
+    #[inline]
+    pub(crate) fn take_local(&mut self, out: &mut [Completion]) -> usize {
+        let count = out.len().min(self.local.len());
+        for (place, completion) in out.iter_mut().zip(self.local.drain(..count)) {
+            *place = completion;
+        }
+        if self.local.is_empty() {
+            // Begin at the front again, where the cache is warm.
+            self.local.clear();
+        }
+        count
     }
 
     /// Puts an operation in the table. `new_socket` makes the socket of a connect.
@@ -291,8 +311,16 @@ impl<S> Core<S> {
                 self.with_socket(socket, |socket| socket.connect = Some(slot))
             }
             Action::Receive { socket } => {
-                self.with_socket(socket, |socket| socket.receive = Some(slot))
+                let word = self
+                    .operations
+                    .get(slot)
+                    .map_or(0, |operation| operation.user_data);
+                self.with_socket(socket, |socket| {
+                    socket.receive = Some(slot);
+                    socket.receive_word = word;
+                });
             }
+
             Action::Send { socket, .. } => {
                 self.with_socket(socket, |socket| socket.send = Some(slot))
             }
@@ -403,6 +431,7 @@ impl<S> Core<S> {
 
     pub(crate) fn add_socket(&mut self, fd: OwnedFd, state: S) -> Result<SocketId, i32> {
         let socket = Socket {
+            receive_word: 0,
             fd,
             receive: None,
             send: None,

@@ -14,6 +14,8 @@ pub(crate) struct Pool {
     memory: Buffer,
     base: *mut u8,
     bytes_each: u32,
+    /// From one buffer to the next.
+    stride: usize,
     /// Length of the leased bytes, or [`FREE`].
     leases: Box<[u32]>,
     free: Vec<u16>,
@@ -21,12 +23,18 @@ pub(crate) struct Pool {
 
 const FREE: u32 = u32::MAX;
 
+/// The gap of a pool that short messages go through.
+pub(crate) const LINE_BYTES: usize = 64;
+
 /// A multiple of every page size that is in use.
 const PAGE_BYTES: usize = 65_536;
 
 impl Pool {
-    pub(crate) fn new(count: u16, bytes_each: u32) -> io::Result<Self> {
-        let bytes = usize::from(count) * bytes_each as usize;
+    /// `count` buffers, `gap` bytes apart. A gap of a cache line keeps the first lines of equal buffers, which short messages use,
+    /// from all falling into one set of the cache.
+    pub(crate) fn new(count: u16, bytes_each: u32, gap: usize) -> io::Result<Self> {
+        let stride = bytes_each as usize + gap;
+        let bytes = usize::from(count) * stride;
         let memory = Buffer::new(bytes.max(1).next_multiple_of(PAGE_BYTES))?;
         let base = memory.pin().as_ptr();
         sys::discard(SpanMut {
@@ -37,6 +45,7 @@ impl Pool {
             memory,
             base,
             bytes_each,
+            stride,
             leases: vec![FREE; usize::from(count)].into(),
             free: (0..count).rev().collect(),
         })
@@ -63,7 +72,7 @@ impl Pool {
     }
 
     pub(crate) fn offset(&self, index: u16) -> u64 {
-        u64::from(index) * u64::from(self.bytes_each)
+        u64::from(index) * self.stride as u64
     }
 
     /// Where the kernel may write `bytes_each` bytes.

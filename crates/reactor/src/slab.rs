@@ -10,6 +10,8 @@ pub(crate) struct Slab<T, const INDEX_BITS: u32, const GENERATION_BITS: u32> {
     capacity: usize,
 }
 
+/// On lines of its own: what is known about a socket is one line of the cache.
+#[repr(align(64))]
 struct Entry<T> {
     generation: u32,
     next_free: u32,

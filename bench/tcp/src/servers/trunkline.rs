@@ -47,6 +47,7 @@ fn config(tuning: Tuning) -> Config {
 /// Received buffers of a connection that have not all been sent; the first `sent` bytes of the oldest have.
 struct Connection {
     socket: SocketId,
+    oldest: Option<(BufferId, Slice)>,
     waiting: VecDeque<(BufferId, Slice)>,
     sending: bool,
     closed: bool,
@@ -86,6 +87,7 @@ fn echo<R: Reactor>(reactor: &mut R, listener: TcpListener, expected: usize, tun
                             .unwrap();
                         connections.push(Connection {
                             socket,
+                            oldest: None,
                             waiting: VecDeque::new(),
                             sending: false,
                             closed: false,
@@ -96,14 +98,18 @@ fn echo<R: Reactor>(reactor: &mut R, listener: TcpListener, expected: usize, tun
                         let connection = &mut connections[number];
                         if let Some(id) = completion.buffer() {
                             let (region, offset) = reactor.buffer_slice(id);
-                            connection.waiting.push_back((
+                            let received = (
                                 id,
                                 Slice {
                                     region,
                                     offset,
                                     len: completion.result as u32,
                                 },
-                            ));
+                            );
+                            match connection.oldest {
+                                None => connection.oldest = Some(received),
+                                Some(_) => connection.waiting.push_back(received),
+                            }
                             connection.send(reactor, number, tuning);
                         } else {
                             connection.closed = true;
@@ -144,31 +150,32 @@ fn echo<R: Reactor>(reactor: &mut R, listener: TcpListener, expected: usize, tun
 impl Connection {
     #[inline]
     fn send<R: Reactor>(&mut self, reactor: &mut R, number: usize, tuning: Tuning) {
-        if self.sending || self.closed || self.waiting.is_empty() {
+        let Some((_, oldest)) = self.oldest.filter(|_| !self.sending && !self.closed) else {
             return;
-        }
+        };
+        let (socket, zero_copy) = (self.socket, tuning.zero_copy);
         let send = SEND | number as u64;
-        let staged = if let [(_, only)] = self.waiting.make_contiguous() {
+        let staged = if self.waiting.is_empty() {
             reactor.stage(
                 Op::Send {
-                    socket: self.socket,
-                    slices: &[*only],
-                    zero_copy: tuning.zero_copy,
+                    socket,
+                    slices: &[oldest],
+                    zero_copy,
                 },
                 send,
             )
         } else {
-            let mut slices = [self.waiting[0].1; Op::MAX_SLICES];
-            let count = self.waiting.len().min(Op::MAX_SLICES);
-            slices
+            let mut slices = [oldest; Op::MAX_SLICES];
+            let count = 1 + self.waiting.len().min(Op::MAX_SLICES - 1);
+            slices[1..]
                 .iter_mut()
                 .zip(&self.waiting)
                 .for_each(|(slice, waiting)| *slice = waiting.1);
             reactor.stage(
                 Op::Send {
-                    socket: self.socket,
+                    socket,
                     slices: &slices[..count],
-                    zero_copy: tuning.zero_copy,
+                    zero_copy,
                 },
                 send,
             )
@@ -182,7 +189,7 @@ impl Connection {
         let Ok(mut bytes) = u32::try_from(result) else {
             return;
         };
-        while let Some((id, slice)) = self.waiting.front_mut() {
+        while let Some((id, slice)) = &mut self.oldest {
             if bytes < slice.len {
                 slice.offset += u64::from(bytes);
                 slice.len -= bytes;
@@ -190,7 +197,7 @@ impl Connection {
             }
             bytes -= slice.len;
             reactor.recycle(*id);
-            self.waiting.pop_front();
+            self.oldest = self.waiting.pop_front();
         }
     }
 }

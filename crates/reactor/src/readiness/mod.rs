@@ -259,11 +259,7 @@ impl Reactor for Readiness {
     }
 
     fn reap(&mut self, out: &mut [Completion]) -> usize {
-        let count = out.len().min(self.core.local.len());
-        for (place, completion) in out.iter_mut().zip(self.core.local.drain(..count)) {
-            *place = completion;
-        }
-        count
+        self.core.take_local(out)
     }
 
     fn cancel(&mut self, target: CancelTarget) -> usize {
@@ -396,3 +392,6 @@ const TURNS_BETWEEN_LOOKS: usize = 8;
 const POLLS_PER_LOOK: usize = 4;
 const WAKER: Token = Token(usize::MAX);
 const FILE_TOKENS: usize = 1 << 40;
+
+/// What is known about a socket is one line of the cache: see [`crate::slab`].
+const _: () = assert!(size_of::<crate::core::Socket<Progress>>() <= 56);

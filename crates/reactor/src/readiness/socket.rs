@@ -145,7 +145,8 @@ impl Readiness {
                 Ok(bytes) => {
                     let drained = bytes < len && !socket.state.closed;
                     socket.state.readable = !drained;
-                    self.report_received(slot, buffer, bytes);
+                    let word = socket.receive_word;
+                    self.report_received(word, buffer, bytes);
                     self.spoke_last = Some(id);
                     self.polls_in_vain = 0;
                     if drained {
@@ -167,12 +168,9 @@ impl Readiness {
         self.make_ready(id);
     }
 
-    fn report_received(&mut self, slot: u32, buffer: u16, bytes: usize) {
-        let Some(operation) = self.core.operations.get(slot) else {
-            return;
-        };
+    fn report_received(&mut self, word: u64, buffer: u16, bytes: usize) {
         self.core.receive.lease(buffer, bytes as u32);
-        let completion = Completion::new(operation.user_data, bytes as i32).more();
+        let completion = Completion::new(word, bytes as i32).more();
         self.core
             .local
             .push_back(completion.with_buffer(BufferId::receive(buffer)));

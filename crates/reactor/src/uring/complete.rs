@@ -11,6 +11,7 @@ use crate::completion::{BufferId, Completion, CompletionFlags};
 use crate::core::Action;
 use crate::errno;
 use crate::op::SocketId;
+use crate::sys::{self, SpanMut};
 
 /// One completion of the kernel, out of its queue.
 #[derive(Clone, Copy)]
@@ -246,6 +247,56 @@ impl Uring {
             .with_socket(id, |socket| socket.state.starved = true);
         self.starved.push_back(id);
         self.feed_starved();
+    }
+
+    /// Receives for the socket that has waited longest into a buffer that has just come free, before the kernel can give that to a
+    /// busier one. False when nobody needed it.
+    pub(super) fn serve_starved(&mut self, index: u16) -> bool {
+        let len = self.core.receive.bytes_each() as usize;
+        let into = SpanMut {
+            address: self.core.receive.address(index),
+            len,
+        };
+        while let Some(id) = self.starved.pop_front() {
+            let Some(socket) = self.core.sockets.get_mut(id.0) else {
+                continue;
+            };
+            if !std::mem::take(&mut socket.state.starved) || socket.paused {
+                continue;
+            }
+            let (Some(slot), word) = (socket.receive, socket.receive_word) else {
+                continue;
+            };
+            match sys::receive(&socket.fd, into) {
+                Ok(0) => {
+                    self.core.complete(slot, 0);
+                    self.finish_close(id);
+                }
+                Ok(bytes) => {
+                    socket.state.starved = bytes == len;
+                    self.core.receive.lease(index, bytes as u32);
+                    let completion = Completion::new(word, bytes as i32).more();
+                    self.core
+                        .local
+                        .push_back(completion.with_buffer(BufferId::receive(index)));
+                    if bytes == len {
+                        self.starved.push_back(id);
+                    } else {
+                        self.rearm(id);
+                    }
+                    return true;
+                }
+                Err(Errno::AGAIN | Errno::INTR) => {
+                    self.rearm(id);
+                    return false;
+                }
+                Err(error) => {
+                    self.core.complete(slot, errno::negative(error));
+                    self.finish_close(id);
+                }
+            }
+        }
+        false
     }
 
     pub(super) fn feed_starved(&mut self) {

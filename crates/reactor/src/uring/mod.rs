@@ -32,7 +32,7 @@ use crate::waker::Waker;
 
 use buffers::BufferRing;
 use fixed::FixedRegions;
-pub(crate) use setup::explain;
+pub(crate) use setup::{explain, try_ring};
 
 /// A reactor over `io_uring`. The kernel binds a ring to the thread that made it, so this cannot be sent to another:
 ///
@@ -306,11 +306,7 @@ impl Reactor for Uring {
         if self.core.local.len() < out.len() {
             self.take_completions(out.len());
         }
-        let count = out.len().min(self.core.local.len());
-        for (place, completion) in out.iter_mut().zip(self.core.local.drain(..count)) {
-            *place = completion;
-        }
-        count
+        self.core.take_local(out)
     }
 
     fn cancel(&mut self, target: CancelTarget) -> usize {
@@ -391,7 +387,9 @@ impl Reactor for Uring {
         if id.is_read() {
             self.recycle_read(id.index());
         } else if self.core.receive.end_lease(id.index()) {
-            self.give_to_kernel(id.index());
+            if !self.serve_starved(id.index()) {
+                self.give_to_kernel(id.index());
+            }
             self.feed_starved();
         }
     }

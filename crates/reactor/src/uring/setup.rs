@@ -23,6 +23,16 @@ pub(crate) fn make_ring(config: &UringConfig) -> io::Result<IoUring<squeue::Entr
     }
 }
 
+/// Whether a ring can be made at all.
+pub(crate) fn try_ring(config: &UringConfig) -> io::Result<()> {
+    let small = UringConfig {
+        entries: 8,
+        sqpoll_idle_ms: None,
+        ..config.clone()
+    };
+    make_ring(&small).map(drop)
+}
+
 fn build(config: &UringConfig, no_index_array: bool) -> io::Result<IoUring<squeue::Entry>> {
     let mut builder = IoUring::builder();
     builder
