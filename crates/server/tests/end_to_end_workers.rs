@@ -1,0 +1,246 @@
+//! Several workers: a connection is one worker's, streams are others', and nobody can tell.
+
+mod support;
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::Value;
+use support::raw::{
+    ACK, DELIVER, EXPECTS_RESPONSE, PUBLISH, Raw, SUBSCRIBE, SUBSCRIBED, data, definition, frame,
+    payloads, subscribe,
+};
+use support::{Server, finish};
+
+/// Eight streams, which hash to both workers.
+fn config() -> String {
+    let mut config = "workers: 2\nlimits: {max_record: 64KiB}\nstreams:\n".to_owned();
+    for stream in 0..STREAMS {
+        config.push_str(&format!(
+            "- {{name: s{stream}, subjects: ['t{stream}.>'], segment: 1MiB, tail: 1MiB}}\n"
+        ));
+    }
+    config
+}
+
+const STREAMS: usize = 8;
+
+fn workers_of(server: &Server) -> Vec<u64> {
+    (0..STREAMS)
+        .map(|stream| {
+            server.stream(&format!("s{stream}"))["worker"]
+                .as_u64()
+                .unwrap()
+        })
+        .collect()
+}
+
+#[test]
+fn every_stream_takes_and_gives_records_whichever_worker_has_the_connection() {
+    let mut server = Server::with(&config());
+    let workers = workers_of(&server);
+    assert!(workers.contains(&0) && workers.contains(&1), "{workers:?}");
+    // Connections are dealt out as the kernel likes: of several, some are far from their stream.
+    for round in 0..3 {
+        for stream in 0..STREAMS {
+            let lines: String = (0..500)
+                .map(|line| format!("{round}.{stream}.{line}\n"))
+                .collect();
+            let published = server.feed(
+                &["pub", &format!("t{stream}.x"), "--lines", "--json"],
+                lines.as_bytes(),
+            );
+            assert_eq!(published.code, 0, "{}", published.err);
+            let summary: Value = serde_json::from_str(&published.out).unwrap();
+            assert_eq!(
+                summary["last_sequence"].as_u64(),
+                Some((round + 1) * 500),
+                "{summary}"
+            );
+        }
+    }
+    for start in 0..2 {
+        if start == 1 {
+            assert_eq!(server.end("TERM"), 0, "{}", server.log());
+            server.restart();
+        }
+        for stream in 0..STREAMS {
+            let sub = server.run(&[
+                "sub",
+                &format!("t{stream}.>"),
+                "--from",
+                "first",
+                "--raw",
+                "--count",
+                "1500",
+                "--timeout",
+                "20s",
+            ]);
+            let expected: String = (0..1500)
+                .map(|at| format!("{}.{stream}.{}\n", at / 500, at % 500))
+                .collect();
+            assert!(
+                sub.code == 0 && sub.out == expected,
+                "stream {stream} of worker {}: {}",
+                workers[stream],
+                sub.err
+            );
+        }
+    }
+}
+
+#[test]
+fn one_subscription_over_all_workers_gets_each_stream_in_order_and_once() {
+    let server = Server::with(&config());
+    let live = server
+        .command(&["sub", ">", "--json", "--count", "8000", "--timeout", "30s"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    for stream in 0..STREAMS {
+        server.wait_for(&format!("s{stream}"), "the subscriber", |info| {
+            info["subscribers"].as_u64() == Some(1)
+        });
+    }
+    std::thread::scope(|scope| {
+        for stream in 0..STREAMS {
+            let server = &server;
+            scope.spawn(move || {
+                let lines: String = (0..1000).map(|line| format!("{line}\n")).collect();
+                let published = server.feed(
+                    &["pub", &format!("t{stream}.x"), "--lines"],
+                    lines.as_bytes(),
+                );
+                assert_eq!(published.code, 0, "{}", published.err);
+            });
+        }
+    });
+    let came = finish(live, Duration::from_secs(40));
+    assert_eq!(came.code, 0, "{}", came.err);
+    let mut next = [0_u64; STREAMS];
+    for line in came.out.lines() {
+        let record: Value = serde_json::from_str(line).unwrap();
+        let stream: usize = record["stream"].as_str().unwrap()[1..].parse().unwrap();
+        assert_eq!(
+            record["payload"].as_str(),
+            Some(next[stream].to_string().as_str()),
+            "{record}"
+        );
+        next[stream] += 1;
+        assert_eq!(record["sequence"].as_u64(), Some(next[stream]), "{record}");
+    }
+    assert_eq!(next, [1000; STREAMS]);
+}
+
+#[test]
+fn a_frame_with_records_for_both_workers_is_acknowledged_once_and_whole() {
+    let server = Server::with(&config());
+    let mut raw = Raw::greeted(&server.address);
+    let names: Vec<Vec<u8>> = (0..STREAMS as u32)
+        .map(|stream| definition(stream, &format!("t{stream}.x")))
+        .collect();
+    raw.send(&frame(SUBSCRIBE, 0, 1, &subscribe(1, 0, 0, 1 << 30, ">")));
+    let mut channels = 0;
+    loop {
+        let next = raw.answer().unwrap();
+        match next.opcode {
+            SUBSCRIBED => channels += 1,
+            ACK => {
+                assert_eq!(
+                    (next.sequence, &next.body[4..8]),
+                    (1, &[STREAMS as u8, 0, 0, 0][..])
+                );
+                break;
+            }
+            _ => panic!("{next:?}"),
+        }
+    }
+    assert_eq!(channels, STREAMS);
+    let mut records = names.concat();
+    for number in 0..400_u64 {
+        records.extend_from_slice(&data(
+            (number % STREAMS as u64) as u32,
+            number + 1,
+            number.to_string().as_bytes(),
+        ));
+    }
+    raw.send(&frame(PUBLISH, EXPECTS_RESPONSE, 2, &records));
+    let (mut acked, mut came) = (0, vec![]);
+    while acked < 400 || came.len() < 400 {
+        let next = raw.answer().unwrap();
+        match next.opcode {
+            ACK => {
+                assert_eq!(next.sequence, 2);
+                acked += u32::from_le_bytes(next.body[4..8].try_into().unwrap());
+            }
+            DELIVER => came.extend(payloads(&next.body).into_iter().map(|payload| {
+                std::str::from_utf8(payload)
+                    .unwrap()
+                    .parse::<u64>()
+                    .unwrap()
+            })),
+            _ => panic!("{next:?}"),
+        }
+    }
+    assert_eq!(acked, 400);
+    for stream in 0..STREAMS as u64 {
+        let of_stream: Vec<u64> = came
+            .iter()
+            .copied()
+            .filter(|number| number % STREAMS as u64 == stream)
+            .collect();
+        assert!(
+            of_stream.len() == 50 && of_stream.is_sorted(),
+            "{of_stream:?}"
+        );
+    }
+}
+
+#[test]
+fn calls_and_streams_that_come_and_go_reach_over_workers() {
+    let server = Server::with(&config());
+    let list = server.run(&["stream", "ls", "--json"]);
+    for stream in 0..STREAMS {
+        assert!(
+            list.out.contains(&format!("\"s{stream}\"")),
+            "{}{}",
+            list.out,
+            list.err
+        );
+    }
+    for name in ["u0", "u1", "u2"] {
+        let added = server.run(&["stream", "add", name, "--subjects", &format!("{name}.>")]);
+        assert_eq!(added.code, 0, "{}{}", added.out, added.err);
+        for _ in 0..4 {
+            let published = server.run(&["pub", &format!("{name}.x"), "x"]);
+            assert_eq!(published.code, 0, "{}", published.err);
+        }
+        assert_eq!(server.stream(name)["last_sequence"].as_u64(), Some(4));
+    }
+    let mut replier = server
+        .command(&["reply", "svc.echo", "--exec", "cat"])
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    for round in 0..8 {
+        let text = format!("call {round}");
+        let mut answer = server.run(&["request", "svc.echo", &text, "--timeout", "5s"]);
+        // The responder may not be there yet.
+        for _ in 0..200 {
+            if answer.code == 0 || round > 0 {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+            answer = server.run(&["request", "svc.echo", &text, "--timeout", "5s"]);
+        }
+        assert_eq!(
+            (answer.code, answer.out.trim_end()),
+            (0, text.as_str()),
+            "{}",
+            answer.err
+        );
+    }
+    replier.kill().unwrap();
+    replier.wait().unwrap();
+}
