@@ -3,13 +3,15 @@
 //! Every ordering elsewhere in this crate names its partner; loom checks that they suffice.
 
 #[cfg(not(loom))]
-#[allow(unused_imports, reason = "TMP")]
 mod real {
     pub(crate) use std::hint::spin_loop;
+    pub(crate) use std::sync::Arc;
     pub(crate) use std::sync::atomic::{
         AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
     };
-    pub(crate) use std::sync::{Arc, Condvar, Mutex};
+    // Where there is no futex.
+    #[cfg(not(target_os = "linux"))]
+    pub(crate) use std::sync::{Condvar, Mutex};
 
     /// Counts an `Arc` of the standard library under this shim; only loom has to do something.
     pub(crate) fn adopt<T: ?Sized>(shared: std::sync::Arc<T>) -> Arc<T> {
@@ -40,7 +42,6 @@ mod real {
 }
 
 #[cfg(loom)]
-#[allow(unused_imports, reason = "TMP")]
 mod real {
     pub(crate) use loom::cell::UnsafeCell;
     pub(crate) use loom::hint::spin_loop;

@@ -1,4 +1,28 @@
 //! Rings, mapped memory, counters and waits: every byte that two threads or two processes share.
+//!
+//! | want | take |
+//! |---|---|
+//! | values from one thread to one other | [`spsc`] |
+//! | messages of any length from one thread to one other, read where they lie | [`bytes`] |
+//! | from many threads to one | [`mpsc`] |
+//! | from many to many, each value to one of them | [`mpmc`] |
+//! | from one to many, each value to all of them, the sender never waiting | [`broadcast`] |
+//! | to wait for one of these | [`wait`] |
+//! | the newest bytes of a history without wrapping, memory for a kernel | [`Mirror`], [`Buffer`] |
+//! | to count on one thread and read on others | [`counter`] |
+//!
+//! It does not know what bytes mean, starts no thread, and reads a clock only to end a wait.
+//!
+//! All is bounded, allocated and made present when it is built: afterwards nothing here allocates
+//! or faults. A full ring gives the element back. This is the crate in which threads share memory,
+//! hence one of the few with unsafe code; each ring is checked by a `VecDeque` oracle, under loom
+//! and, where Miri can run it, under Miri:
+//!
+//! ```text
+//! cargo test -p trunkline-ring
+//! RUSTFLAGS="--cfg loom" cargo test -p trunkline-ring --test loom --release
+//! cargo +nightly miri test -p trunkline-ring --tests
+//! ```
 
 mod atomic;
 mod block;
