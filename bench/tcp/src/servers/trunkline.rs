@@ -5,7 +5,8 @@ use std::fmt;
 use std::net::TcpListener;
 
 use trunkline_reactor::{
-    BufferId, Completion, Config, Op, Reactor, Readiness, Slice, SocketId, Uring, Wait,
+    BufferId, Completion, CompletionFlags, Config, Op, Reactor, Readiness, Slice, SocketId, Uring,
+    Wait,
 };
 
 /// Which features are on.
@@ -51,6 +52,8 @@ struct Connection {
     waiting: VecDeque<(BufferId, Slice)>,
     sending: bool,
     closed: bool,
+    /// Bytes that a zero-copy send took.
+    counted: i32,
 }
 
 const ACCEPT: u64 = 0;
@@ -88,6 +91,7 @@ fn echo<R: Reactor>(reactor: &mut R, listener: TcpListener, expected: usize, tun
                         connections.push(Connection {
                             socket,
                             oldest: None,
+                            counted: 0,
                             waiting: VecDeque::new(),
                             sending: false,
                             closed: false,
@@ -125,14 +129,19 @@ fn echo<R: Reactor>(reactor: &mut R, listener: TcpListener, expected: usize, tun
                     }
                     SEND => {
                         let connection = &mut connections[number];
-                        if completion
-                            .flags
-                            .contains(trunkline_reactor::CompletionFlags::MORE)
-                        {
+                        // A zero-copy send says how much first, and when the bytes are free second.
+                        if completion.flags.contains(CompletionFlags::MORE) {
+                            connection.counted = completion.result;
                             continue;
                         }
+                        let notified = completion.flags.contains(CompletionFlags::NOTIF);
+                        let sent = if notified {
+                            connection.counted
+                        } else {
+                            completion.result
+                        };
                         connection.sending = false;
-                        connection.sent(reactor, completion.result);
+                        connection.sent(reactor, sent);
                         connection.send(reactor, number, tuning);
                     }
                     _ => {
