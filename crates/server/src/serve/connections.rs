@@ -102,11 +102,12 @@ impl Node {
             return;
         };
         let bytes = reactor.buffer(buffer);
+        let deaf = self.deaf;
         if let Some(session) = self
             .post
             .sessions
             .peer(peer)
-            .filter(|session| session.is_open())
+            .filter(|session| session.is_open() && !deaf)
         {
             session.heard_ns = now.mono_ns;
             session.pinged = false;

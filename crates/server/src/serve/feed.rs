@@ -10,6 +10,7 @@ use super::message::Message;
 use super::node::{Fed, Node};
 use super::relay::{Dealt, Routes};
 use super::streams::payload_bytes_max;
+use super::system_calls::Asked;
 use super::tag::Peer;
 
 impl Node {
@@ -181,8 +182,12 @@ impl Node {
             }
             Event::RpcCall(frame, call) if call.subject.starts_with(SYSTEM_PREFIX) => {
                 // Answered when the input is no longer borrowed from the reactor: such calls may want files made.
-                self.asked
-                    .push((id, frame.sequence, call.subject.into(), call.payload.into()));
+                self.asked.push(Asked {
+                    session: id,
+                    correlation: frame.sequence,
+                    subject: call.subject.into(),
+                    payload: call.payload.into(),
+                });
             }
             Event::RpcCall(frame, call) => {
                 self.shard

@@ -10,7 +10,7 @@
 use std::net::TcpListener;
 use std::sync::Arc;
 
-use trunkline_broker::{HoldId, Now, Refusal, SessionId, Shard};
+use trunkline_broker::{HoldId, Now, Refusal, Shard};
 use trunkline_log::Log;
 use trunkline_reactor::{AnyReactor, Completion, Op, Reactor, Slice, SocketId};
 
@@ -21,7 +21,7 @@ use super::post::Post;
 use super::registry::Registry;
 use super::relay::Relay;
 use super::streams::{Opened, broker_plan};
-use super::system_calls::{Adding, List};
+use super::system_calls::{Adding, Asked, List};
 use super::tag::{Peer, Tag};
 use super::volumes::{Answer, Volumes};
 use crate::plan::{Plan, StreamPlan};
@@ -40,13 +40,15 @@ pub(super) struct Node {
     pub(super) facts: Facts,
     pub(super) streams: Vec<Served>,
     pub(super) registry: Arc<Registry>,
-    /// Calls to the server itself that came in this turn: whose, their correlation, subject and payload.
-    pub(super) asked: Vec<(SessionId, u16, Box<str>, Box<[u8]>)>,
+    /// Calls to the server itself that came in this turn.
+    pub(super) asked: Vec<Asked>,
     /// Streams that are being made on the pool.
     pub(super) jobs: Vec<Option<Adding>>,
     /// Lists of streams that other workers are adding to.
     pub(super) lists: Vec<List>,
     pub(super) listeners: Vec<SocketId>,
+    /// Stopping: what comes in is not heard any more, or a publisher in full swing would keep the last sync from being the last.
+    pub(super) deaf: bool,
     /// Of the send that is being staged.
     pub(super) slices: Vec<Slice>,
     completions: Box<[Completion]>,
@@ -106,6 +108,7 @@ impl Node {
             jobs: Vec::new(),
             lists: Vec::new(),
             listeners: Vec::new(),
+            deaf: false,
             slices: Vec::with_capacity(SLICES_PER_SEND),
             completions: vec![Completion::default(); COMPLETIONS_PER_REAP].into(),
             stalled: Vec::new(),
@@ -175,8 +178,9 @@ impl Node {
         Ok(())
     }
 
-    /// Accepts no more connections.
+    /// Accepts no more connections, and hears no more from those that there are.
     pub(super) fn stop_listening(&mut self, reactor: &mut AnyReactor) {
+        self.deaf = true;
         for socket in self.listeners.drain(..) {
             let _closed_in_time =
                 reactor.stage(Op::Close { socket }, Tag::Accept(u32::MAX >> 4).word());
@@ -193,8 +197,15 @@ impl Node {
         let mut work = self.reap(now, reactor);
         work += self.resume(now, reactor);
         work += self.take_waiting(now);
-        for (session, correlation, subject, payload) in std::mem::take(&mut self.asked) {
-            self.system_call(session, correlation, &subject, &payload, now, reactor);
+        for asked in std::mem::take(&mut self.asked) {
+            self.system_call(
+                asked.session,
+                asked.correlation,
+                &asked.subject,
+                &asked.payload,
+                now,
+                reactor,
+            );
         }
         let mut deadline_ns = self.sweep(now, reactor);
         // What the first pass writes is in the page cache when the second looks, so that a record is stored, acknowledged and delivered

@@ -431,7 +431,7 @@ impl Out for Post {
                 Message::Refused {
                     session: id,
                     frame: frame_sequence,
-                    bytes: (&*bytes).into(),
+                    bytes: bytes.into(),
                 },
             );
         }

@@ -310,7 +310,8 @@ fn work(
                 drain = Drain::Leaving;
                 work += 1;
             }
-            Drain::Syncing => {}
+            // What had been received and was waiting for room may have come in meanwhile.
+            Drain::Syncing => node.shard.sync(now),
             Drain::Leaving if node.post.sessions.count() == 0 => {
                 let outside = worker.mesh.workers();
                 if worker.mesh.send(outside, Message::Drained).is_ok() {

@@ -331,6 +331,14 @@ fn missing(name: &str) -> Refusal {
     Refusal::new(ErrorCode::NOT_FOUND, format!("there is no stream {name}"))
 }
 
+/// A call to the server itself.
+pub(super) struct Asked {
+    pub(super) session: SessionId,
+    pub(super) correlation: u16,
+    pub(super) subject: Box<str>,
+    pub(super) payload: Box<[u8]>,
+}
+
 /// A stream that is being made on the pool.
 pub(super) struct Adding {
     name: String,
