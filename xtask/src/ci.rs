@@ -64,6 +64,8 @@ fn lints() -> Outcome {
 }
 
 fn documentation() -> Outcome {
+    // Private items are documented too, so a link to one leads somewhere.
+    const FLAGS: &str = "-D warnings -A rustdoc::private-intra-doc-links";
     let arguments = [
         "doc",
         "--workspace",
@@ -72,5 +74,5 @@ fn documentation() -> Outcome {
         "--locked",
         "--quiet",
     ];
-    shell::run(shell::cargo(&arguments).env("RUSTDOCFLAGS", "-D warnings"))
+    shell::run(shell::cargo(&arguments).env("RUSTDOCFLAGS", FLAGS))
 }

@@ -645,7 +645,7 @@ fn streams_are_added_and_removed_while_the_server_runs() {
     let removed = server.run(&["stream", "rm", "b", "--yes"]);
     assert_eq!(
         (removed.code, removed.out.as_str()),
-        (0, "removed b and its 1 records\n"),
+        (0, "removed b and its 1 record\n"),
         "{}",
         removed.err
     );

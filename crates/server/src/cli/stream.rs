@@ -266,10 +266,11 @@ fn remove(name: &str, yes: bool, common: &Common) -> Outcome {
     if common.json {
         output.json(&removed)?;
     } else {
+        let plural = if removed.records == 1 { "" } else { "s" };
+        let records = grouped(removed.records);
         output.line(&format!(
-            "removed {} and its {} records",
-            removed.name,
-            grouped(removed.records)
+            "removed {} and its {records} record{plural}",
+            removed.name
         ))?;
     }
     output.flush()
