@@ -5,7 +5,7 @@
 //! regions, the socket's or file's descriptor and the buffer that the entry names.
 //!
 //! A receive is one operation of the caller and many multishot entries: the kernel ends one when buffers run out, when the
-//! completion queue overflows, or for no reason, and it is armed again from [`Uring::rearm`] alone. Pausing cancels the entry, not the
+//! completion queue overflows, or for no reason, and it is armed again from `rearm` alone. Pausing cancels the entry, not the
 //! operation.
 
 mod buffers;
