@@ -64,7 +64,7 @@ fn every_stream_takes_and_gives_records_whichever_worker_has_the_connection() {
             assert_eq!(server.end("TERM"), 0, "{}", server.log());
             server.restart();
         }
-        for stream in 0..STREAMS {
+        for (stream, worker) in workers.iter().enumerate() {
             let sub = server.run(&[
                 "sub",
                 &format!("t{stream}.>"),
@@ -81,8 +81,7 @@ fn every_stream_takes_and_gives_records_whichever_worker_has_the_connection() {
                 .collect();
             assert!(
                 sub.code == 0 && sub.out == expected,
-                "stream {stream} of worker {}: {}",
-                workers[stream],
+                "stream {stream} of worker {worker}: {}",
                 sub.err
             );
         }
