@@ -24,12 +24,12 @@ impl Node {
     ) {
         let Some(socket) = SocketId::from_result(completion.result) else {
             // Cancelled when listening ends; otherwise the system is out of something, which passes.
-            if completion.is_final()
-                && let Some(&listener) = self.listeners.get(number as usize)
-            {
-                tracing::warn!(error = completion.result, "accepting a connection failed");
-                let _retried_by_the_next_sweep =
-                    reactor.stage(Op::Accept { listener }, Tag::Accept(number).word());
+            if completion.is_final() && (number as usize) < self.listeners.len() {
+                tracing::warn!(
+                    error = completion.result,
+                    "accepting a connection failed; trying again soon"
+                );
+                self.not_accepting.push(number);
             }
             return;
         };
@@ -282,13 +282,22 @@ impl Node {
 
     /// Looks at the deadlines of all sessions, now and then. Returns when the next look is due.
     pub(super) fn sweep(&mut self, now: Now, reactor: &mut AnyReactor) -> u64 {
-        if self.post.sessions.count() == 0 {
+        if self.post.sessions.count() == 0 && self.not_accepting.is_empty() {
             return u64::MAX;
         }
         if now.mono_ns < self.sweep_ns {
             return self.sweep_ns;
         }
         self.sweep_ns = now.mono_ns + SWEEP_NS;
+        for number in std::mem::take(&mut self.not_accepting) {
+            if let Some(&listener) = self.listeners.get(number as usize)
+                && reactor
+                    .stage(Op::Accept { listener }, Tag::Accept(number).word())
+                    .is_err()
+            {
+                self.not_accepting.push(number);
+            }
+        }
         while let Some(region) = self.post.regions.next_retired(now.mono_ns) {
             reactor.unregister_region(region);
         }

@@ -47,6 +47,8 @@ pub(super) struct Node {
     /// Lists of streams that other workers are adding to.
     pub(super) lists: Vec<List>,
     pub(super) listeners: Vec<SocketId>,
+    /// Numbers of listeners whose accept failed, for the next sweep.
+    pub(super) not_accepting: Vec<u32>,
     /// Stopping: what comes in is not heard any more, or a publisher in full swing would keep the last sync from being the last.
     pub(super) deaf: bool,
     /// Of the send that is being staged.
@@ -108,6 +110,7 @@ impl Node {
             jobs: Vec::new(),
             lists: Vec::new(),
             listeners: Vec::new(),
+            not_accepting: Vec::new(),
             deaf: false,
             slices: Vec::with_capacity(SLICES_PER_SEND),
             completions: vec![Completion::default(); COMPLETIONS_PER_REAP].into(),
