@@ -2,8 +2,11 @@
 
 use super::{BUFFER_BYTES, Plan};
 
-/// The reactor reads files in pieces of this size.
+/// The reactor reads files in pieces of this size, or of the largest record and what surrounds it if that is more: a log
+/// reads at least the whole of a record at once.
 pub(super) const READ_BUFFER_BYTES: u64 = 256 << 10;
+/// Reads that can be under way at one time even where the largest records are large.
+const READ_BUFFERS_MIN: u16 = 4;
 
 impl Plan {
     /// Bounds of one worker's shard. Sessions count on every shard, because a stream of any worker may be asked for.
@@ -25,12 +28,13 @@ impl Plan {
     #[must_use]
     pub fn reactor_config(&self) -> trunkline_reactor::Config {
         let limits = &self.limits;
+        let read_bytes = READ_BUFFER_BYTES.max(u64::from(limits.max_record_bytes) + BUFFER_BYTES);
         let buffers = |pool: u64, each: u64| u16::try_from(pool / each).unwrap_or(u16::MAX).max(1);
         trunkline_reactor::Config {
             receive_buffers: buffers(limits.receive_pool_bytes, BUFFER_BYTES),
             receive_buffer_bytes: BUFFER_BYTES as u32,
-            read_buffers: buffers(limits.read_pool_bytes, READ_BUFFER_BYTES),
-            read_buffer_bytes: READ_BUFFER_BYTES as u32,
+            read_buffers: buffers(limits.read_pool_bytes, read_bytes).max(READ_BUFFERS_MIN),
+            read_buffer_bytes: read_bytes as u32,
             ..trunkline_reactor::Config::default()
         }
     }

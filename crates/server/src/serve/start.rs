@@ -5,10 +5,10 @@ use std::io::{self, Read};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
 
-use trunkline_broker::{Limits as ShardLimits, Now, Shard, ShardConfig};
+use trunkline_broker::{Now, Shard, ShardConfig};
 use trunkline_log::{Log, LogId};
 use trunkline_reactor::{
-    Clock, Config, Idle, IoBackend, Pinning, Reactor, Turn, Worker, WorkerStrategy, Workers,
+    Clock, Idle, IoBackend, Pinning, Reactor, Turn, Worker, WorkerStrategy, Workers,
 };
 
 use super::message::Message;
@@ -67,7 +67,7 @@ pub(super) fn start(plan: Plan) -> Result<Server, Error> {
             plan::Idle::Adaptive => Idle::default(),
             plan::Idle::Park => Idle::Park,
         })
-        .reactor(reactor_config(&plan))
+        .reactor(plan.reactor_config())
         .start({
             let (plan, registry, seeds) = (plan.clone(), registry.clone(), Mutex::new(seeds));
             move |worker: Worker<Message>| {
@@ -242,7 +242,7 @@ fn work(
     let shard = Shard::new(ShardConfig {
         worker: worker.index as u8,
         workers: plan.workers.len() as u8,
-        limits: shard_limits(plan),
+        limits: plan.shard_limits(),
         seed: entropy()? as u64,
         reclaim_after_ns: RECLAIM_NS,
         ..ShardConfig::default()
@@ -357,27 +357,6 @@ fn pinning(plan: &Plan) -> Pinning {
         Pinning::Cpus(cpus)
     } else {
         Pinning::None
-    }
-}
-
-fn reactor_config(plan: &Plan) -> Config {
-    let limits = &plan.limits;
-    Config {
-        receive_buffers: limits.receive_buffers() as u16,
-        receive_buffer_bytes: plan::BUFFER_BYTES as u32,
-        ..Config::default()
-    }
-}
-
-fn shard_limits(plan: &Plan) -> ShardLimits {
-    let limits = &plan.limits;
-    ShardLimits {
-        sessions: limits.connections,
-        session_subscriptions: limits.subscriptions,
-        session_subjects: limits.session_subjects,
-        session_calls: limits.calls,
-        run_bytes: ShardLimits::default().run_bytes.min(limits.max_frame_bytes),
-        ..ShardLimits::default()
     }
 }
 
