@@ -11,7 +11,6 @@ use super::message::Message;
 use super::node::{Fed, Node, SERVER_NAME};
 use super::post::CLOSING_NS;
 use super::session::{Phase, Session};
-use super::streams::payload_bytes_max;
 use super::tag::{Peer, Tag};
 
 impl Node {
@@ -47,7 +46,7 @@ impl Node {
         }
         let wire_limits = wire::Limits {
             max_frame_bytes: limits.max_frame_bytes,
-            max_record_bytes: payload_bytes_max(limits),
+            max_record_bytes: limits.payload_len_max(),
         };
         self.inlets[slot] = Some(Inlet::new(wire_limits));
         let id = session.id;
@@ -386,7 +385,7 @@ impl Node {
         let hello = wire::ServerHello {
             version: wire::PROTOCOL_VERSION,
             max_frame_bytes: limits.max_frame_bytes,
-            max_record_bytes: payload_bytes_max(limits),
+            max_record_bytes: limits.payload_len_max(),
             max_subscriptions: limits.subscriptions,
             epoch: self.facts.epoch,
             session: session.id.to_u64(),

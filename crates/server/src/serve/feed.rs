@@ -9,7 +9,6 @@ use super::inlet::{Held, Stall};
 use super::message::Message;
 use super::node::{Fed, Node};
 use super::relay::{Dealt, Routes};
-use super::streams::payload_bytes_max;
 use super::system_calls::Asked;
 use super::tag::Peer;
 
@@ -73,7 +72,7 @@ impl Node {
         let mut routes = std::mem::take(&mut inlet.routes);
         let next = match &stall.held {
             Held::Run { frame, last, bytes } => {
-                let run = wire::Run::check(bytes, payload_bytes_max(&self.plan.limits))
+                let run = wire::Run::check(bytes, self.plan.limits.payload_len_max())
                     .expect("checked when it came in");
                 self.publish(id, &mut routes, *frame, *last, run, now)
             }

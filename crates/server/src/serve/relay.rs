@@ -17,7 +17,6 @@ use trunkline_wire::{AckLevel, Body, ErrorBody, ErrorCode, FrameHeader, Run, Sub
 
 use super::message::Message;
 use super::node::Node;
-use super::streams::payload_bytes_max;
 use super::tag::Peer;
 
 /// Where a session's records go, by the session's subject id.
@@ -64,7 +63,7 @@ impl Node {
         if routes.version != self.registry.version() {
             self.look_up_again(id, routes, now);
         }
-        let payload_max = payload_bytes_max(&self.plan.limits);
+        let payload_max = self.plan.limits.payload_len_max();
         let bytes = run.bytes();
         let (mut start, mut at) = (0, 0);
         let mut stretch_owner = self.index;
@@ -177,7 +176,7 @@ impl Node {
                 last: true,
             };
             if owner == self.index {
-                if let Ok(run) = Run::check(&bytes, payload_bytes_max(&self.plan.limits)) {
+                if let Ok(run) = Run::check(&bytes, self.plan.limits.payload_len_max()) {
                     // A definition needs no room in a stream.
                     let _defined = self.shard.publish(id, frame, run, now);
                 }
@@ -213,7 +212,7 @@ impl Node {
         routes.owners |= 1 << owner;
         let part = PublishFrame::new(frame, last);
         if owner == self.index {
-            let Ok(run) = Run::check(bytes, payload_bytes_max(&self.plan.limits)) else {
+            let Ok(run) = Run::check(bytes, self.plan.limits.payload_len_max()) else {
                 return Dealt::Whole;
             };
             return match self.shard.publish(id, part, run, now) {
@@ -529,7 +528,7 @@ impl Node {
         mut bytes: Vec<u8>,
         now: Now,
     ) -> Option<Vec<u8>> {
-        let run = Run::check(&bytes, payload_bytes_max(&self.plan.limits)).unwrap_or(Run::EMPTY);
+        let run = Run::check(&bytes, self.plan.limits.payload_len_max()).unwrap_or(Run::EMPTY);
         match self.shard.publish(session, frame, run, now) {
             Ok(published) if published.full => {
                 bytes.drain(..published.bytes);

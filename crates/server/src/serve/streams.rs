@@ -1,7 +1,7 @@
 //! From a stream's plan to its log and to what the broker knows of it.
 
 use trunkline_broker as broker;
-use trunkline_log::{Durability, Log, LogConfig, LogId, OpenError, Recovery, Retention, State};
+use trunkline_log::{Log, LogId, OpenError, Recovery, State};
 use trunkline_route::Pattern;
 use trunkline_wire::AckLevel;
 
@@ -30,7 +30,7 @@ pub(super) fn open(
     mut dir: Option<StreamDir>,
     entropy: u128,
 ) -> Result<Opened, OpenError> {
-    let config = log_config(&plan, limits, entropy);
+    let config = plan.log_config(limits, entropy);
     let (log, recovery) = match &mut dir {
         Some(dir) => Log::open(id, &config, dir)?,
         None => Log::open_in_memory(id, &config)?,
@@ -41,37 +41,6 @@ pub(super) fn open(
         recovery,
         dir,
     })
-}
-
-fn log_config(plan: &StreamPlan, limits: &Limits, entropy: u128) -> LogConfig {
-    LogConfig {
-        storage: match plan.storage {
-            Storage::File => trunkline_log::Storage::Files,
-            Storage::Memory => trunkline_log::Storage::Memory,
-        },
-        durability: if plan.ack == Ack::Synced {
-            Durability::Synced
-        } else {
-            Durability::Stored
-        },
-        tail_bytes: plan.tail_bytes,
-        segment_bytes: plan.segment_bytes,
-        record_bytes_max: payload_bytes_max(limits),
-        subjects_max: plan.subjects_max,
-        sync_interval_ns: plan.sync_interval_ns,
-        retention: Retention {
-            bytes_max: plan.retention.bytes,
-            age_ns_max: plan.retention.age_ns,
-            records_max: plan.retention.records,
-        },
-        entropy,
-        ..LogConfig::default()
-    }
-}
-
-/// The largest `payload_len`: the plan counts a record with its header, everybody below without.
-pub(super) fn payload_bytes_max(limits: &Limits) -> u32 {
-    limits.max_record_bytes - trunkline_wire::record::HEADER_BYTES as u32
 }
 
 /// What the broker knows of a stream.
