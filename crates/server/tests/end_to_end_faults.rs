@@ -4,7 +4,7 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
@@ -522,11 +522,24 @@ fn sigterm_tells_every_client_and_ends_in_good_order() {
     let mut publisher = Raw::greeted(&server.address);
     publisher.publish(1, &[definition(1, "b"), data(1, 1, b"x")].concat());
     let cli = server
-        .command(&["sub", "b", "--from", "first", "--raw"])
+        .command(&["sub", "b", "--from", "first", "--raw", "--no-reconnect"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
+    // A publisher that waits for its standard input.
+    let mut waiting = server
+        .command(&["pub", "c", "--lines"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = waiting.stdin.take().unwrap();
+    stdin.write_all(b"a line\n").unwrap();
+    server.wait_for("main", "its first record", |info| {
+        info["last_sequence"].as_u64() == Some(2)
+    });
     server.wait_for("main", "both subscribers", |info| {
         info["subscribers"].as_u64() == Some(2)
     });
@@ -539,7 +552,9 @@ fn sigterm_tells_every_client_and_ends_in_good_order() {
     assert_eq!(server.ended(), 0, "{}", server.log());
     let cli = finish(cli, Duration::from_secs(20));
     assert_eq!((cli.code, cli.out.as_str()), (4, "x\n"), "{}", cli.err);
-    assert!(cli.err.contains("shutting down"), "{}", cli.err);
+    let waiting = finish(waiting, Duration::from_secs(20));
+    assert_eq!(waiting.code, 4, "{}", waiting.err);
+    assert!(waiting.err.contains("shutting down"), "{}", waiting.err);
     let refused = TcpStream::connect(&server.address).expect_err("nobody listens any more");
     assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
 }
