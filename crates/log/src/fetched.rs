@@ -80,6 +80,8 @@ impl Log {
             cursor = cursor.moved(fetched.position, fetched.at);
         }
         let mut run: Option<Cursor> = None;
+        // A record does not reach beyond the next place that is known to be one's start. Those are far apart: looked up when passed.
+        let mut bound = cursor.position;
         loop {
             if run.is_none() && self.is_exhausted(&cursor) {
                 let start = self
@@ -91,10 +93,11 @@ impl Log {
             let inside =
                 cursor.position >= fetched.position && cursor.position < end.min(upto.position);
             let item = if inside {
-                self.item(
-                    &bytes[(cursor.position - fetched.position) as usize..],
-                    &cursor,
-                )
+                if cursor.position >= bound {
+                    bound = self.next_trusted(cursor, self.next).position;
+                }
+                let rest = &bytes[(cursor.position - fetched.position) as usize..];
+                self.item(rest, &cursor, bound)
             } else {
                 return finish(run, cursor, fetched, cursor);
             };
@@ -154,9 +157,9 @@ impl Log {
             .is_some_and(|start| start.sequence == cursor.at)
     }
 
-    /// The record at the cursor, with every check that there is.
-    fn item(&self, rest: &[u8], cursor: &Cursor) -> Item {
-        let room = self.next_trusted(*cursor, self.next).position - cursor.position;
+    /// The record at the cursor, with every check that there is; it does not reach beyond `bound`.
+    fn item(&self, rest: &[u8], cursor: &Cursor, bound: u64) -> Item {
+        let room = bound - cursor.position;
         let raw = match RawRecord::peek(rest, RECORD_BYTES_MAX) {
             Ok(Some(raw)) => raw,
             Ok(None) => {
@@ -245,8 +248,9 @@ impl Log {
         let behind = rest.get(raw.len()..).filter(|behind| !behind.is_empty())?;
         [cursor.at + 1, cursor.at].into_iter().find_map(|at| {
             let next = cursor.moved(cursor.position + raw.len() as u64, at);
+            let bound = self.next_trusted(next, self.next).position;
             matches!(
-                self.item(behind, &next),
+                self.item(behind, &next, bound),
                 Item::Data { .. } | Item::Own { .. }
             )
             .then_some(next)
