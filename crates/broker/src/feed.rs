@@ -82,12 +82,18 @@ pub(crate) struct Matches {
     bits: Vec<u64>,
     /// How much of the stream's journal has been looked at.
     seen: usize,
+    /// How many of them match.
+    matching: usize,
 }
 
 impl Feed {
     /// Whether runs can be handed out without looking at their records.
     pub(crate) fn is_whole(&self) -> bool {
-        matches!(self.filter, Filter::Whole)
+        match &self.filter {
+            Filter::Whole => true,
+            // A run is read only when all subjects have been looked at: see `Hand::definitions`.
+            Filter::Some(matches) => matches.matching == matches.seen,
+        }
     }
 
     /// Where to read what is delivered again, from the sequence `first` on.
@@ -166,6 +172,7 @@ impl Matches {
                     self.bits.resize(word + 1, 0);
                 }
                 self.bits[word] |= 1 << (id % 64);
+                self.matching += 1;
             }
         }
         self.seen = upto;
