@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use trunkline::storage::{DataDir, StorageError};
+use trunkline::storage::{DataDir, Space, StorageError};
 use trunkline_log::{Files, SegmentFile, segment_name};
 
 #[test]
@@ -137,8 +137,11 @@ fn streams_that_were_added_are_remembered_until_they_are_forgotten() {
 fn a_removed_stream_leaves_nothing() {
     let base = tempfile::tempdir().unwrap();
     let data = DataDir::open(base.path()).unwrap();
-    data.stream("a").unwrap().create(0, 65_536).unwrap();
-    data.stream("b").unwrap();
+    data.stream("a", Space::Written)
+        .unwrap()
+        .create(0, 65_536)
+        .unwrap();
+    data.stream("b", Space::Written).unwrap();
     assert_eq!(data.streams().unwrap(), ["a", "b"]);
     data.remove_stream("a").unwrap();
     data.remove_stream("a").unwrap();
@@ -147,9 +150,15 @@ fn a_removed_stream_leaves_nothing() {
 
 #[test]
 fn segments_are_whole_and_zero_when_they_have_their_name() {
+    for space in [Space::Written, Space::Reserved] {
+        segments_are_whole(space);
+    }
+}
+
+fn segments_are_whole(space: Space) {
     let base = tempfile::tempdir().unwrap();
     let data = DataDir::open(base.path()).unwrap();
-    let mut files = data.stream("s").unwrap();
+    let mut files = data.stream("s", space).unwrap();
     files.create(3, 128 << 10).unwrap();
     files.create(4, 128 << 10).unwrap();
     fs::write(
@@ -189,7 +198,10 @@ fn segments_are_whole_and_zero_when_they_have_their_name() {
 #[test]
 fn reads_see_what_was_written_at_any_offset_and_length() {
     let base = tempfile::tempdir().unwrap();
-    let mut files = DataDir::open(base.path()).unwrap().stream("s").unwrap();
+    let mut files = DataDir::open(base.path())
+        .unwrap()
+        .stream("s", Space::Written)
+        .unwrap();
     let size = 3 << 20;
     files.create(0, size as u64).unwrap();
     let content: Vec<u8> = (0..size as u32)
@@ -219,7 +231,10 @@ fn reads_see_what_was_written_at_any_offset_and_length() {
 #[test]
 fn a_write_is_seen_by_a_read_that_follows_without_a_sync() {
     let base = tempfile::tempdir().unwrap();
-    let mut files = DataDir::open(base.path()).unwrap().stream("s").unwrap();
+    let mut files = DataDir::open(base.path())
+        .unwrap()
+        .stream("s", Space::Written)
+        .unwrap();
     files.create(0, 64 << 10).unwrap();
     let mut out = [0; 3];
     files.read_at(0, 100, &mut out).unwrap();
@@ -231,7 +246,10 @@ fn a_write_is_seen_by_a_read_that_follows_without_a_sync() {
 #[test]
 fn torn_bytes_are_kept_beside_the_segment() {
     let base = tempfile::tempdir().unwrap();
-    let mut files = DataDir::open(base.path()).unwrap().stream("s").unwrap();
+    let mut files = DataDir::open(base.path())
+        .unwrap()
+        .stream("s", Space::Written)
+        .unwrap();
     files.keep_aside(1, 4096, b"half a record").unwrap();
     let kept = files.kept_aside().unwrap();
     assert_eq!(fs::read(&kept[0]).unwrap(), b"half a record");
@@ -241,7 +259,10 @@ fn torn_bytes_are_kept_beside_the_segment() {
 #[test]
 fn a_segment_that_does_not_fit_leaves_nothing_behind() {
     let base = tempfile::tempdir().unwrap();
-    let mut files = DataDir::open(base.path()).unwrap().stream("s").unwrap();
+    let mut files = DataDir::open(base.path())
+        .unwrap()
+        .stream("s", Space::Written)
+        .unwrap();
     let refused = files.create(0, u64::MAX / 2).unwrap_err();
     assert!(files.list().unwrap().is_empty(), "{refused}");
     assert_eq!(fs::read_dir(files.path()).unwrap().count(), 0);

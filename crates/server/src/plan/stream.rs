@@ -6,6 +6,7 @@ use trunkline_log::{Durability, LogConfig, Retention};
 
 use super::{Ack, Limits, RECORDS_PER_TAIL, Storage, Visible, worker_of};
 use crate::config::{Bytes, File, Problem, Problems, Span, Stream};
+use crate::storage::Space;
 
 /// Every number of one stream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -123,6 +124,15 @@ impl StreamPlan {
 }
 
 impl StreamPlan {
+    /// How the space of its segments is made sure of.
+    #[must_use]
+    pub fn space(&self) -> Space {
+        match self.ack {
+            Ack::Synced => Space::Written,
+            Ack::Stored | Ack::Received => Space::Reserved,
+        }
+    }
+
     /// What its log is opened with. `entropy` is random and fresh; it is used when the stream is created.
     #[must_use]
     pub fn log_config(&self, limits: &Limits, entropy: u128) -> LogConfig {

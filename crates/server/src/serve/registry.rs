@@ -144,7 +144,7 @@ pub(super) fn create(
         Storage::File => Some(
             registry
                 .data
-                .stream(&stream.name)
+                .stream(&stream.name, stream.space())
                 .map_err(|error| failed(&error))?,
         ),
         Storage::Memory => None,

@@ -17,7 +17,7 @@ use super::registry::Registry;
 use super::streams::{self, Opened};
 use super::{Error, Server};
 use crate::plan::{self, Plan, Storage, StreamPlan};
-use crate::storage::{DataDir, StreamDir};
+use crate::storage::{DataDir, Space, StreamDir};
 
 /// What one worker starts with.
 struct Seed {
@@ -168,7 +168,7 @@ fn seeds(
 /// Opens the log that a worker keeps durable cursors in.
 fn open_cursors(worker: usize, data: &DataDir) -> Result<(Log, StreamDir), Error> {
     let path = data.path().join("cursors").join(worker.to_string());
-    let mut dir = StreamDir::open(&path).map_err(|error| Error::System {
+    let mut dir = StreamDir::open(&path, Space::Written).map_err(|error| Error::System {
         doing: "create the directory of cursors",
         error,
     })?;
@@ -198,7 +198,7 @@ pub(super) fn open(
 ) -> Result<Opened, Error> {
     let name = stream.name.clone();
     let dir = match stream.storage {
-        Storage::File => Some(data.stream(&name)?),
+        Storage::File => Some(data.stream(&name, stream.space())?),
         Storage::Memory => None,
     };
     let began_ns = Clock.now_ns();

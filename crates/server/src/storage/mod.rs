@@ -19,7 +19,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use lock::Lock;
-pub use stream_dir::StreamDir;
+pub use stream_dir::{Space, StreamDir};
 
 /// A data directory that this process owns until it drops this.
 #[derive(Debug)]
@@ -99,9 +99,9 @@ impl DataDir {
     ///
     /// # Errors
     /// The system's.
-    pub fn stream(&self, name: &str) -> Result<StreamDir, StorageError> {
+    pub fn stream(&self, name: &str, space: Space) -> Result<StreamDir, StorageError> {
         let path = self.path.join(STREAMS).join(name);
-        StreamDir::open(&path).map_err(failed("open", &path))
+        StreamDir::open(&path, space).map_err(failed("open", &path))
     }
 
     /// Names of the streams that have a directory, sorted; those of a configuration and others.

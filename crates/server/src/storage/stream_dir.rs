@@ -15,14 +15,27 @@ use super::sync_dir;
 #[derive(Debug)]
 pub struct StreamDir {
     path: PathBuf,
+    space: Space,
     /// The file that was read last: recovery reads one segment from end to end.
     reading: Option<(u64, Reader)>,
+}
+
+/// How the space of a new segment is made sure of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Space {
+    /// Zeros are written to the device. A write changes nothing but data then, so that a sync waits for nothing else: for streams that sync
+    /// each commit.
+    Written,
+    /// The file system reserves it, which costs nothing; a sync also waits for its tables. Without such a file system, as
+    /// [`Written`](Self::Written).
+    Reserved,
 }
 
 impl Clone for StreamDir {
     fn clone(&self) -> Self {
         Self {
             path: self.path.clone(),
+            space: self.space,
             reading: None,
         }
     }
@@ -33,13 +46,14 @@ impl StreamDir {
     ///
     /// # Errors
     /// The system's.
-    pub fn open(path: &Path) -> io::Result<Self> {
+    pub fn open(path: &Path, space: Space) -> io::Result<Self> {
         if !path.is_dir() {
             fs::create_dir_all(path)?;
             sync_dir(path.parent().unwrap_or(Path::new(".")))?;
         }
         Ok(Self {
             path: path.to_owned(),
+            space,
             reading: None,
         })
     }
@@ -122,7 +136,8 @@ impl Files for StreamDir {
     fn create(&mut self, segment: u64, bytes: u64) -> io::Result<()> {
         let path = self.segment_path(segment);
         let fresh = self.path.join(format!("{}.new", segment_name(segment)));
-        let written = write_zeros(&fresh, bytes).and_then(|()| fs::rename(&fresh, &path));
+        let written =
+            make_space(&fresh, bytes, self.space).and_then(|()| fs::rename(&fresh, &path));
         if let Err(error) = written {
             // What is left of it would only take the space that is missing.
             let _ = fs::remove_file(&fresh);
@@ -158,9 +173,8 @@ impl Files for StreamDir {
     }
 }
 
-/// A file of `bytes` zeros, on the device. The zeros are written, not only promised: a write into promised space changes
-/// the file system's tables, and each sync would wait for those as well.
-fn write_zeros(path: &Path, bytes: u64) -> io::Result<()> {
+/// A file of `bytes` zeros.
+fn make_space(path: &Path, bytes: u64, space: Space) -> io::Result<()> {
     let file = OpenOptions::new()
         .write(true)
         .create(true)
@@ -168,6 +182,7 @@ fn write_zeros(path: &Path, bytes: u64) -> io::Result<()> {
         .open(path)?;
     // One piece on the disk where the file system can; and a full disk says so before anything is written.
     match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, bytes) {
+        Ok(()) if space == Space::Reserved => return file.sync_all(),
         Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS)
         | Ok(()) => {}
         Err(error) => return Err(error.into()),
