@@ -201,8 +201,14 @@ impl Results {
             || "a server that was there".to_owned(),
             |server| {
                 format!(
-                    "a started server, idle {}, {}, data in {}",
-                    server.idle, server.io, server.directory
+                    "a started server, idle {}, {}, {}, data in {}",
+                    server.idle,
+                    server.io,
+                    match &server.cpus {
+                        Some(cpus) => format!("bound to CPU {cpus}, the client to the others"),
+                        None => "nothing bound to CPUs".to_owned(),
+                    },
+                    server.directory
                 )
             },
         );

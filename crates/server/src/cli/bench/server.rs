@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use serde::Serialize;
 
 use super::{AckWord, Failure, IdleWord, level_word};
@@ -28,6 +29,7 @@ pub(super) struct Started {
     address: String,
     directory: PathBuf,
     described: Described,
+    pinned: bool,
 }
 
 /// For the reader of the results.
@@ -36,6 +38,8 @@ pub(super) struct Described {
     pub(super) idle: String,
     pub(super) io: String,
     pub(super) visible: &'static str,
+    /// The CPUs that it was bound to, with the client on the others.
+    pub(super) cpus: Option<String>,
     pub(super) directory: String,
 }
 
@@ -89,6 +93,7 @@ impl Started {
             idle: idle.to_owned(),
             io: io.to_owned(),
             visible,
+            cpus: wanted.cpus.map(str::to_owned),
             directory: directory.display().to_string(),
         };
         let process = command.spawn().map_err(machine)?;
@@ -97,13 +102,38 @@ impl Started {
             address: String::new(),
             directory,
             described,
+            pinned: wanted.cpus.is_some(),
         };
         started.address = started.wait_until_ready(&ready)?;
+        if started.pinned {
+            started.leave_its_cpus().map_err(machine)?;
+        }
         Ok(started)
     }
 
     pub(super) fn address(&self) -> &str {
         &self.address
+    }
+
+    /// Whether it runs on CPUs of its own.
+    pub(super) fn is_pinned(&self) -> bool {
+        self.pinned
+    }
+
+    /// Binds this thread, and those that it starts, to the CPUs that the server is not bound to, if there are any.
+    fn leave_its_cpus(&self) -> std::io::Result<()> {
+        let server = i32::try_from(self.process.id())
+            .ok()
+            .and_then(Pid::from_raw);
+        let (theirs, ours) = (sched_getaffinity(server)?, sched_getaffinity(None)?);
+        let mut left = CpuSet::new();
+        for cpu in (0..CpuSet::MAX_CPU).filter(|cpu| ours.is_set(*cpu) && !theirs.is_set(*cpu)) {
+            left.set(cpu);
+        }
+        if left.count() > 0 {
+            sched_setaffinity(None, &left)?;
+        }
+        Ok(())
     }
 
     pub(super) fn described(&self) -> Described {

@@ -1,6 +1,11 @@
-//! One publisher, one subscriber, each a thread, as fast as it goes.
+//! One publisher and one subscriber, as fast as both keep up.
+//!
+//! Each has a connection of its own, and a thread of its own where the client has a CPU for each; otherwise one thread
+//! does a step of one after a step of the other. The publisher runs ahead of the subscriber by no more than [`LEAD_BYTES`], so that what is
+//! measured is a stream that is delivered, and not one that piles up.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use serde::Serialize;
@@ -15,6 +20,8 @@ use crate::cli::output::Progress;
 #[derive(Debug, Serialize)]
 pub(super) struct Figures {
     pub(super) records: u64,
+    /// Threads of the client.
+    pub(super) client_threads: usize,
     /// From the first publish to the last acknowledgement.
     pub(super) acked_seconds: f64,
     /// From the first publish to the last delivery.
@@ -27,41 +34,271 @@ pub(super) fn measure(setting: &Setting<'_>, records: u64) -> Result<Figures, Fa
     let subject = format!("bench.throughput.{}", std::process::id());
     let mut subscriber = setting.connect("subscriber")?;
     subscribe(&mut subscriber, &subject)?;
-    let mut publisher = setting.connect("publisher")?;
+    let publisher = setting.connect("publisher")?;
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    let shared = setting.started.is_some_and(|started| !started.is_pinned());
+    let client_threads = if cpus > 1 + usize::from(shared) { 2 } else { 1 };
+
     let failed = AtomicBool::new(false);
-    let cpu = setting.started.and_then(super::Started::cpu);
+    let delivered = AtomicU64::new(0);
     let begin = Instant::now();
-    let (acked, delivered) = std::thread::scope(|scope| {
-        let receiving = scope.spawn(|| {
-            let delivered = receive(&mut subscriber, setting, records, begin, &failed);
-            failed.fetch_or(delivered.is_err(), Ordering::Relaxed);
-            delivered
-        });
-        let acked = publish(&mut publisher, setting, &subject, records, begin, &failed);
-        failed.fetch_or(acked.is_err(), Ordering::Relaxed);
-        let delivered = receiving.join().unwrap_or(Err(Failure::Machine(
-            "the subscriber's thread ended".to_owned(),
-        )));
-        (acked, delivered)
-    });
-    // The other side's complaint is only that this one failed.
-    let (acked_seconds, delivered_seconds) = match (acked, delivered) {
-        (Ok(acked), Ok(delivered)) => (acked, delivered),
-        (Err(Failure::Interrupted), Err(failure)) | (Err(failure), _) | (_, Err(failure)) => {
-            return Err(failure);
-        }
+    let shared = Shared {
+        setting,
+        records,
+        begin,
+        failed: &failed,
+        delivered: &delivered,
     };
+    let mut publishing = Publishing::new(publisher, &subject, shared);
+    let mut receiving = Receiving::new(subscriber, shared);
+    let cpu = setting.started.and_then(super::Started::cpu);
+    if client_threads == 1 {
+        together(&mut publishing, &mut receiving)?;
+    } else {
+        apart(&mut publishing, &mut receiving)?;
+    }
     let used = cpu
         .zip(setting.started.and_then(super::Started::cpu))
         .map(|(before, after)| after - before);
-    publisher.close();
-    subscriber.close();
+    publishing.line.close();
+    receiving.line.close();
     Ok(Figures {
         records,
-        acked_seconds,
-        delivered_seconds,
+        client_threads,
+        acked_seconds: publishing.seconds,
+        delivered_seconds: receiving.seconds,
         server_cpu_ns_per_record: used.map(|used| used.as_nanos() as f64 / records as f64),
     })
+}
+
+/// What both sides know.
+#[derive(Clone, Copy)]
+struct Shared<'a> {
+    setting: &'a Setting<'a>,
+    records: u64,
+    begin: Instant,
+    /// One side has failed: the other gives up.
+    failed: &'a AtomicBool,
+    /// Records that the subscriber has checked.
+    delivered: &'a AtomicU64,
+}
+
+/// What a step of one side came to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Busy,
+    /// Nothing could be done: something has to come first.
+    Waits,
+    Done,
+}
+
+/// Both sides in this thread.
+fn together(publishing: &mut Publishing<'_>, receiving: &mut Receiving<'_>) -> Result<(), Failure> {
+    loop {
+        match (publishing.step()?, receiving.step()?) {
+            (Step::Done, Step::Done) => return Ok(()),
+            (Step::Busy, _) | (_, Step::Busy) => {}
+            _ if receiving.shared.setting.polls => {}
+            _ => {
+                let receiving = receiving.line.connection.stream().as_fd();
+                publishing.line.wait(Some(receiving), None)?;
+            }
+        }
+    }
+}
+
+/// Each side in a thread of its own.
+fn apart(publishing: &mut Publishing<'_>, receiving: &mut Receiving<'_>) -> Result<(), Failure> {
+    let failed = receiving.shared.failed;
+    let (published, received) = std::thread::scope(|scope| {
+        let receiving = scope.spawn(|| {
+            let result = loop {
+                match receiving.step() {
+                    Ok(Step::Done) => break Ok(()),
+                    Ok(Step::Busy) => {}
+                    Ok(Step::Waits) => match receiving.wait() {
+                        Ok(()) => {}
+                        Err(failure) => break Err(failure),
+                    },
+                    Err(failure) => break Err(failure),
+                }
+            };
+            failed.fetch_or(result.is_err(), Ordering::Relaxed);
+            result
+        });
+        let published = loop {
+            match publishing.step() {
+                Ok(Step::Done) => break Ok(()),
+                Ok(Step::Busy) => {}
+                Ok(Step::Waits) => match publishing.wait() {
+                    Ok(()) => {}
+                    Err(failure) => break Err(failure),
+                },
+                Err(failure) => break Err(failure),
+            }
+        };
+        failed.fetch_or(published.is_err(), Ordering::Relaxed);
+        let received = receiving.join().unwrap_or(Err(Failure::Machine(
+            "the subscriber's thread ended".to_owned(),
+        )));
+        (published, received)
+    });
+    match (published, received) {
+        // The other side's complaint is only that this one failed.
+        (Err(Failure::Interrupted), Err(failure)) | (Err(failure), _) => Err(failure),
+        (Ok(()), received) => received,
+    }
+}
+
+/// The side that publishes.
+struct Publishing<'a> {
+    line: Line,
+    subject: &'a str,
+    shared: Shared<'a>,
+    maker: Maker,
+    progress: Progress,
+    /// Records published.
+    number: u64,
+    /// Records that make up one write to the socket.
+    batch: u64,
+    /// Records that the subscriber may be behind.
+    lead: u64,
+    seconds: f64,
+}
+
+impl<'a> Publishing<'a> {
+    fn new(line: Line, subject: &'a str, shared: Shared<'a>) -> Self {
+        let record_bytes = shared.setting.payload_bytes + RECORD_BYTES;
+        Self {
+            line,
+            subject,
+            shared,
+            maker: Maker::new(shared.setting.payload_bytes),
+            progress: Progress::new("records published", Some(shared.records)),
+            number: 0,
+            batch: (SEND_BYTES / record_bytes).max(1) as u64,
+            lead: (LEAD_BYTES / record_bytes).max(2) as u64,
+            seconds: 0.0,
+        }
+    }
+
+    fn step(&mut self) -> Result<Step, Failure> {
+        let records = self.shared.records;
+        if self.number == records && self.line.connection.in_flight() == 0 {
+            if self.seconds == 0.0 {
+                self.seconds = self.shared.begin.elapsed().as_secs_f64();
+            }
+            return Ok(Step::Done);
+        }
+        let allowed = self.shared.delivered.load(Ordering::Acquire) + self.lead;
+        let end = (self.number + self.batch).min(records).min(allowed);
+        let level = self.shared.setting.ack.level();
+        let began = self.number;
+        while self.number < end {
+            let payload = self.maker.make(self.number, 0);
+            match self.line.connection.publish_with(&Publication {
+                level,
+                ..Publication::new(self.subject, payload)
+            }) {
+                Ok(_) => self.number += 1,
+                Err(PublishError::Full) => break,
+                Err(error) => return Err(Failure::Refused(error.to_string())),
+            }
+        }
+        self.progress.add(self.number - began);
+        let mut refusal = None;
+        let came = self.line.turn(|event| {
+            if let Event::Refused { error, .. } = event {
+                refusal.get_or_insert_with(|| refused(&error));
+            }
+        })?;
+        match refusal {
+            Some(refusal) => Err(refusal),
+            None if came || self.number > began => Ok(Step::Busy),
+            None => {
+                self.shared.check(&self.line)?;
+                Ok(Step::Waits)
+            }
+        }
+    }
+
+    fn wait(&self) -> Result<(), Failure> {
+        // The subscriber's progress is not on this connection; it is looked for again soon.
+        let behind = self.number - self.shared.delivered.load(Ordering::Acquire) >= self.lead;
+        let until = behind.then(|| Instant::now() + std::time::Duration::from_micros(50));
+        self.line.wait(None, until)
+    }
+}
+
+/// The side that receives.
+struct Receiving<'a> {
+    line: Line,
+    shared: Shared<'a>,
+    checker: Checker,
+    seconds: f64,
+}
+
+impl<'a> Receiving<'a> {
+    fn new(line: Line, shared: Shared<'a>) -> Self {
+        Self {
+            line,
+            shared,
+            checker: Checker::new(shared.setting.payload_bytes),
+            seconds: 0.0,
+        }
+    }
+
+    fn step(&mut self) -> Result<Step, Failure> {
+        if self.checker.count() == self.shared.records {
+            if self.seconds == 0.0 {
+                self.seconds = self.shared.begin.elapsed().as_secs_f64();
+            }
+            return Ok(Step::Done);
+        }
+        let mut wrong = None;
+        let checker = &mut self.checker;
+        let came = self.line.turn(|event| match event {
+            Event::Record { message, .. } if wrong.is_none() => {
+                wrong = checker.take(message.payload()).err()
+            }
+            Event::Gap { gap, .. } => {
+                wrong.get_or_insert(Failure::Absent(format!(
+                    "records {} to {} are lost",
+                    gap.first, gap.last
+                )));
+            }
+            _ => {}
+        })?;
+        if let Some(wrong) = wrong {
+            return Err(wrong);
+        }
+        self.shared
+            .delivered
+            .store(self.checker.count(), Ordering::Release);
+        if came {
+            return Ok(Step::Busy);
+        }
+        self.shared.check(&self.line)?;
+        Ok(Step::Waits)
+    }
+
+    fn wait(&self) -> Result<(), Failure> {
+        if self.shared.setting.polls {
+            return Ok(());
+        }
+        self.line.wait(None, None)
+    }
+}
+
+impl Shared<'_> {
+    /// Whether the user or the other side wants to stop.
+    fn check(&self, line: &Line) -> Result<(), Failure> {
+        if line.stopped() || self.failed.load(Ordering::Relaxed) {
+            Err(Failure::Interrupted)
+        } else {
+            Ok(())
+        }
+    }
 }
 
 /// Subscribes, and waits until the server has said so.
@@ -88,104 +325,9 @@ pub(super) fn subscribe(line: &mut Line, subject: &str) -> Result<(), Failure> {
     }
 }
 
-fn publish(
-    line: &mut Line,
-    setting: &Setting<'_>,
-    subject: &str,
-    records: u64,
-    begin: Instant,
-    failed: &AtomicBool,
-) -> Result<f64, Failure> {
-    let mut maker = Maker::new(setting.payload_bytes);
-    let batch = (SEND_BYTES / (setting.payload_bytes + RECORD_BYTES)).max(1) as u64;
-    let level = setting.ack.level();
-    let mut progress = Progress::new("records published", Some(records));
-    let mut number = 0;
-    while number < records {
-        let end = (number + batch).min(records);
-        while number < end {
-            let payload = maker.make(number, 0);
-            match line.connection.publish_with(&Publication {
-                level,
-                ..Publication::new(subject, payload)
-            }) {
-                Ok(_) => number += 1,
-                Err(PublishError::Full) => break,
-                Err(error) => return Err(Failure::Refused(error.to_string())),
-            }
-        }
-        let full = number < end;
-        let came = turn(line)?;
-        if full && !came {
-            check(line, failed)?;
-            line.wait(None, None)?;
-        }
-        progress.add(batch);
-    }
-    while line.connection.in_flight() > 0 {
-        if !turn(line)? {
-            check(line, failed)?;
-            line.wait(None, None)?;
-        }
-    }
-    Ok(begin.elapsed().as_secs_f64())
-}
-
-fn receive(
-    line: &mut Line,
-    setting: &Setting<'_>,
-    records: u64,
-    begin: Instant,
-    failed: &AtomicBool,
-) -> Result<f64, Failure> {
-    let mut checker = Checker::new(setting.payload_bytes);
-    while checker.count() < records {
-        let mut wrong = None;
-        let came = line.turn(|event| match event {
-            Event::Record { message, .. } if wrong.is_none() => {
-                wrong = checker.take(message.payload()).err()
-            }
-            Event::Gap { gap, .. } => {
-                wrong.get_or_insert(Failure::Absent(format!(
-                    "records {} to {} are lost",
-                    gap.first, gap.last
-                )));
-            }
-            _ => {}
-        })?;
-        if let Some(wrong) = wrong {
-            return Err(wrong);
-        }
-        if !came {
-            check(line, failed)?;
-            if !setting.polls {
-                line.wait(None, None)?;
-            }
-        }
-    }
-    Ok(begin.elapsed().as_secs_f64())
-}
-
-fn turn(line: &mut Line) -> Result<bool, Failure> {
-    let mut refusal = None;
-    let came = line.turn(|event| {
-        if let Event::Refused { error, .. } = event {
-            refusal.get_or_insert_with(|| refused(&error));
-        }
-    })?;
-    refusal.map_or(Ok(came), Err)
-}
-
-/// Whether the user or the other thread wants to stop.
-fn check(line: &Line, failed: &AtomicBool) -> Result<(), Failure> {
-    if line.stopped() || failed.load(Ordering::Relaxed) {
-        Err(Failure::Interrupted)
-    } else {
-        Ok(())
-    }
-}
-
 const CREDIT_BYTES: u64 = 4 << 20;
+/// How far the publisher may run ahead of the subscriber, records' headers counted.
+pub(super) const LEAD_BYTES: usize = 3 << 20;
 /// Header and address of a record.
 const RECORD_BYTES: usize = 40;
 /// Larger writes to a socket are slower, not faster.
