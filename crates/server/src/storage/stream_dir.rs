@@ -187,7 +187,9 @@ fn make_space(path: &Path, bytes: u64, space: Space) -> io::Result<()> {
         | Ok(()) => {}
         Err(error) => return Err(error.into()),
     }
-    let zeros = vec![0_u8; CHUNK_BYTES.min(bytes as usize)];
+    // A page at a time: a larger write makes a larger folio of the page cache, and every small write and every sync later on pays
+    // for the whole of the folio that it falls into (measured on ext4: 3.7 µs instead of 0.7 µs a write, 80 µs instead of 45 µs a sync).
+    let zeros = [0_u8; ALIGN_BYTES];
     let mut offset = 0;
     while offset < bytes {
         let count = zeros.len().min((bytes - offset) as usize);
