@@ -46,6 +46,24 @@ pub struct RecordPrefix {
     pub route_flags: U32,
 }
 
+impl RecordPrefix {
+    /// The five words that it is: magic to flags, sequence, time, length and checksum, address.
+    #[inline]
+    pub(crate) fn words(&self) -> [u64; PREFIX_WORDS] {
+        let words: &[U64; PREFIX_WORDS] = zerocopy::transmute_ref!(self);
+        words.map(U64::get)
+    }
+
+    /// The other way around.
+    #[inline]
+    pub(crate) fn from_words(words: [u64; PREFIX_WORDS]) -> Self {
+        zerocopy::transmute!(words.map(U64::new))
+    }
+}
+
+/// Words of a [`RecordPrefix`].
+pub(crate) const PREFIX_WORDS: usize = PREFIX_BYTES / 8;
+
 /// A frame's header as it lies in memory.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]

@@ -18,7 +18,7 @@ use core::fmt;
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, IntoBytes};
 
-use crate::crc::{self, Trailer};
+use crate::crc::{self, Restamp};
 use crate::headers::{self, Headers};
 pub use crate::layout::{ADDRESS_BYTES, ALIGN, HEADER_BYTES, PREFIX_BYTES};
 use crate::layout::{MAGIC, RecordPrefix, VERSION};
@@ -255,7 +255,7 @@ impl<'a> RawRecord<'a> {
     #[inline]
     pub fn verify(self) -> Result<Record<'a>, RecordError> {
         let body = self.body();
-        if crc::seal(body, Trailer::of(self.prefix)) != self.crc() {
+        if crc::seal(body, self.prefix.words()) != self.crc() {
             return Err(RecordError::Checksum);
         }
         if self.flags().contains(RecordFlags::HEADERS) {
@@ -337,7 +337,7 @@ pub fn encode(out: &mut [u8], stamp: &Stamp, body: &[u8]) -> Result<usize, Short
     };
     let mut prefix = stamp.prefix(payload_len);
     let (head, tail) = out.split_at_mut(PREFIX_BYTES);
-    prefix.crc = U32::new(crc::copy_seal(body, tail, Trailer::of(&prefix)));
+    prefix.crc = U32::new(crc::copy_seal(body, tail, prefix.words()));
     head.copy_from_slice(prefix.as_bytes());
     Ok(needed)
 }
@@ -360,42 +360,30 @@ pub fn restamp(
     let Some(out) = out.get_mut(..source.bytes.len()) else {
         return Err(RecordError::Length { payload_len });
     };
-    let mut prefix = *source.prefix;
-    prefix.sequence = U64::new(sequence);
-    prefix.timestamp_ns = U64::new(timestamp_ns);
-    prefix.subject_id = U32::new(subject_id);
-    let (head, tail) = out.split_at_mut(PREFIX_BYTES);
-    let (old, new) = crc::copy_reseal(
-        &source.bytes[PREFIX_BYTES..],
-        payload_len as usize - ADDRESS_BYTES,
-        tail,
-        Trailer::of(source.prefix),
-        Trailer::of(&prefix),
-    );
-    if old != source.crc() {
+    let stamp = Restamp {
+        sequence,
+        timestamp_ns,
+        subject_id,
+    };
+    if !crc::reseal(source.bytes, out, stamp) {
         return Err(RecordError::Checksum);
     }
     if source.flags().contains(RecordFlags::HEADERS) {
         headers::check(source.body()).map_err(|_| RecordError::Headers)?;
     }
-    prefix.crc = U32::new(new);
-    head.copy_from_slice(prefix.as_bytes());
     Ok(source.bytes.len())
 }
 
 /// The checks of a prefix that need nothing else; returns `payload_len`.
 #[inline]
 pub(crate) fn check_prefix(prefix: &RecordPrefix) -> Result<u32, RecordError> {
-    let head = u64::from(u32::from_le_bytes(prefix.magic))
-        | u64::from(prefix.version) << 32
-        | u64::from(prefix.kind) << 40
-        | u64::from(prefix.flags.get()) << 48;
+    let [head, _, _, lengths, _] = prefix.words();
     // Magic, version and flags in one comparison of the first word; the kind in another.
     let kind = (head >> 40) & 0xff;
     if (head & !HEAD_FREE_BITS) != HEAD || kind.wrapping_sub(Kind::Data as u64) > 5 {
         return Err(misfit(prefix));
     }
-    let payload_len = prefix.payload_len.get();
+    let payload_len = lengths as u32;
     // The upper bound keeps `record_bytes` from wrapping where `usize` has 32 bits.
     if payload_len < ADDRESS_BYTES as u32 || payload_len > PAYLOAD_LEN_MAX {
         return Err(RecordError::Length { payload_len });
