@@ -67,7 +67,7 @@ Usage: cargo xtask TASK
   tidy            the project's rules: crate arrows, unsafe code, leftovers, stray files
   licences        licences (and, where they can be had, advisories) of the dependencies
   fuzz [SECONDS]  each fuzz target for so long (default 10); needs a nightly toolchain and a C++ compiler
-  bench [FILTER]  the benchmarks behind docs/BENCHMARKS.md, quick versions; FILTER is part of a name
+  bench …         the benchmarks behind docs/BENCHMARKS.md, with peers or without; `bench help` says how
 
 CI=true keeps going after a failed step and never asks anything; no task reads standard input.
 ";

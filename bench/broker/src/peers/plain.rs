@@ -1,0 +1,268 @@
+//! A bound, not a broker: a loop that takes whatever has arrived, appends it to a file, syncs once, and acknowledges. It
+//! checks nothing, finds nothing again and delivers nothing. Without a file it is the round trip of TCP.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::process::Command;
+
+use bench_harness::Failure;
+use bench_harness::server::{Server, free_address};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::line::{Event, Protocol, Tcp};
+use crate::peer::{Keeps, Peer, Running, Seat};
+
+#[derive(Clone, Debug)]
+pub struct Plain {
+    pub keeps: Keeps,
+    /// It polls instead of sleeping.
+    pub spins: bool,
+}
+
+impl Peer for Plain {
+    type Line = Tcp<Counted>;
+
+    fn name(&self) -> String {
+        let what = match self.keeps {
+            Keeps::Nothing => "echo",
+            Keeps::PageCache => "loop, page cache",
+            Keeps::Synced => "loop, synced",
+        };
+        format!(
+            "plain {what}, {}",
+            if self.spins { "spins" } else { "parks" }
+        )
+    }
+
+    fn settings(&self) -> String {
+        let store = match self.keeps {
+            Keeps::Nothing => "",
+            Keeps::PageCache => ", pwrite to a file that is written already",
+            Keeps::Synced => ", pwrite to a file that is written already, fdatasync",
+        };
+        format!("one thread: poll, read all{store}, one answer to each connection")
+    }
+
+    fn keeps(&self) -> Keeps {
+        self.keeps
+    }
+
+    fn acknowledges(&self) -> bool {
+        true
+    }
+
+    fn start(&self, seat: &Seat) -> Result<Running, Failure> {
+        let folder = Server::folder(&seat.data)?;
+        let address = free_address()?;
+        let own = std::env::current_exe().map_err(|error| error.to_string())?;
+        let mut command = Command::new(own);
+        let keeps = match self.keeps {
+            Keeps::Nothing => NOTHING,
+            Keeps::PageCache => PAGE_CACHE,
+            Keeps::Synced => SYNCED,
+        };
+        let file = folder.path().join("file");
+        command
+            .arg(COMMAND)
+            .arg(address.to_string())
+            .arg(file)
+            .args([keeps, if self.spins { SPINS } else { "parks" }]);
+        let mut server = Server::start(command, folder, seat.core)?;
+        server.wait_until_listening(address)?;
+        Ok(Running { server, address })
+    }
+
+    fn publisher(&self, address: SocketAddr) -> Result<Tcp<Counted>, Failure> {
+        Tcp::connect(address, Counted)
+    }
+
+    fn subscriber(&self, _address: SocketAddr) -> Result<Tcp<Counted>, Failure> {
+        Err("the plain loop delivers nothing".into())
+    }
+}
+
+/// Length and bytes on the way in, a number of messages on the way out.
+pub struct Counted;
+
+impl Protocol for Counted {
+    fn encode(&mut self, out: &mut Vec<u8>, payload: &[u8]) {
+        out.extend_from_slice(&(payload.len() as u32).to_le_bytes());
+        out.extend_from_slice(payload);
+    }
+
+    fn decode(
+        &mut self,
+        input: &[u8],
+        _out: &mut Vec<u8>,
+        on: &mut impl FnMut(Event<'_>) -> Result<(), Failure>,
+    ) -> Result<usize, Failure> {
+        let (counts, _) = input.as_chunks::<8>();
+        for count in counts {
+            on(Event::Acked(u64::from_le_bytes(*count)))?;
+        }
+        Ok(counts.len() * 8)
+    }
+}
+
+/// The server's side: `ADDRESS FILE KEEPS WAITS`.
+pub fn serve(arguments: &[String]) -> Result<(), Failure> {
+    let [address, file, keeps, waits] = arguments else {
+        return Err("ADDRESS FILE KEEPS WAITS".into());
+    };
+    let store = Store::new(Path::new(file), keeps).map_err(|error| error.to_string())?;
+    run(address, store, waits == SPINS).map_err(|error| error.to_string())
+}
+
+fn run(address: &str, mut store: Store, spins: bool) -> std::io::Result<()> {
+    let listener = TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    let mut connections: Vec<Connection> = Vec::new();
+    let mut batch = Vec::new();
+    loop {
+        let mut sockets = vec![PollFd::new(&listener, PollFlags::IN)];
+        sockets.extend(
+            connections
+                .iter()
+                .map(|connection| PollFd::new(&connection.stream, PollFlags::IN)),
+        );
+        let at_once = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        poll(&mut sockets, spins.then_some(&at_once))?;
+        let ready: Vec<bool> = sockets
+            .iter()
+            .map(|socket| !socket.revents().is_empty())
+            .collect();
+        drop(sockets);
+        for (connection, _) in connections
+            .iter_mut()
+            .zip(&ready[1..])
+            .filter(|(_, ready)| **ready)
+        {
+            connection.receive(&mut batch)?;
+        }
+        if ready[0]
+            && let Ok((stream, _)) = listener.accept()
+        {
+            stream.set_nodelay(true)?;
+            stream.set_nonblocking(true)?;
+            connections.push(Connection {
+                stream,
+                partial: Vec::new(),
+                taken: 0,
+                closed: false,
+            });
+        }
+        store.keep(&batch)?;
+        batch.clear();
+        for connection in connections
+            .iter_mut()
+            .filter(|connection| connection.taken > 0)
+        {
+            let sent = connection.stream.write(&connection.taken.to_le_bytes());
+            connection.closed |= sent.is_err();
+            connection.taken = 0;
+        }
+        connections.retain(|connection| !connection.closed);
+    }
+}
+
+/// A file that is written from its start again when it is full.
+struct Store {
+    file: Option<File>,
+    synced: bool,
+    position: u64,
+}
+
+impl Store {
+    fn new(path: &Path, keeps: &str) -> std::io::Result<Self> {
+        let synced = keeps == SYNCED;
+        if keeps == NOTHING {
+            return Ok(Self {
+                file: None,
+                synced,
+                position: 0,
+            });
+        }
+        let file = File::create(path)?;
+        // Written once, so that no sync has to say that the file has grown.
+        for at in 0..FILE_BYTES >> 20 {
+            file.write_all_at(&[0; 1 << 20], at << 20)?;
+        }
+        file.sync_all()?;
+        Ok(Self {
+            file: Some(file),
+            synced,
+            position: 0,
+        })
+    }
+
+    fn keep(&mut self, batch: &[u8]) -> std::io::Result<()> {
+        let Some(file) = self.file.as_ref().filter(|_| !batch.is_empty()) else {
+            return Ok(());
+        };
+        if self.position + batch.len() as u64 > FILE_BYTES {
+            self.position = 0;
+        }
+        file.write_all_at(batch, self.position)?;
+        self.position += batch.len() as u64;
+        if self.synced {
+            file.sync_data()
+        } else {
+            Ok(())
+        }
+    }
+}
+
+struct Connection {
+    stream: TcpStream,
+    partial: Vec<u8>,
+    /// Messages that are not acknowledged.
+    taken: u64,
+    closed: bool,
+}
+
+impl Connection {
+    /// Adds the messages that are complete to the batch.
+    fn receive(&mut self, batch: &mut Vec<u8>) -> std::io::Result<()> {
+        let before = self.partial.len();
+        self.partial.resize(before + READ_BYTES, 0);
+        let got = match self.stream.read(&mut self.partial[before..]) {
+            Ok(bytes) => {
+                self.closed = bytes == 0;
+                bytes
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+            Err(_) => {
+                self.closed = true;
+                0
+            }
+        };
+        self.partial.truncate(before + got);
+        let mut used = 0;
+        while let Some((head, rest)) = self.partial[used..].split_first_chunk::<4>() {
+            let len = u32::from_le_bytes(*head) as usize;
+            if rest.len() < len {
+                break;
+            }
+            batch.extend_from_slice(&rest[..len]);
+            used += 4 + len;
+            self.taken += 1;
+        }
+        self.partial.drain(..used);
+        Ok(())
+    }
+}
+
+/// The word that makes this program the server.
+pub const COMMAND: &str = "plain-loop";
+const NOTHING: &str = "nothing";
+const PAGE_CACHE: &str = "page-cache";
+const SYNCED: &str = "synced";
+const SPINS: &str = "spins";
+const FILE_BYTES: u64 = 64 << 20;
+const READ_BYTES: usize = 128 << 10;

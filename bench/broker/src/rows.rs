@@ -1,0 +1,544 @@
+//! Who is compared at what. No row has one who syncs beside one who does not.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bench_harness::contest::{Contest, Effort};
+use bench_harness::{Bar, Contender, Failure, Figure, Options, Row, Sample, cores};
+
+use crate::load::{Acks, Flow, Idle, OpenLoop, Replay, Seats, Wait};
+use crate::peer::{Keeps, Peer, find_program, version};
+use crate::peers::mosquitto::Mosquitto;
+use crate::peers::nats::{Mode as NatsMode, Nats};
+use crate::peers::plain::Plain;
+use crate::peers::redis::{Mode as RedisMode, Redis};
+use crate::peers::trunkline::{Ack, Idle as IdleStrategy, Trunkline};
+
+/// Any of the brokers.
+#[derive(Clone, Debug)]
+enum Any {
+    Trunkline(Trunkline),
+    Nats(Nats),
+    Redis(Redis),
+    Mosquitto(Mosquitto),
+    Plain(Plain),
+}
+
+/// Any of the loads.
+#[derive(Clone, Copy, Debug)]
+enum Work {
+    Flow(Flow),
+    OpenLoop(OpenLoop),
+    Acks(Acks),
+    Replay(Replay),
+    Idle(Idle),
+}
+
+impl Any {
+    fn contender(self, work: Work, seats: &Seats) -> Contender {
+        match self {
+            Self::Trunkline(peer) => contender(peer, work, seats),
+            Self::Nats(peer) => contender(peer, work, seats),
+            Self::Redis(peer) => contender(peer, work, seats),
+            Self::Mosquitto(peer) => contender(peer, work, seats),
+            Self::Plain(peer) => contender(peer, work, seats),
+        }
+    }
+
+    fn keeps(&self) -> Keeps {
+        match self {
+            Self::Trunkline(peer) => peer.keeps(),
+            Self::Nats(peer) => peer.keeps(),
+            Self::Redis(peer) => peer.keeps(),
+            Self::Mosquitto(peer) => peer.keeps(),
+            Self::Plain(peer) => peer.keeps(),
+        }
+    }
+}
+
+fn contender<P: Peer>(peer: P, work: Work, seats: &Seats) -> Contender {
+    let (name, settings, seats) = (peer.name(), peer.settings(), seats.clone());
+    let run = move || -> Result<Sample, Failure> {
+        match work {
+            Work::Flow(flow) => flow.run(&peer, &seats),
+            Work::OpenLoop(open) => open.run(&peer, &seats),
+            Work::Acks(acks) => acks.run(&peer, &seats),
+            Work::Replay(replay) => replay.run(&peer, &seats),
+            Work::Idle(idle) => idle.run(&peer, &seats),
+        }
+    };
+    Contender::new(name, run).with_settings(settings)
+}
+
+/// Everybody who is there.
+#[derive(Clone)]
+struct Field {
+    ours: PathBuf,
+    nats: Option<PathBuf>,
+    redis: Option<PathBuf>,
+    mosquitto: Option<PathBuf>,
+}
+
+impl Field {
+    fn find(contest: &mut Contest, options: &Options, ours: &Path) -> Result<Self, Failure> {
+        let mut find = |name: &str, program: &str, variable: &str, argument: &str| {
+            if options.ours {
+                return Ok(None);
+            }
+            let Some(path) = find_program(variable, program) else {
+                let why = format!(
+                    "no {program}; `cargo xtask bench --peers --install` gets it, or {variable} names it"
+                );
+                contest.absent(name, &why)?;
+                return Ok(None);
+            };
+            contest.peer(
+                name,
+                &version(&path, argument).unwrap_or_else(|| "unknown".into()),
+            )?;
+            Ok::<_, Failure>(Some(path))
+        };
+        let nats = find("NATS", "nats-server", "TRUNKLINE_BENCH_NATS", "--version")?;
+        let redis = find(
+            "Redis",
+            "redis-server",
+            "TRUNKLINE_BENCH_REDIS",
+            "--version",
+        )?;
+        let mosquitto = find("Mosquitto", "mosquitto", "TRUNKLINE_BENCH_MOSQUITTO", "-h")?;
+        contest.peer(
+            "trunkline",
+            &version(ours, "--version").unwrap_or_else(|| "unknown".into()),
+        )?;
+        Ok(Self {
+            ours: ours.to_owned(),
+            nats,
+            redis,
+            mosquitto,
+        })
+    }
+
+    fn ours(&self, idle: IdleStrategy, ack: Ack) -> Option<Any> {
+        Some(Any::Trunkline(Trunkline::new(self.ours.clone(), idle, ack)))
+    }
+
+    fn ours_visible_received(&self, idle: IdleStrategy) -> Option<Any> {
+        Some(Any::Trunkline(
+            Trunkline::new(self.ours.clone(), idle, Ack::Stored).visible_received(),
+        ))
+    }
+
+    fn nats(&self, mode: NatsMode) -> Option<Any> {
+        Some(Any::Nats(Nats {
+            binary: self.nats.clone()?,
+            mode,
+        }))
+    }
+
+    fn redis(&self, mode: RedisMode) -> Option<Any> {
+        Some(Any::Redis(Redis {
+            binary: self.redis.clone()?,
+            mode,
+        }))
+    }
+
+    fn mosquitto(&self, acknowledged: bool) -> Option<Any> {
+        Some(Any::Mosquitto(Mosquitto {
+            binary: self.mosquitto.clone()?,
+            acknowledged,
+        }))
+    }
+}
+
+fn plain(keeps: Keeps, spins: bool) -> Option<Any> {
+    Some(Any::Plain(Plain { keeps, spins }))
+}
+
+/// Runs all rows that are wanted.
+pub fn run(contest: &mut Contest, options: &Options, ours: &Path) -> Result<(), Failure> {
+    let field = Field::find(contest, options, ours)?;
+    let seats = Seats {
+        cores: cores::pair(),
+        data: options.data(),
+    };
+    if seats.cores.is_none() {
+        return Err("two cores are needed".into());
+    }
+    let rows = Rows {
+        field,
+        seats,
+        quick: options.quick,
+    };
+    for row in rows.throughput() {
+        contest.run(row)?;
+    }
+    for row in rows.latency() {
+        contest.run(row)?;
+    }
+    for row in rows.acks() {
+        contest.run(row)?;
+    }
+    for row in rows.synced() {
+        contest.run(row)?;
+    }
+    for row in rows.replay() {
+        contest.run(row)?;
+    }
+    contest.run(rows.idle())
+}
+
+struct Rows {
+    field: Field,
+    seats: Seats,
+    quick: bool,
+}
+
+impl Rows {
+    fn time(&self) -> Duration {
+        Duration::from_millis(if self.quick { 800 } else { 3000 })
+    }
+
+    fn row(
+        &self,
+        name: String,
+        about: String,
+        shows: &[Figure],
+        work: Work,
+        who: Vec<Option<Any>>,
+    ) -> Row {
+        let who: Vec<Any> = who.into_iter().flatten().collect();
+        let synced = who
+            .iter()
+            .filter(|any| any.keeps() == Keeps::Synced)
+            .count();
+        assert!(
+            synced == 0 || synced == who.len(),
+            "{name}: some sync and some do not"
+        );
+        let effort = if self.quick {
+            Effort {
+                samples: 3,
+                rounds: 3,
+            }
+        } else {
+            Effort {
+                samples: 7,
+                rounds: 14,
+            }
+        };
+        Row {
+            name,
+            about,
+            shows: shows.to_vec(),
+            bars: Vec::new(),
+            // A server that sleeps makes the client leave its core; nobody preempts it.
+            discard_preempted: false,
+            effort,
+            contenders: who
+                .into_iter()
+                .map(|any| any.contender(work, &self.seats))
+                .collect(),
+        }
+    }
+
+    fn throughput(&self) -> Vec<Row> {
+        let mut rows = Vec::new();
+        for (publishers, subscribers) in [(1, 1), (1, 4), (4, 1)] {
+            for bytes in [64, 1024, 16 << 10] {
+                let flow = Work::Flow(Flow {
+                    publishers,
+                    subscribers,
+                    bytes,
+                    time: self.time(),
+                });
+                let mut row = self.row(
+                    format!("throughput {publishers}→{subscribers}, {}", size(bytes)),
+                    "server on one core, client on the other, which spins; nobody syncs; 1 MiB under way at most; \
+                     the rate is that of each subscriber"
+                        .into(),
+                    &[Figure::PerSecond, Figure::CpuUs, Figure::RssMib],
+                    flow,
+                    self.everybody(),
+                );
+                if (publishers, subscribers) == (1, 1) {
+                    row.bars = throughput_bars(bytes);
+                }
+                rows.push(row);
+            }
+        }
+        let free = Seats {
+            cores: None,
+            ..self.seats.clone()
+        };
+        let rows_free = Self {
+            field: self.field.clone(),
+            seats: free,
+            quick: self.quick,
+        };
+        let flow = Work::Flow(Flow {
+            publishers: 1,
+            subscribers: 1,
+            bytes: 64,
+            time: self.time(),
+        });
+        rows.push(rows_free.row(
+            "throughput 1→1, 64 B, unpinned".into(),
+            "server and client where the system puts them; the client spins; nobody syncs".into(),
+            &[Figure::PerSecond, Figure::CpuUs, Figure::RssMib],
+            flow,
+            self.everybody(),
+        ));
+        rows
+    }
+
+    /// All who do not sync.
+    fn everybody(&self) -> Vec<Option<Any>> {
+        vec![
+            self.field.ours(IdleStrategy::Adaptive, Ack::Stored),
+            self.field.nats(NatsMode::Core),
+            self.field.nats(NatsMode::JetStream),
+            self.field.redis(RedisMode::PubSub),
+            self.field.redis(RedisMode::StreamEverySecond),
+            self.field.mosquitto(false),
+        ]
+    }
+
+    fn latency(&self) -> Vec<Row> {
+        let mut rows = Vec::new();
+        for wait in [Wait::Spin, Wait::Park] {
+            for rate in [1_000.0, 10_000.0, 100_000.0] {
+                let open = OpenLoop {
+                    rate,
+                    bytes: 64,
+                    time: self.time(),
+                    wait,
+                };
+                let mut who = vec![
+                    self.field.ours(IdleStrategy::Adaptive, Ack::Stored),
+                    self.field.ours(IdleStrategy::Park, Ack::Stored),
+                    self.field.nats(NatsMode::Core),
+                    self.field.nats(NatsMode::JetStream),
+                    self.field.redis(RedisMode::PubSub),
+                ];
+                if wait == Wait::Spin {
+                    who.insert(0, self.field.ours_visible_received(IdleStrategy::Spin));
+                    who.insert(1, self.field.ours(IdleStrategy::Spin, Ack::Stored));
+                }
+                let mut row = self.row(
+                    format!("latency at {} k/s, 64 B, {}", rate / 1e3, wait.words()),
+                    "publish to delivery, open loop, from when a message was due; server on one core, client on the other; nobody syncs".into(),
+                    &[Figure::P50Us, Figure::P99Us, Figure::P999Us, Figure::MaxUs, Figure::CpuUs],
+                    Work::OpenLoop(open),
+                    who,
+                );
+                if rate == 10_000.0 {
+                    row.bars = latency_bars(wait);
+                }
+                rows.push(row);
+            }
+        }
+        rows
+    }
+
+    fn acks(&self) -> Vec<Row> {
+        let mut rows = Vec::new();
+        for (window, wait) in [(1, Wait::Spin), (1, Wait::Park), (1000, Wait::Spin)] {
+            let acks = Acks {
+                publishers: 1,
+                window,
+                bytes: 64,
+                time: self.time(),
+                wait,
+            };
+            let mut row = self.row(
+                format!("acknowledged, 64 B, window {window}, {}", wait.words()),
+                "publish to acknowledgement; server on one core, client on the other; nobody syncs"
+                    .into(),
+                &[
+                    Figure::PerSecond,
+                    Figure::P50Us,
+                    Figure::P99Us,
+                    Figure::CpuUs,
+                ],
+                Work::Acks(acks),
+                vec![
+                    self.field.ours(IdleStrategy::Spin, Ack::Stored),
+                    self.field.ours(IdleStrategy::Adaptive, Ack::Stored),
+                    self.field.ours(IdleStrategy::Park, Ack::Stored),
+                    self.field.nats(NatsMode::JetStream),
+                    self.field.redis(RedisMode::Stream),
+                    self.field.redis(RedisMode::StreamEverySecond),
+                    self.field.mosquitto(true),
+                    plain(Keeps::Nothing, true),
+                    plain(Keeps::Nothing, false),
+                    plain(Keeps::PageCache, false),
+                ],
+            );
+            row.bars = ack_bars(window, wait);
+            rows.push(row);
+        }
+        rows
+    }
+
+    fn synced(&self) -> Vec<Row> {
+        let mut rows = Vec::new();
+        for (publishers, window) in [(1, 1), (64, 1), (1, 1000)] {
+            let acks = Acks {
+                publishers,
+                window,
+                bytes: 1024,
+                time: self.time(),
+                wait: Wait::Spin,
+            };
+            let mut row = self.row(
+                format!("synced, 1 KiB, {publishers} publishers, window {window}"),
+                "publish to acknowledgement; every message is on the device before that; server on one core, client on the other, which spins"
+                    .into(),
+                &[Figure::PerSecond, Figure::P50Us, Figure::P99Us, Figure::CpuUs],
+                Work::Acks(acks),
+                vec![
+                    self.field.ours(IdleStrategy::Spin, Ack::Synced),
+                    self.field.ours(IdleStrategy::Adaptive, Ack::Synced),
+                    self.field.nats(NatsMode::JetStreamSync),
+                    self.field.redis(RedisMode::StreamAlways),
+                    plain(Keeps::Synced, false),
+                ],
+            );
+            let name = "trunkline synced, adaptive";
+            row.bars.push(match window {
+                1 => Bar::times(name, Figure::PerSecond, 1.0, "plain loop, synced, parks"),
+                _ => Bar::value(name, Figure::PerSecond, 300_000.0),
+            });
+            row.bars.push(Bar::times(
+                name,
+                Figure::PerSecond,
+                2.0,
+                "JetStream, synced, parks",
+            ));
+            rows.push(row);
+        }
+        rows
+    }
+
+    fn replay(&self) -> Vec<Row> {
+        let sizes = [(64, 1_000_000), (1024, 200_000)];
+        let row = |(bytes, count): (usize, u64)| {
+            let count = if self.quick { count / 5 } else { count };
+            self.row(
+                format!("replay from the start, {}", size(bytes)),
+                format!(
+                    "{count} messages that were acknowledged before; server on one core, client on the other, which spins; nobody syncs"
+                ),
+                &[Figure::PerSecond, Figure::CpuUs, Figure::RssMib],
+                Work::Replay(Replay { count, bytes }),
+                vec![
+                    self.field.ours(IdleStrategy::Adaptive, Ack::Stored),
+                    self.field.nats(NatsMode::JetStream),
+                    self.field.redis(RedisMode::StreamEverySecond),
+                ],
+            )
+        };
+        sizes.into_iter().map(row).collect()
+    }
+
+    fn idle(&self) -> Row {
+        let idle = Idle {
+            time: Duration::from_secs(if self.quick { 2 } else { 10 }),
+        };
+        let mut row = self.row(
+            "idle server".into(),
+            "one subscriber is connected, nothing is published; unpinned".into(),
+            &[Figure::IdlePercent, Figure::RssMib],
+            Work::Idle(idle),
+            vec![
+                self.field.ours(IdleStrategy::Adaptive, Ack::Stored),
+                self.field.nats(NatsMode::Core),
+                self.field.nats(NatsMode::JetStream),
+                self.field.redis(RedisMode::PubSub),
+                self.field.mosquitto(false),
+            ],
+        );
+        let name = "trunkline stored, adaptive";
+        row.bars = vec![
+            Bar::value(name, Figure::IdlePercent, 0.5),
+            Bar::value(name, Figure::RssMib, 40.0),
+        ];
+        row
+    }
+}
+
+fn throughput_bars(bytes: usize) -> Vec<Bar> {
+    let name = "trunkline stored, adaptive";
+    let (times, rate) = match bytes {
+        64 => (3.0, 10e6),
+        1024 => (2.0, 2e6),
+        _ => return Vec::new(),
+    };
+    let mut bars = vec![
+        Bar::times(name, Figure::PerSecond, times, NATS),
+        Bar::value(name, Figure::PerSecond, rate),
+        Bar::times(name, Figure::CpuUs, 0.35, NATS),
+    ];
+    if bytes == 64 {
+        bars.push(Bar::value(name, Figure::CpuUs, 0.10));
+    }
+    bars
+}
+
+fn latency_bars(wait: Wait) -> Vec<Bar> {
+    let both = |name: &str, bar: &dyn Fn(&str, Figure) -> Bar| {
+        [bar(name, Figure::P50Us), bar(name, Figure::P99Us)]
+    };
+    let times = |factor: f64| move |name: &str, figure| Bar::times(name, figure, factor, NATS);
+    let mut bars = Vec::new();
+    if wait == Wait::Spin {
+        let (early, stored) = (
+            "trunkline stored, visible when received, spin",
+            "trunkline stored, spin",
+        );
+        bars.extend([
+            Bar::value(early, Figure::P50Us, 9.0),
+            Bar::value(early, Figure::P99Us, 15.0),
+        ]);
+        bars.extend([
+            Bar::value(stored, Figure::P50Us, 13.0),
+            Bar::value(stored, Figure::P99Us, 25.0),
+        ]);
+    }
+    bars.extend(both("trunkline stored, adaptive", &times(1.0)));
+    bars.extend(both("trunkline stored, park", &times(0.7)));
+    bars
+}
+
+fn ack_bars(window: u64, wait: Wait) -> Vec<Bar> {
+    if window > 1 {
+        let name = "trunkline stored, adaptive";
+        let jetstream = Bar::times(name, Figure::PerSecond, 5.0, "JetStream, page cache, parks");
+        return vec![Bar::value(name, Figure::PerSecond, 4e6), jetstream];
+    }
+    let mut bars = vec![Bar::times(
+        "trunkline stored, park",
+        Figure::P50Us,
+        1.6,
+        "plain echo, parks",
+    )];
+    if wait == Wait::Spin {
+        bars.push(Bar::times(
+            "trunkline stored, spin",
+            Figure::P50Us,
+            1.6,
+            "plain echo, spins",
+        ));
+    }
+    bars
+}
+
+fn size(bytes: usize) -> String {
+    if bytes < 1024 {
+        format!("{bytes} B")
+    } else {
+        format!("{} KiB", bytes / 1024)
+    }
+}
+
+const NATS: &str = "NATS core, not stored, parks";

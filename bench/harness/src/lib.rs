@@ -1,0 +1,37 @@
+//! What every comparison below `bench/` needs, so that each is only its rows and its peers.
+//!
+//! | module | |
+//! |---|---|
+//! | [`contest`] | rows, contenders, and samples of all of them in turn |
+//! | [`sample`] | one run of one contender: figures, histogram, and what the machine did meanwhile |
+//! | [`figure`] | what can be measured, its unit, and which way is better |
+//! | [`results`] | JSON lines: what a run leaves behind, and what it goes on from |
+//! | [`summary`] | medians with the smallest and the largest, near and far apart |
+//! | [`cores`] | pinning, and how far two cores are apart |
+//! | [`server`] | a peer's process: started, watched, ended |
+//! | [`payload`] | messages that can be checked |
+//! | [`latency`] | HDR histograms as text |
+//! | [`machine`] | where it was measured |
+//! | [`options`] | the command line of a group |
+#![forbid(unsafe_code)]
+
+pub mod contest;
+pub mod cores;
+pub mod figure;
+pub mod latency;
+pub mod machine;
+pub mod options;
+pub mod payload;
+pub mod results;
+pub mod sample;
+pub mod server;
+pub mod summary;
+
+pub use contest::{Bar, Contender, Row};
+pub use figure::Figure;
+pub use latency::Latency;
+pub use options::Options;
+pub use sample::Sample;
+
+/// Why a sample, or a group, cannot be had: a sentence.
+pub type Failure = String;

@@ -1,0 +1,327 @@
+//! What can be said of samples: medians with the smallest and the largest, near and far apart, bars and whether they are met.
+
+use std::collections::BTreeMap;
+
+use crate::contest::{Bar, Than, is_ours};
+use crate::sample::Place;
+use crate::{Figure, Latency, Sample};
+
+/// One contender's samples of one place.
+#[derive(Clone, Debug)]
+pub struct Summary {
+    pub contender: String,
+    pub place: Place,
+    pub figures: BTreeMap<Figure, Spread>,
+    /// All its samples together.
+    pub latency: Option<Latency>,
+    pub crossing_ns: f64,
+    pub samples: usize,
+    /// There were no others: the machine had other work during each of them.
+    pub disturbed: bool,
+    pub left_out: usize,
+}
+
+/// A figure over several samples.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Spread {
+    pub median: f64,
+    pub low: f64,
+    pub high: f64,
+}
+
+impl Spread {
+    /// `None` of nothing.
+    pub fn of(mut values: Vec<f64>) -> Option<Self> {
+        values.sort_by(f64::total_cmp);
+        let (low, high) = (*values.first()?, *values.last()?);
+        Some(Self {
+            median: values[values.len() / 2],
+            low,
+            high,
+        })
+    }
+}
+
+/// The summaries of a row: by place, then in the order in which contenders came first.
+pub fn of(samples: &[(String, Sample)], nearest_ns: f64, discard_preempted: bool) -> Vec<Summary> {
+    let mut names: Vec<&str> = Vec::new();
+    for (name, _) in samples {
+        if !names.contains(&name.as_str()) {
+            names.push(name);
+        }
+    }
+    let mut summaries = Vec::new();
+    for place in [Place::OneCore, Place::Near, Place::Far] {
+        for name in &names {
+            let own: Vec<&Sample> = samples
+                .iter()
+                .filter(|(own, _)| own == name)
+                .map(|(_, sample)| sample)
+                .collect();
+            summaries.extend(one(name, &own, place, nearest_ns, discard_preempted));
+        }
+    }
+    summaries
+}
+
+fn one(
+    name: &str,
+    own: &[&Sample],
+    place: Place,
+    nearest_ns: f64,
+    discard_preempted: bool,
+) -> Option<Summary> {
+    let fits = |sample: &&&Sample| {
+        !sample.moved()
+            && sample.place(nearest_ns) == place
+            && !(discard_preempted && sample.preemptions > 0)
+    };
+    let fitting: Vec<&Sample> = own.iter().filter(fits).copied().collect();
+    let quiet: Vec<&Sample> = fitting
+        .iter()
+        .filter(|sample| !sample.disturbed())
+        .copied()
+        .collect();
+    let disturbed = quiet.is_empty();
+    let kept = if disturbed { fitting } else { quiet };
+    let mut values: BTreeMap<Figure, Vec<f64>> = BTreeMap::new();
+    let mut latency: Option<Latency> = None;
+    for sample in &kept {
+        for (figure, value) in &sample.figures {
+            values.entry(*figure).or_default().push(*value);
+        }
+        if let Some(own) = &sample.latency {
+            latency.get_or_insert_default().add(own);
+        }
+    }
+    let crossing = Spread::of(kept.iter().map(|sample| sample.crossing_ns[0]).collect())?;
+    Some(Summary {
+        contender: name.to_owned(),
+        place,
+        figures: values
+            .into_iter()
+            .filter_map(|(figure, values)| Some((figure, Spread::of(values)?)))
+            .collect(),
+        latency,
+        crossing_ns: crossing.median,
+        samples: kept.len(),
+        disturbed,
+        left_out: own.len() - kept.len(),
+    })
+}
+
+/// Lines for a terminal: a table for each place, the best first, `▶` before what is ours.
+pub fn table(summaries: &[Summary], shows: &[Figure]) -> Vec<String> {
+    let mut lines = Vec::new();
+    for place in [Place::OneCore, Place::Near, Place::Far] {
+        let sorted = sorted(summaries, place, shows[0]);
+        let Some(first) = sorted.first() else {
+            continue;
+        };
+        if place != Place::OneCore {
+            lines.push(format!(
+                "cores {}: a line crosses in {:.0} ns",
+                place.word(),
+                first.crossing_ns
+            ));
+        }
+        let ours = sorted
+            .iter()
+            .find(|summary| is_ours(summary))
+            .and_then(|summary| summary.figures.get(&shows[0]));
+        let width = sorted
+            .iter()
+            .map(|summary| summary.contender.chars().count())
+            .max()
+            .unwrap_or(0);
+        for summary in &sorted {
+            let mark = if is_ours(summary) { '▶' } else { ' ' };
+            let mut line = format!("{mark} {:width$}", summary.contender);
+            for figure in shows {
+                let Some(spread) = summary.figures.get(figure) else {
+                    continue;
+                };
+                let [median, low, high] =
+                    [spread.median, spread.low, spread.high].map(|value| figure.show(value));
+                line += &format!(
+                    "  {} {median} [{low}–{high}] {}",
+                    figure.label(),
+                    figure.unit()
+                );
+            }
+            if let (Some(ours), Some(own)) = (ours, summary.figures.get(&shows[0])) {
+                line += &format!("  ours = {:.2}×", ours.median / own.median);
+            }
+            line += &format!("  n={}", summary.samples);
+            if summary.left_out > 0 {
+                line += &format!(", {} left out", summary.left_out);
+            }
+            if summary.disturbed {
+                line += ", DISTURBED";
+            }
+            lines.push(line);
+        }
+    }
+    lines
+}
+
+/// Those of one place, the best at a figure first.
+pub fn sorted(summaries: &[Summary], place: Place, figure: Figure) -> Vec<&Summary> {
+    let mut sorted: Vec<&Summary> = summaries
+        .iter()
+        .filter(|summary| summary.place == place)
+        .collect();
+    let key = |summary: &Summary| {
+        let median = summary.figures.get(&figure).map(|spread| spread.median);
+        let worst = if figure.more_is_better() {
+            f64::MIN
+        } else {
+            f64::MAX
+        };
+        median.unwrap_or(worst)
+    };
+    sorted.sort_by(|a, b| key(a).total_cmp(&key(b)));
+    if figure.more_is_better() {
+        sorted.reverse();
+    }
+    sorted
+}
+
+/// Whether a bar is met, for each place that has what it compares.
+pub fn verdicts(bar: &Bar, summaries: &[Summary]) -> Vec<Verdict> {
+    let places = [Place::OneCore, Place::Near, Place::Far].into_iter();
+    places
+        .filter_map(|place| verdict(bar, summaries, place))
+        .collect()
+}
+
+/// What became of a bar.
+#[derive(Clone, Debug)]
+pub struct Verdict {
+    pub met: bool,
+    pub place: Place,
+    pub text: String,
+}
+
+impl std::fmt::Display for Verdict {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "bar {}: {}",
+            if self.met { "met" } else { "MISSED" },
+            self.text
+        )
+    }
+}
+
+fn verdict(bar: &Bar, summaries: &[Summary], place: Place) -> Option<Verdict> {
+    let figure = bar.figure;
+    let own = |name: &str| {
+        let mut of_place = summaries.iter().filter(|summary| summary.place == place);
+        Some(
+            of_place
+                .find(|summary| summary.contender == name)?
+                .figures
+                .get(&figure)?
+                .median,
+        )
+    };
+    let ours = own(&bar.contender)?;
+    let (wanted, than) = match &bar.than {
+        Than::Value(value) => (*value, String::new()),
+        Than::Peer(peer, factor) => (own(peer)? * factor, format!(" = {factor} × {peer}")),
+        Than::BestPeer(factor) => {
+            let best = sorted(summaries, place, figure)
+                .into_iter()
+                .find(|summary| !is_ours(summary))?;
+            (
+                best.figures.get(&figure)?.median * factor,
+                format!(" = {factor} × {}", best.contender),
+            )
+        }
+    };
+    let met = if figure.more_is_better() {
+        ours >= wanted
+    } else {
+        ours <= wanted
+    };
+    let sign = if figure.more_is_better() {
+        '≥'
+    } else {
+        '≤'
+    };
+    let text = format!(
+        "{}, {}: {} {} {sign} {}{than}",
+        bar.contender,
+        figure.label(),
+        figure.show(ours),
+        figure.unit(),
+        figure.show(wanted)
+    );
+    Some(Verdict { met, place, text })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(ns: f64, crossing_ns: f64) -> Sample {
+        Sample {
+            crossing_ns: [crossing_ns; 2],
+            ..Sample::default()
+        }
+        .with(Figure::Ns, ns)
+    }
+
+    #[test]
+    fn near_and_far_are_never_mixed() {
+        let samples = [(1.0, 40.0), (3.0, 41.0), (2.0, 40.0), (90.0, 200.0)]
+            .map(|(ns, far)| ("a".into(), sample(ns, far)));
+        let summaries = of(&samples, 40.0, false);
+        assert_eq!(summaries.len(), 2);
+        assert_eq!(
+            summaries[0].figures[&Figure::Ns],
+            Spread {
+                median: 2.0,
+                low: 1.0,
+                high: 3.0
+            }
+        );
+        assert_eq!((summaries[1].place, summaries[1].samples), (Place::Far, 1));
+    }
+
+    #[test]
+    fn disturbed_samples_count_only_when_there_are_no_others() {
+        let noisy = Sample {
+            others_percent: 80.0,
+            ..sample(9.0, 0.0)
+        };
+        let both = [
+            ("a".to_owned(), sample(1.0, 0.0)),
+            ("a".to_owned(), noisy.clone()),
+        ];
+        assert_eq!(of(&both, 40.0, false)[0].figures[&Figure::Ns].high, 1.0);
+        let alone = of(&[("a".to_owned(), noisy)], 40.0, false);
+        assert!(alone[0].disturbed && alone[0].samples == 1);
+    }
+
+    #[test]
+    fn bars_know_which_way_is_better() {
+        let samples = [
+            ("trunkline".to_owned(), sample(5.0, 0.0)),
+            ("peer".to_owned(), sample(6.0, 0.0)),
+        ];
+        let summaries = of(&samples, 40.0, false);
+        let met = |bar: Bar| verdicts(&bar, &summaries)[0].met;
+        assert!(met(Bar::times_best("trunkline", Figure::Ns, 1.0)));
+        assert!(!met(Bar::times("trunkline", Figure::Ns, 0.7, "peer")));
+        assert!(met(Bar::value("trunkline", Figure::Ns, 5.0)));
+        assert!(
+            verdicts(
+                &Bar::times("trunkline", Figure::Ns, 1.0, "nobody"),
+                &summaries
+            )
+            .is_empty()
+        );
+    }
+}

@@ -1,0 +1,53 @@
+//! What a run's results say.
+//!
+//! ```text
+//! bench-report write RESULTS.jsonl      results.md and report.html beside it
+//! bench-report compare A.jsonl B.jsonl  the ratio of each row, with its spread, and what got worse
+//! ```
+#![forbid(unsafe_code)]
+
+mod compare;
+mod markdown;
+mod report;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use bench_harness::Failure;
+
+use report::Report;
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let done = match words[..] {
+        ["write", results] => write(Path::new(results)),
+        ["compare", before, after] => compare(Path::new(before), Path::new(after)),
+        _ => Err("write RESULTS, or compare A B".into()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("{why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn write(results: &Path) -> Result<(), Failure> {
+    let report = Report::read(results)?;
+    let folder = results.parent().unwrap_or(Path::new("."));
+    let keep = |name: &str, text: String| {
+        let path = folder.join(name);
+        std::fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))?;
+        eprintln!("{}", path.display());
+        Ok::<_, Failure>(())
+    };
+    keep("results.md", markdown::page(&report))
+}
+
+fn compare(before: &Path, after: &Path) -> Result<(), Failure> {
+    let (before, after) = (Report::read(before)?, Report::read(after)?);
+    print!("{}", compare::text(&before, &after));
+    Ok(())
+}

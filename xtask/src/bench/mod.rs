@@ -1,0 +1,176 @@
+//! Side by side: builds the comparisons below `bench/` and our server, runs them, and has a report written.
+//!
+//! A group is a program `bench-NAME` of the workspace `bench/` that takes the options of `bench_harness::Options`. A new one
+//! is a folder there and a name in [`GROUPS`].
+
+mod install;
+mod options;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use self::options::{Options, Task};
+use crate::{Outcome, shell, workspace};
+
+/// The groups in the order in which they run, and whether they start our server.
+const GROUPS: [(&str, bool); 6] = [
+    ("parts", false),
+    ("rings", false),
+    ("tcp", false),
+    ("log", false),
+    ("broker", true),
+    ("ipc", false),
+];
+
+/// `cargo xtask bench …`.
+pub(crate) fn run(arguments: &[&str]) -> Outcome {
+    match options::parse(arguments)? {
+        Task::Help => {
+            print!("{}", options::HELP);
+            Ok(())
+        }
+        Task::Run(options) => measure(&options),
+        Task::Compare(before, after) => {
+            build(&["bench-report".to_owned()])?;
+            let arguments = [
+                "compare".into(),
+                results_file(&before),
+                results_file(&after),
+            ];
+            shell::run(program("report").args(arguments))
+        }
+        Task::Report(folder) => {
+            build(&["bench-report".to_owned()])?;
+            report(&folder)
+        }
+    }
+}
+
+fn measure(options: &Options) -> Outcome {
+    let groups = wanted(options)?;
+    let peers = if options.peers {
+        Some(install::peers(options.install)?)
+    } else {
+        None
+    };
+    let packages = groups.iter().map(|(name, _)| format!("bench-{name}"));
+    let packages: Vec<String> = packages.chain(["bench-report".to_owned()]).collect();
+    build(&packages)?;
+    let server = match &options.server {
+        Some(server) => server.clone(),
+        None if groups.iter().any(|(_, serves)| *serves) => build_server()?,
+        None => PathBuf::new(),
+    };
+    let folder = folder(options)?;
+    eprintln!("\nxtask: results go to {}", folder.display());
+    let mut failed = Vec::new();
+    for (name, serves) in &groups {
+        let mut command = program(name);
+        command.arg("--out").arg(folder.join(RESULTS));
+        if *serves {
+            command.arg("--server").arg(&server);
+        }
+        if let Some(peers) = &peers {
+            command.env("TRUNKLINE_BENCH_PEERS", peers);
+        } else {
+            command.arg("--ours");
+        }
+        command.args(&options.passed);
+        if let Err(why) = shell::run(&mut command) {
+            failed.push(why);
+        }
+    }
+    if options.list {
+        return Ok(());
+    }
+    report(&folder)?;
+    if failed.is_empty() {
+        Ok(())
+    } else {
+        Err(failed.join("; "))
+    }
+}
+
+fn wanted(options: &Options) -> Result<Vec<(&'static str, bool)>, String> {
+    let there = |name: &str| workspace::root().join("bench").join(name).is_dir();
+    let known: Vec<_> = GROUPS.into_iter().filter(|(name, _)| there(name)).collect();
+    if let Some(stranger) = options
+        .only
+        .iter()
+        .find(|name| !known.iter().any(|(known, _)| known == name))
+    {
+        let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
+        return Err(format!(
+            "there is no group `{stranger}`; there are {}",
+            names.join(", ")
+        ));
+    }
+    let all = options.only.is_empty();
+    Ok(known
+        .into_iter()
+        .filter(|(name, _)| all || options.only.iter().any(|only| only == name))
+        .collect())
+}
+
+/// Builds programs of the workspace `bench/`.
+fn build(packages: &[String]) -> Outcome {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command
+        .args(["build", "--release", "--locked"])
+        .current_dir(workspace::root().join("bench"))
+        .env("CARGO_TARGET_DIR", target_dir());
+    for package in packages {
+        command.args(["--package", package]);
+    }
+    shell::run(&mut command)
+}
+
+fn build_server() -> Result<PathBuf, String> {
+    let arguments = ["build", "--release", "--locked", "--package", "trunkline"];
+    shell::run(&mut shell::cargo(&arguments))?;
+    Ok(workspace::target_dir().join("release/trunkline"))
+}
+
+fn program(name: &str) -> Command {
+    Command::new(target_dir().join(format!("release/bench-{name}")))
+}
+
+fn report(folder: &Path) -> Outcome {
+    shell::run(program("report").arg("write").arg(results_file(folder)))
+}
+
+/// A new folder for results, or the newest one to go on with.
+fn folder(options: &Options) -> Result<PathBuf, String> {
+    if let Some(out) = &options.out {
+        return make(out.clone());
+    }
+    let root = target_dir().join("results");
+    if options.resume {
+        let entries =
+            std::fs::read_dir(&root).map_err(|error| format!("{}: {error}", root.display()))?;
+        let newest = entries.flatten().map(|entry| entry.path()).max();
+        return newest.ok_or_else(|| "there is no run to go on with".into());
+    }
+    let time = shell::output(Command::new("date").args(["-u", "+%Y-%m-%d-%H%M%S"]));
+    make(root.join(time.ok_or("no `date`")?.trim()))
+}
+
+fn make(folder: PathBuf) -> Result<PathBuf, String> {
+    std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    Ok(folder)
+}
+
+/// The results in a folder, or the file itself.
+fn results_file(path: &Path) -> std::ffi::OsString {
+    if path.is_dir() {
+        path.join(RESULTS).into()
+    } else {
+        path.into()
+    }
+}
+
+fn target_dir() -> PathBuf {
+    workspace::target_dir().join("bench")
+}
+
+const RESULTS: &str = "results.jsonl";
