@@ -529,7 +529,8 @@ impl<F: Files> Recoverer<'_, F> {
     fn clean(&mut self, identity: Identity, end: &End, durable: Mark) -> Result<(), OpenError> {
         let bytes = identity.segment_bytes;
         let stop = end.scan.next.position;
-        let is_proven = end.scan.significant <= durable.position;
+        // Also where only marks lie beyond D: what is synced next counts on them, and covers nothing but itself.
+        let is_proven = stop <= durable.position;
         let from = if is_proven {
             stop
         } else {

@@ -183,3 +183,31 @@ proptest! {
         world.read_all();
     }
 }
+
+#[test]
+fn a_mark_that_only_the_page_cache_holds_is_made_durable_before_anything_counts_on_it() {
+    for seed in 0..16 {
+        let mut world = World::new(
+            LogConfig {
+                durability: Durability::Synced,
+                ..small()
+            },
+            seed,
+        );
+        world.append("a", 100).expect("room");
+        world.sync_all();
+        // Idle: a mark tells that the sync succeeded. It is written, not synced.
+        world.advance(SECOND / 10);
+        world.settle();
+        assert!(world.log.received().position > world.log.synced().position);
+        // Killed and started again; then a synced write, which covers its own bytes.
+        world.reopen().expect("in order");
+        world.append("a", 100).expect("room");
+        world.sync_all();
+        world.files.lose_power(&mut world.rng);
+        world
+            .reopen()
+            .expect("nothing that was told to be durable is missing");
+        assert_eq!(world.read_all(), [1, 2]);
+    }
+}
