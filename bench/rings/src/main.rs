@@ -1,50 +1,54 @@
 //! The rings against their peers: interleaved samples on two pinned cores, every value checked.
 //!
-//! `cargo run --release --manifest-path bench/Cargo.toml -p bench-rings -- [--quick] [--json] [--row TEXT]`
+//! `cargo xtask bench --peers --only rings`, or by itself
+//! `cargo run --release --manifest-path bench/Cargo.toml -p bench-rings -- [--quick] [--row WORDS] [--contender TEXT,…]`
 //!
 //! Everybody spins (the idle strategy of all rows); in the rows with more threads than cores they
-//! also yield. A sample is discarded when one of its threads was preempted or when the distance of
-//! the cores changed, and compared only with samples of the same distance.
+//! also yield. A sample does not count when one of its threads was preempted or when the distance of
+//! the cores changed, and is compared only with samples of the same distance.
 #![forbid(unsafe_code)]
 
-mod calibrate;
-mod contest;
 mod rings;
 mod work;
 
-use contest::{Contender, Effort, Row, Sample};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+
+use bench_harness::contest::{Contest, Effort};
+use bench_harness::{Bar, Contender, Failure, Figure, Options, Row, Sample, cores};
+use clap::Parser;
 use rings::*;
 
-fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let has = |name: &str| arguments.iter().any(|argument| argument == name);
-    let after = |name: &str| {
-        let at = arguments.iter().position(|argument| argument == name)?;
-        arguments.get(at + 1).cloned()
-    };
-    if std::thread::available_parallelism().map_or(1, usize::from) < 2 {
-        eprintln!("two cores are needed");
-        std::process::exit(2);
-    }
-    let effort = if has("--quick") { Effort { samples: 5, rounds: 15 } } else { Effort { samples: 25, rounds: 100 } };
-    let (wanted, only) = (after("--row").unwrap_or_default(), after("--only"));
-    eprintln!("idle strategy: spin; capacity {CAPACITY}; median [min–max]; ▶ ours");
-    for mut row in rows() {
-        if !row.name.contains(&wanted) {
-            continue;
-        }
-        if let Some(only) = &only {
-            row.contenders.retain(|contender| only.split(',').any(|one| contender.name.contains(one)));
-        }
-        let json = contest::run(&mut row, &effort);
-        if has("--json") {
-            print!("{json}");
-        }
-    }
+/// Rings side by side: interleaved samples on two pinned cores, every value checked
+#[derive(Debug, Parser)]
+struct Arguments {
+    #[command(flatten)]
+    options: Options,
 }
 
-fn contender(name: &'static str, run: impl FnMut() -> Sample + 'static) -> Contender {
-    Contender { name, ours: name.starts_with("trunkline"), run: Box::new(run) }
+fn main() -> ExitCode {
+    run(&Arguments::parse().options).unwrap_or_else(|why| {
+        eprintln!("{why}");
+        ExitCode::from(2)
+    })
+}
+
+fn run(options: &Options) -> Result<ExitCode, Failure> {
+    if cores::pair().is_none() {
+        return Err("two cores are needed".into());
+    }
+    let mut contest = Contest::open("rings", options)?;
+    for row in rows(options.quick) {
+        contest.run(row)?;
+    }
+    Ok(contest.finish())
+}
+
+fn contender(name: &'static str, mut run: impl FnMut() -> Sample + 'static) -> Contender {
+    let run = move || {
+        catch_unwind(AssertUnwindSafe(&mut run)).map_err(|_| "a check failed; see above".into())
+    };
+    Contender::new(name, run).with_settings(format!("capacity {CAPACITY}"))
 }
 
 /// All SPSC rings through one kind of work.
@@ -92,9 +96,51 @@ macro_rules! many {
     };
 }
 
-fn rows() -> Vec<Row> {
-    let row = |name, rate, contenders| Row { name, rate, discard_preempted: true, contenders };
-    let crowd = |name, contenders| Row { name, rate: true, discard_preempted: false, contenders };
+/// Every value goes through once and in order; each of ours is to be at least as good as the best peer.
+fn row(quick: bool, name: &str, shows: Figure, bar: &[&str], contenders: Vec<Contender>) -> Row {
+    let effort = if quick {
+        Effort {
+            samples: 5,
+            rounds: 15,
+        }
+    } else {
+        Effort {
+            samples: 25,
+            rounds: 100,
+        }
+    };
+    Row {
+        name: name.into(),
+        about: format!("everybody spins; capacity {CAPACITY}; every value is checked"),
+        shows: vec![shows],
+        bars: bar
+            .iter()
+            .map(|name| Bar::times_best(name, shows, 1.0))
+            .collect(),
+        discard_preempted: true,
+        effort,
+        contenders,
+    }
+}
+
+fn rows(quick: bool) -> Vec<Row> {
+    let row = |name, rate, bar: &[&str], contenders| {
+        row(
+            quick,
+            name,
+            if rate { Figure::PerSecond } else { Figure::Ns },
+            bar,
+            contenders,
+        )
+    };
+    let crowd = |name, bar: &[&str], contenders| Row {
+        about: format!(
+            "two senders on one core, the rest on the other; everybody spins and then yields; capacity {CAPACITY}"
+        ),
+        discard_preempted: false,
+        ..row(name, true, bar, contenders)
+    };
+    let fixed = ["trunkline fixed"];
     let mut general = singles!(stream, u64, 400_000);
     general.extend(contenders!(stream, u64, 100_000;
         "crossbeam ArrayQueue" => ArrayQueue,
@@ -103,15 +149,46 @@ fn rows() -> Vec<Row> {
         "std" => Std,
     ));
     vec![
-        row("spsc u64, one thread push+pop", false, singles!(one_thread, u64, 1_000_000)),
-        row("spsc 64 B, one thread push+pop", false, singles!(one_thread, Line, 1_000_000)),
-        row("spsc u64, two cores", true, general),
-        row("spsc 64 B, two cores", true, singles!(stream, Line, 200_000)),
-        row("spsc u64, batches of 64", true, batches!(u64, 4_000_000)),
-        row("spsc 64 B, batches of 64", true, batches!(Line, 1_000_000)),
-        row("spsc u64, round trip", false, singles!(round_trips, u64, 10_000)),
+        row(
+            "spsc u64, one thread push+pop",
+            false,
+            &fixed,
+            singles!(one_thread, u64, 1_000_000),
+        ),
+        row(
+            "spsc 64 B, one thread push+pop",
+            false,
+            &fixed,
+            singles!(one_thread, Line, 1_000_000),
+        ),
+        row("spsc u64, two cores", true, &fixed, general),
+        row(
+            "spsc 64 B, two cores",
+            true,
+            &fixed,
+            singles!(stream, Line, 200_000),
+        ),
+        row(
+            "spsc u64, batches of 64",
+            true,
+            &["trunkline slice, chunk"],
+            batches!(u64, 4_000_000),
+        ),
+        row(
+            "spsc 64 B, batches of 64",
+            true,
+            &["trunkline slice, chunk"],
+            batches!(Line, 1_000_000),
+        ),
+        row(
+            "spsc u64, round trip",
+            false,
+            &fixed,
+            singles!(round_trips, u64, 10_000),
+        ),
         crowd(
             "mpsc u64, 2 to 1",
+            &["trunkline mpsc"],
             many!(None;
                 "trunkline mpsc" => OursMpsc,
                 "trunkline mpmc" => OursMpmc,
@@ -124,6 +201,7 @@ fn rows() -> Vec<Row> {
         ),
         crowd(
             "mpmc u64, 2 to 2",
+            &["trunkline mpmc"],
             many!(Some(|receiver| receiver.clone());
                 "trunkline mpmc" => OursMpmc,
                 "omango" => OmangoMpmc,

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use disruptor::{EventPoller, Producer as _, SingleConsumerBarrier, SingleProducer, SingleProducerBarrier};
+use disruptor::{
+    EventPoller, Producer as _, SingleConsumerBarrier, SingleProducer, SingleProducerBarrier,
+};
 use ringbuf::traits::{Consumer as _, Producer as _, Split as _};
 use trunkline_ring::{mpmc, mpsc, spsc};
 
@@ -50,7 +52,10 @@ pub trait Send1<T>: Send + 'static {
     where
         T: Copy,
     {
-        items.iter().take_while(|item| self.try_send(**item)).count()
+        items
+            .iter()
+            .take_while(|item| self.try_send(**item))
+            .count()
     }
 }
 
@@ -363,7 +368,10 @@ macro_rules! shared {
                 #[inline(always)]
                 fn try_receive(&mut self, mut take: impl FnMut(&T)) -> usize {
                     let receive: fn(&mut $receiver) -> Option<T> = $receive;
-                    receive(&mut self.0).map(|item| take(&item)).is_some().into()
+                    receive(&mut self.0)
+                        .map(|item| take(&item))
+                        .is_some()
+                        .into()
                 }
             }
         };

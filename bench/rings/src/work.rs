@@ -2,13 +2,26 @@
 
 use std::hint::{black_box, spin_loop};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::calibrate::{Ball, Gate, pin, preemptions};
-use crate::contest::Sample;
+use bench_harness::cores::{self, Ball, Gate, pin, preemptions};
+use bench_harness::{Figure, Sample};
+
 use crate::rings::{Item, Receive1, Ring, Send1};
 
 pub const BATCH: usize = 64;
+
+/// The cores that are used.
+fn core(side: usize) -> usize {
+    cores::pair().expect("two cores are needed")[side]
+}
+
+fn sample(elapsed: Duration, operations: u64) -> Sample {
+    let ns = elapsed.as_nanos() as f64 / operations as f64;
+    Sample::default()
+        .with(Figure::Ns, ns)
+        .with(Figure::PerSecond, 1e9 / ns)
+}
 
 /// Two threads on two cores, with a calibration before and after. `first` runs on core 0, `second`
 /// on core 1; the time is that from a common start to the end of the later one.
@@ -30,7 +43,7 @@ fn on_two_cores<A: Send + 'static, B: Send + 'static>(
         preemptions: u64,
     }
     fn side(shared: &Shared, number: usize, run: impl FnOnce()) -> Side {
-        pin(number);
+        pin(core(number));
         shared.gate.pass(2);
         let before = shared.balls[0].crossing_ns(number as u64);
         let preempted = preemptions();
@@ -42,9 +55,17 @@ fn on_two_cores<A: Send + 'static, B: Send + 'static>(
         let preempted = preemptions() - preempted;
         shared.gate.pass(2);
         let after = shared.balls[1].crossing_ns(number as u64);
-        Side { start, end, crossing_ns: [before, after], preemptions: preempted }
+        Side {
+            start,
+            end,
+            crossing_ns: [before, after],
+            preemptions: preempted,
+        }
     }
-    let shared = Arc::new(Shared { balls: Default::default(), gate: Gate::default() });
+    let shared = Arc::new(Shared {
+        balls: Default::default(),
+        gate: Gate::default(),
+    });
     let other = {
         let shared = Arc::clone(&shared);
         std::thread::spawn(move || side(&shared, 1, || run_second(&mut second)))
@@ -53,15 +74,18 @@ fn on_two_cores<A: Send + 'static, B: Send + 'static>(
         let shared = Arc::clone(&shared);
         std::thread::spawn(move || side(&shared, 0, || run_first(&mut first)))
     };
-    let (one, other) = (one.join().expect("no check failed"), other.join().expect("no check failed"));
+    let (one, other) = (
+        one.join().expect("no check failed"),
+        other.join().expect("no check failed"),
+    );
     let elapsed = one.end.max(other.end) - one.start.min(other.start);
     Sample {
-        ns_per_operation: elapsed.as_nanos() as f64 / operations as f64,
         crossing_ns: [
             one.crossing_ns[0].min(other.crossing_ns[0]),
             one.crossing_ns[1].min(other.crossing_ns[1]),
         ],
         preemptions: one.preemptions + other.preemptions,
+        ..sample(elapsed, operations)
     }
 }
 
@@ -149,7 +173,9 @@ pub fn round_trips<T: Item, R: Ring<T>>(operations: u64) -> Sample {
                 send(ping, T::number(number));
                 let mut back = 0;
                 while back == 0 {
-                    back = ponged.try_receive(|item: &T| assert_eq!(item.check(), number, "not what was sent"));
+                    back = ponged.try_receive(|item: &T| {
+                        assert_eq!(item.check(), number, "not what was sent")
+                    });
                 }
             }
         },
@@ -171,12 +197,13 @@ pub fn round_trips<T: Item, R: Ring<T>>(operations: u64) -> Sample {
 /// Push and pop on one thread, one item in the ring at a time.
 pub fn one_thread<T: Item, R: Ring<T>>(operations: u64) -> Sample {
     std::thread::spawn(move || {
-        pin(0);
+        pin(core(0));
         let (mut sender, mut receiver) = R::make();
         let mut round = |operations: u64| {
             for number in 0..operations {
                 assert!(sender.try_send(T::number(black_box(number))));
-                let some = receiver.try_receive(|item: &T| assert_eq!(item.check(), number, "not what was sent"));
+                let some = receiver
+                    .try_receive(|item: &T| assert_eq!(item.check(), number, "not what was sent"));
                 assert_eq!(some, 1);
             }
         };
@@ -184,10 +211,10 @@ pub fn one_thread<T: Item, R: Ring<T>>(operations: u64) -> Sample {
         let preempted = preemptions();
         let start = Instant::now();
         round(operations);
+        let elapsed = start.elapsed();
         Sample {
-            ns_per_operation: start.elapsed().as_nanos() as f64 / operations as f64,
-            crossing_ns: [0.0; 2],
             preemptions: preemptions() - preempted,
+            ..sample(elapsed, operations)
         }
     })
     .join()
@@ -202,11 +229,19 @@ pub fn many<T: Item, R: Ring<T>>(
     clone_receiver: Option<fn(&R::Receiver) -> R::Receiver>,
 ) -> Sample {
     const SENDERS: u64 = 2;
+    let pair = [core(0), core(1)];
+    let before = cores::crossing_ns(pair);
     let each = operations / SENDERS;
     let (sender, receiver) = R::make();
-    let senders: Vec<_> = (1..SENDERS).map(|_| clone_sender(&sender)).chain([]).collect();
+    let senders: Vec<_> = (1..SENDERS)
+        .map(|_| clone_sender(&sender))
+        .chain([])
+        .collect();
     let senders: Vec<_> = senders.into_iter().chain([sender]).collect();
-    let mut receivers: Vec<_> = clone_receiver.iter().map(|clone| clone(&receiver)).collect();
+    let mut receivers: Vec<_> = clone_receiver
+        .iter()
+        .map(|clone| clone(&receiver))
+        .collect();
     receivers.push(receiver);
     let gate = Arc::new(Gate::default());
     let threads = (senders.len() + receivers.len()) as u64;
@@ -215,7 +250,7 @@ pub fn many<T: Item, R: Ring<T>>(
     for (index, mut sender) in senders.into_iter().enumerate() {
         let gate = Arc::clone(&gate);
         handles.push(std::thread::spawn(move || {
-            pin(0);
+            pin(core(0));
             gate.pass(threads);
             let start = Instant::now();
             for number in 0..each {
@@ -230,7 +265,7 @@ pub fn many<T: Item, R: Ring<T>>(
     for mut receiver in receivers {
         let (gate, done) = (Arc::clone(&gate), Arc::clone(&done));
         handles.push(std::thread::spawn(move || {
-            pin(1);
+            pin(core(1));
             // What came from each sender: how many, their sum, and the last, for the order.
             let mut seen = vec![(0u64, 0u64, -1i64); SENDERS as usize];
             gate.pass(threads);
@@ -251,7 +286,8 @@ pub fn many<T: Item, R: Ring<T>>(
                 if some > 0 {
                     tries = 0;
                 } else {
-                    let all = done.fetch_add(unreported, std::sync::atomic::Ordering::Relaxed) + unreported;
+                    let all = done.fetch_add(unreported, std::sync::atomic::Ordering::Relaxed)
+                        + unreported;
                     unreported = 0;
                     if all == each * SENDERS {
                         break;
@@ -262,18 +298,28 @@ pub fn many<T: Item, R: Ring<T>>(
             (start, Instant::now(), seen)
         }));
     }
-    let results: Vec<_> = handles.into_iter().map(|handle| handle.join().expect("no check failed")).collect();
+    let results: Vec<_> = handles
+        .into_iter()
+        .map(|handle| handle.join().expect("no check failed"))
+        .collect();
     for sender in 0..SENDERS as usize {
         let seen = results.iter().filter_map(|(_, _, seen)| seen.get(sender));
         let (count, sum) = seen.fold((0, 0), |(count, sum), one| (count + one.0, sum + one.1));
-        assert_eq!((count, sum), (each, each * (each - 1) / 2), "lost or repeated");
+        assert_eq!(
+            (count, sum),
+            (each, each * (each - 1) / 2),
+            "lost or repeated"
+        );
     }
-    let start = results.iter().map(|(start, _, _)| *start).min().expect("some");
+    let start = results
+        .iter()
+        .map(|(start, _, _)| *start)
+        .min()
+        .expect("some");
     let end = results.iter().map(|(_, end, _)| *end).max().expect("some");
     Sample {
-        ns_per_operation: (end - start).as_nanos() as f64 / operations as f64,
-        crossing_ns: [1.0; 2],
-        preemptions: 0,
+        crossing_ns: [before, cores::crossing_ns(pair)],
+        ..sample(end - start, operations)
     }
 }
 
