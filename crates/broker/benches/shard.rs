@@ -10,8 +10,8 @@ use trunkline_log::{Log, LogConfig, LogId, Storage};
 use trunkline_route::Pattern;
 use trunkline_wire::record::{self, Records};
 use trunkline_wire::{
-    Ack, AckLevel, ErrorBody, ErrorCode, FrameHeader, Kind, Policy, Run, Stamp, Start, Subscribe,
-    SubscribeFlags,
+    Ack, AckLevel, ErrorBody, ErrorCode, FrameHeader, Kind, Policy, Positions, Run, Stamp, Start,
+    Subscribe, SubscribeFlags,
 };
 
 const RECORDS: u32 = 600;
@@ -149,6 +149,7 @@ impl Bench {
                 group: "",
                 cursor: "",
                 stream: "",
+                positions: Positions::NONE,
             };
             shard
                 .subscribe(session(slot), &subscribe, NOW, &mut out)

@@ -25,6 +25,8 @@ pub(crate) struct Row {
     pub(crate) level: AckLevel,
     /// The last row of its frame that is acknowledged: it has the numbers of all.
     pub(crate) ends: bool,
+    /// It ends a frame without records, whose Ack is sent for itself.
+    pub(crate) alone: bool,
     /// [`Key::NONE`]: there is nothing to wait for.
     pub(crate) stream: Key,
     /// The last sequence in the stream.
@@ -52,6 +54,7 @@ impl Row {
             frame,
             level: AckLevel::Received,
             ends: false,
+            alone: false,
             stream: Key::NONE,
             upto: 0,
             count: 0,
@@ -191,6 +194,16 @@ fn state<'s>(row: &Row, stream: &impl Fn(Key) -> Option<&'s Stream>) -> RowState
 }
 
 fn merge(pending: &mut Option<(u16, Ack)>, row: &Row, session: SessionId, out: &mut impl Out) {
+    if row.alone {
+        emit(pending, session, out);
+        let ack = Ack {
+            level: row.level,
+            count: 0,
+            stream_sequence: 0,
+            producer_sequence: 0,
+        };
+        return out.acked(session, row.frame, ack);
+    }
     if let (0, Some((frame, _))) = (row.count, pending.as_mut()) {
         // A frame without records has no last record, and no level of its own.
         *frame = row.frame;

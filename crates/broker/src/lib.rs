@@ -41,6 +41,7 @@
 #![forbid(unsafe_code)]
 
 mod acks;
+mod barrier;
 mod channel;
 mod cursors;
 mod deliver;

@@ -325,6 +325,14 @@ impl Shard {
         let Some(open) = session.frame.take() else {
             return;
         };
+        if frame.expects_ack
+            && frame.level != AckLevel::Stream
+            && open.accepted == 0
+            && open.refused.is_none()
+        {
+            self.wait_for_everything(key, frame.sequence, frame.level);
+            return self.close_frame(key);
+        }
         let acks = &mut session.acks;
         if frame.expects_ack && (open.accepted > 0 || open.refused.is_none()) {
             if acks.last_open().is_none() {
@@ -350,6 +358,14 @@ impl Shard {
                 ..Row::new(frame.sequence)
             });
         }
+        self.close_frame(key);
+    }
+
+    fn close_frame(&mut self, key: Key) {
+        let Some(session) = self.sessions.at_mut(key) else {
+            return;
+        };
+        let acks = &mut session.acks;
         acks.close_frame();
         if acks.has_work() && !acks.listed {
             acks.listed = true;
@@ -448,7 +464,7 @@ fn define(subjects: &mut SubjectTable, record: RawRecord<'_>) -> Result<(), Publ
 
 /// Finds the stream of a subject, and the stream's number for it.
 #[cold]
-fn resolve(routes: &Table<Key>, streams: &mut Slab<Stream>, name: &str) -> Meaning {
+pub(crate) fn resolve(routes: &Table<Key>, streams: &mut Slab<Stream>, name: &str) -> Meaning {
     let Ok(subject) = Subject::new(name) else {
         return Meaning::Refused(ErrorCode::SUBJECT);
     };

@@ -4,7 +4,9 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 
 use trunkline_route::{Pattern, Subject, Table};
-use trunkline_wire::{Body, ErrorBody, ErrorCode, FrameFlags, FrameHeader, Opcode, RpcCall};
+use trunkline_wire::{
+    Body, ErrorBody, ErrorCode, Failure, FrameFlags, FrameHeader, Opcode, RpcCall,
+};
 
 use crate::Now;
 use crate::out::{Out, SessionId};
@@ -265,18 +267,7 @@ impl Shard {
         payload: &[u8],
         out: &mut impl Out,
     ) {
-        let Some(responder) = self.session_key(session) else {
-            return;
-        };
-        let Some(key) = self
-            .rpc
-            .correlations
-            .get(&(responder, correlation))
-            .copied()
-        else {
-            return;
-        };
-        let Some(call) = self.rpc.finish(key, &mut self.sessions) else {
+        let Some(call) = self.answered(session, correlation) else {
             return;
         };
         let limit = self.config.limits.call_bytes as usize;
@@ -297,6 +288,35 @@ impl Shard {
             header(Opcode::RpcResponse, call.correlation, payload.len()),
             payload,
         );
+    }
+
+    /// Tells the caller that the responder failed. Nothing happens when that comes too late.
+    pub fn respond_failed(
+        &mut self,
+        session: SessionId,
+        correlation: u16,
+        failure: &Failure<'_>,
+        out: &mut impl Out,
+    ) {
+        let Some(call) = self.answered(session, correlation) else {
+            return;
+        };
+        self.scratch.clear();
+        self.scratch.resize(4 + 2 + failure.message.len(), 0);
+        if let Ok(len) = failure.encode(&mut self.scratch) {
+            let header = FrameHeader {
+                flags: FrameFlags::FAILED,
+                ..header(Opcode::RpcResponse, call.correlation, len)
+            };
+            out.frame(call.caller_id, header, &self.scratch[..len]);
+        }
+    }
+
+    /// The call that a session answers under this correlation, which is over.
+    fn answered(&mut self, session: SessionId, correlation: u16) -> Option<Call> {
+        let responder = self.session_key(session)?;
+        let key = *self.rpc.correlations.get(&(responder, correlation))?;
+        self.rpc.finish(key, &mut self.sessions)
     }
 
     /// Calls whose time is over. Returns how many those were.

@@ -78,6 +78,16 @@ impl SubjectTable {
         }
     }
 
+    /// Where ids may be: below this.
+    pub(crate) fn places(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Whether one is there.
+    pub(crate) fn is_defined(&self, index: usize) -> bool {
+        self.slots[index].used
+    }
+
     /// What the id at `index` means, unless streams have changed since it was looked up.
     #[inline]
     pub(crate) fn meaning(&self, index: usize, epoch: u32) -> Meaning {

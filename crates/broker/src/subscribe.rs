@@ -1,5 +1,7 @@
 //! Subscriptions: who gets what, from where on.
 
+use std::collections::HashMap;
+
 use trunkline_log::{Cursor, Seek, Storage};
 use trunkline_route::Pattern;
 use trunkline_wire::{
@@ -90,7 +92,18 @@ impl Shard {
             return Err(no_session());
         };
         state.subscriptions.push(subscription.clone());
+        // The place in a stream that comes later is none that the client can know.
+        let positions: HashMap<&str, u64> = match &*subscription.cursor {
+            "" => subscribe.positions.iter().collect(),
+            _ => HashMap::new(),
+        };
         for stream in &streams {
+            let name = self.streams.at(*stream).map(|stream| &*stream.plan.name);
+            let next = name.and_then(|name| positions.get(name));
+            let subscription = Subscription {
+                start: next.map_or(subscription.start, |next| Start::Sequence(*next)),
+                ..subscription.clone()
+            };
             self.open_channel(key, &subscription, *stream, now, out);
         }
         Ok(streams.len() as u32)

@@ -11,8 +11,8 @@ use trunkline_log::{Disk, Log, LogConfig, LogId, Request, Storage, Token};
 use trunkline_route::Pattern;
 use trunkline_wire::record;
 use trunkline_wire::{
-    Ack, AckLevel, ErrorBody, ErrorCode, FrameHeader, Kind, Policy, Run, Stamp, Start, Subscribe,
-    SubscribeFlags,
+    Ack, AckLevel, ErrorBody, ErrorCode, FrameHeader, Kind, Policy, Positions, Run, Stamp, Start,
+    Subscribe, SubscribeFlags,
 };
 
 /// Counts the allocations of the thread that asks for it.
@@ -154,6 +154,7 @@ impl Bench {
                 group,
                 cursor: "",
                 stream: "",
+                positions: Positions::NONE,
             };
             shard
                 .subscribe(session(slot), &subscribe, now, &mut out)

@@ -5,9 +5,9 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use trunkline_wire::{
-    Ack, ClientHello, Close, Confirm, Credit, ErrorBody, ErrorFlags, Event as Wire, FrameFlags,
-    Gap, Hello, Kind, Limits, Opcode, PROTOCOL_VERSION, RpcCall, Run, ServerHello, Subscribed,
-    Unsubscribe,
+    Ack, AckLevel, ClientHello, Close, Confirm, Credit, ErrorBody, ErrorFlags, Event as Wire,
+    Failure, FrameFlags, Gap, Hello, Kind, Limits, Opcode, PROTOCOL_VERSION, RpcCall, Run,
+    ServerHello, Subscribed, Unsubscribe,
 };
 
 use crate::error::{Error, PublishError};
@@ -101,6 +101,13 @@ pub enum Event<'a> {
         request: u16,
         /// The answer.
         payload: &'a [u8],
+    },
+    /// The responder of a `call` failed.
+    ResponderFailed {
+        /// The request's number.
+        request: u16,
+        /// What the responder said.
+        failure: Failure<'a>,
     },
     /// Somebody calls a subject that this connection responds to: [`Connection::respond`] under this number.
     Call {
@@ -308,6 +315,30 @@ impl Connection {
             .ok_or(Error::TooMany)
     }
 
+    /// Answers a call by saying that there is no answer: a code of the responder's choice, and why, for people.
+    ///
+    /// # Errors
+    /// [`Error::TooMany`] when too much waits to be sent, or the message is longer than 65,535 bytes.
+    pub fn respond_failed(
+        &mut self,
+        correlation: u16,
+        code: u32,
+        message: &str,
+    ) -> Result<(), Error> {
+        self.outlet
+            .control(&Failure { code, message }, FrameFlags::FAILED, correlation)
+            .ok_or(Error::TooMany)
+    }
+
+    /// Asks that everything that was published before gets to `level`, whatever it was published with. Returns the request's number, which
+    /// [`Event::Done`] names when it has, [`Event::Failed`] when it never will.
+    ///
+    /// # Errors
+    /// [`Error::TooMany`].
+    pub fn barrier(&mut self, level: AckLevel) -> Result<u16, Error> {
+        self.outlet.barrier(level).ok_or(Error::TooMany)
+    }
+
     /// Asks for a sign of life.
     ///
     /// # Errors
@@ -437,6 +468,14 @@ impl Inlet {
                     on(Event::Answer {
                         request: frame.sequence,
                         payload,
+                    });
+                }
+            }
+            Wire::RpcFailed(frame, failure) => {
+                if outlet.finish_request(frame.sequence) {
+                    on(Event::ResponderFailed {
+                        request: frame.sequence,
+                        failure,
                     });
                 }
             }

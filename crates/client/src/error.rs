@@ -76,6 +76,13 @@ pub enum Error {
         /// Why, in the server's words.
         message: Box<str>,
     },
+    /// A call reached a responder, which says that it cannot answer.
+    Responder {
+        /// Why, as a number of the responder's choice.
+        code: u32,
+        /// Why, in the responder's words.
+        message: Box<str>,
+    },
     /// A record was not taken.
     Publish(PublishError),
     /// The time ran out.
@@ -108,6 +115,9 @@ impl fmt::Display for Error {
             Self::Violation(violation) => write!(f, "the server broke the protocol: {violation}"),
             Self::Refused { code, message } if message.is_empty() => write!(f, "refused: {code}"),
             Self::Refused { code, message } => write!(f, "refused: {message} (error {})", code.0),
+            Self::Responder { code, message } => {
+                write!(f, "the responder failed: {message} (code {code})")
+            }
             Self::Publish(error) => error.fmt(f),
             Self::TimedOut => write!(f, "timed out"),
             Self::Disconnected => write!(f, "not connected to the server"),

@@ -16,7 +16,7 @@ mod publication;
 mod subscription;
 
 pub use blocking::{
-    Acked, Admin, Call, Client, ClientBuilder, Delivery, Idle, Publisher, Receipt, Replier,
+    Acked, Admin, Answer, Call, Client, ClientBuilder, Delivery, Idle, Publisher, Receipt, Replier,
     Responder, Subscriber, Unacknowledged,
 };
 pub use connection::{Connection, ConnectionOptions, Event};
@@ -25,4 +25,6 @@ pub use message::{Message, OwnedMessage};
 pub use publication::Publication;
 pub use subscription::Subscription;
 pub use trunkline_wire::headers::Headers;
-pub use trunkline_wire::{Ack, AckLevel, ErrorCode, Gap, GapReason, Policy, Start, SubjectError};
+pub use trunkline_wire::{
+    Ack, AckLevel, ErrorCode, Failure, Gap, GapReason, Policy, Start, SubjectError,
+};

@@ -1,6 +1,6 @@
 //! What is subscribed to, and from where.
 
-use trunkline_wire::{Policy, Start, Subscribe, SubscribeFlags};
+use trunkline_wire::{Policy, Positions, Start, Subscribe, SubscribeFlags};
 
 /// A pattern and everything that may be said about how its records are to come.
 #[derive(Clone, Debug)]
@@ -103,6 +103,7 @@ impl Subscription {
             group: &self.group,
             cursor: &self.cursor,
             stream: &self.stream,
+            positions: Positions::NONE,
         }
     }
 }

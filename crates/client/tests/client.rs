@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use support::TestServer;
 use trunkline_client::{
-    AckLevel, Client, Error, ErrorCode, Idle, Publication, PublishError, Start, Subscription,
-    Unacknowledged,
+    AckLevel, Answer, Client, Error, ErrorCode, Idle, Publication, PublishError, Start,
+    Subscription, Unacknowledged,
 };
 
 const LONG: Duration = Duration::from_secs(10);
@@ -183,9 +183,12 @@ fn subscriptions_go_on_behind_the_last_record_over_broken_connections() {
     assert!(server.store().accepted >= 6);
     let last = server.store().subscribed.last().unwrap().clone();
     assert!(
-        last.contains("Sequence(") && last.contains("stream: \"main\""),
+        last.contains(&format!("positions: {{\"main\": {}}}", sequence - 200 + 1)),
         "{last}"
     );
+    // What the client does not know by now is newer than the subscription: all of it is wanted.
+    assert!(last.contains("start: First"), "{last}");
+    assert!(last.contains("stream: \"\""), "{last}");
     assert!(client.is_connected());
 }
 
@@ -292,6 +295,43 @@ fn records_published_while_there_is_no_connection_are_sent_when_there_is_one() {
 }
 
 #[test]
+fn flushing_to_a_level_asks_for_it_after_everything_is_acknowledged() {
+    let server = TestServer::start();
+    let client = client(&server);
+    let publisher = client.publisher();
+    for index in 0..100u8 {
+        publisher.publish("a", &[index]).unwrap();
+    }
+    let acked = publisher.flush_to(AckLevel::Synced, LONG).unwrap().unwrap();
+    assert_eq!(acked.last_stream_sequence, 100);
+    assert_eq!(server.store().barriers, [AckLevel::Synced]);
+    server.store().hold_acks = true;
+    publisher.publish("a", b"").unwrap();
+    let short = Duration::from_millis(20);
+    let late = publisher.flush_to(AckLevel::Stored, short);
+    assert!(matches!(late, Err(Error::TimedOut)), "{late:?}");
+    assert_eq!(server.store().barriers.len(), 1, "it is asked afterwards");
+}
+
+#[test]
+fn flushing_to_a_level_outlives_a_connection() {
+    let server = TestServer::start();
+    let client = client(&server);
+    let publisher = client.publisher();
+    publisher.publish("a", b"").unwrap();
+    publisher.flush(LONG).unwrap();
+    server.store().hold_acks = true;
+    std::thread::scope(|scope| {
+        let flushed = scope.spawn(|| publisher.flush_to(AckLevel::Synced, LONG));
+        eventually(|| server.store().barriers.len() == 1);
+        server.store().hold_acks = false;
+        server.drop_connections();
+        assert!(flushed.join().unwrap().is_ok());
+    });
+    assert_eq!(server.store().barriers, [AckLevel::Synced; 2]);
+}
+
+#[test]
 fn refused_records_are_told_to_who_waits_and_to_who_flushes() {
     let server = TestServer::start();
     let client = client(&server);
@@ -376,6 +416,28 @@ fn requests_are_replied_to_and_a_handler_ends_with_its_replier() {
         caller.request("svc", &long, LONG),
         Err(Error::Publish(PublishError::TooLong { .. }))
     ));
+}
+
+#[test]
+fn a_responder_that_fails_is_told_to_the_caller_with_its_code_and_its_words() {
+    let server = TestServer::start();
+    let (caller, responder) = (client(&server), client(&server));
+    let _replier = responder
+        .reply("svc", |call| match call.payload() {
+            b"good" => Answer::Payload(b"fine".to_vec()),
+            _ => Answer::Failure {
+                code: 3,
+                message: "no such picture".into(),
+            },
+        })
+        .unwrap();
+    for _ in 0..10 {
+        let failed = caller.request("svc", b"bad", LONG).unwrap_err();
+        let text = failed.to_string();
+        assert_eq!(text, "the responder failed: no such picture (code 3)");
+        assert!(matches!(failed, Error::Responder { code: 3, .. }));
+        assert_eq!(caller.request("svc", b"good", LONG).unwrap(), b"fine");
+    }
 }
 
 #[test]

@@ -260,6 +260,55 @@ fn calls_are_answered_and_failures_have_their_code() {
 }
 
 #[test]
+fn a_barrier_is_done_after_what_came_before_and_failures_of_responders_are_told() {
+    let server = TestServer::start();
+    let (mut caller, mut responder) = (connect(&server), connect(&server));
+    caller.publish("a", b"1").unwrap();
+    let barrier = caller.barrier(AckLevel::Synced).unwrap();
+    let mut told = Vec::new();
+    drive(&mut caller, |event| match event {
+        Event::Acked { last, .. } => {
+            told.push(format!("acked {last}"));
+            false
+        }
+        Event::Done { request, ack } => {
+            told.push(format!("done {request} {}", ack.level));
+            true
+        }
+        _ => false,
+    });
+    let done = format!("done {barrier} synced");
+    assert_eq!(told, ["acked 1", &done]);
+
+    let (_, request) = responder.respond_to("svc").unwrap();
+    drive(
+        &mut responder,
+        |event| matches!(event, Event::Done { request: done, .. } if done == request),
+    );
+    let call = caller.call("svc", b"", Duration::from_secs(5)).unwrap();
+    caller.flush().unwrap();
+    let mut correlation = 0;
+    drive(&mut responder, |event| match event {
+        Event::Call {
+            correlation: named, ..
+        } => {
+            correlation = named;
+            true
+        }
+        _ => false,
+    });
+    responder.respond_failed(correlation, 7, "no").unwrap();
+    responder.flush().unwrap();
+    drive(&mut caller, |event| match event {
+        Event::ResponderFailed { request, failure } => {
+            assert_eq!((request, failure.code, failure.message), (call, 7, "no"));
+            true
+        }
+        _ => false,
+    });
+}
+
+#[test]
 fn a_connection_that_breaks_says_so() {
     let server = TestServer::start();
     let mut connection = connect(&server);

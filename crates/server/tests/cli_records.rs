@@ -376,62 +376,6 @@ fn a_server_that_is_not_there_ends_with_4_and_says_how_to_start_one() {
 }
 
 #[test]
-fn calls_are_answered_by_a_command() {
-    let server = Server::start();
-    let reply = server.command(&[
-        "reply",
-        "svc.*",
-        "--exec",
-        "tr a-z A-Z; echo \" $TRUNKLINE_SUBJECT\"",
-        "--count",
-        "2",
-        "--json",
-    ]);
-    let reply = { reply }
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let ask = |arguments: &[&str]| {
-        for _ in 0..2000 {
-            let answer = server.run(arguments);
-            if answer.code != 1 {
-                return answer;
-            }
-        }
-        panic!("nobody answered");
-    };
-    let answer = ask(&["request", "svc.upper", "abc"]);
-    assert_eq!(
-        (answer.code, answer.out.as_str()),
-        (0, "ABC svc.upper\n"),
-        "{}",
-        answer.err
-    );
-    let answer = server.feed(&["request", "svc.other", "--json"], b"from stdin");
-    let answer: Value = serde_json::from_str(&answer.out).unwrap();
-    assert_eq!(answer["payload"], "FROM STDIN svc.other\n");
-    let ended = ran(reply.wait_with_output().unwrap());
-    assert_eq!(ended.code, 0, "{}", ended.err);
-    assert_eq!(ended.out.lines().count(), 2);
-    assert!(
-        ended
-            .out
-            .starts_with("{\"subject\":\"svc.upper\",\"request_bytes\":3,\"answer_bytes\":14,"),
-        "{}",
-        ended.out
-    );
-}
-
-#[test]
-fn a_call_that_nobody_answers_ends_with_1() {
-    let server = Server::start();
-    let absent = server.run(&["request", "svc.absent", "x"]);
-    assert_eq!(absent.code, 1);
-    assert!(absent.err.contains("nobody listens"), "{}", absent.err);
-}
-
-#[test]
 fn streams_are_listed_and_shown() {
     let server = Server::start();
     server.run(&["pub", "a.b", "x"]);

@@ -10,7 +10,8 @@ use support::raw::{
     ACK, DELIVER, EXPECTS_RESPONSE, PUBLISH, Raw, SUBSCRIBE, SUBSCRIBED, data, definition, frame,
     payloads, subscribe,
 };
-use support::{Server, finish};
+use support::{Ran, Server, finish};
+use trunkline_client::{AckLevel, Client};
 
 /// Eight streams, which hash to both workers.
 fn config() -> String {
@@ -242,4 +243,53 @@ fn calls_and_streams_that_come_and_go_reach_over_workers() {
     }
     replier.kill().unwrap();
     replier.wait().unwrap();
+    let mut failing = server
+        .command(&["reply", "svc.fails", "--exec", "exit 7"])
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    // Some of these calls come in where the responder is, some elsewhere.
+    for _ in 0..8 {
+        let failed = eventually_heard(&server, &["request", "svc.fails", "x"]);
+        assert_eq!(failed.code, 1);
+        assert!(failed.err.contains("(code 7)"), "{}", failed.err);
+    }
+    failing.kill().unwrap();
+    failing.wait().unwrap();
+}
+
+/// Asks until somebody listens.
+fn eventually_heard(server: &Server, arguments: &[&str]) -> Ran {
+    for _ in 0..2000 {
+        let answer = server.run(arguments);
+        if !answer.err.contains("nobody listens") {
+            return answer;
+        }
+    }
+    panic!("nobody listens");
+}
+
+#[test]
+fn flushing_to_synced_waits_for_the_streams_of_all_workers() {
+    let server = Server::with(&config());
+    assert!(workers_of(&server).contains(&0) && workers_of(&server).contains(&1));
+    let client = Client::connect(&server.address).unwrap();
+    let publisher = client.publisher_with(AckLevel::Stored);
+    for round in 1..=3 {
+        for stream in 0..STREAMS {
+            publisher.publish(&format!("t{stream}.x"), b"x").unwrap();
+        }
+        publisher
+            .flush_to(AckLevel::Synced, Duration::from_secs(20))
+            .unwrap();
+        for stream in 0..STREAMS {
+            let info = server.stream(&format!("s{stream}"));
+            assert_eq!(info["synced_sequence"].as_u64(), Some(round), "{info}");
+        }
+    }
+    // A frame without records that asks for nothing special is answered, too.
+    let mut raw = Raw::greeted(&server.address);
+    raw.send(&frame(PUBLISH, EXPECTS_RESPONSE, 1, b""));
+    let answer = raw.answer().unwrap();
+    assert_eq!((answer.opcode, answer.sequence), (ACK, 1));
 }

@@ -22,6 +22,7 @@ impl fmt::Display for Malformed {
 impl core::error::Error for Malformed {}
 
 /// Takes fields from the front of a body.
+#[derive(Clone)]
 pub(crate) struct Fields<'a> {
     body: &'a [u8],
     at: usize,
@@ -79,6 +80,10 @@ impl<'a> Fields<'a> {
         meaning(read(self, field)?).ok_or(malformed)
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.at == self.body.len()
+    }
+
     /// Everything that was not taken.
     pub(crate) fn rest(self) -> &'a [u8] {
         &self.body[self.at..]
@@ -86,7 +91,7 @@ impl<'a> Fields<'a> {
 
     /// Nothing may be left.
     pub(crate) fn finish<T>(self, value: T) -> Result<T, Malformed> {
-        if self.at == self.body.len() {
+        if self.is_empty() {
             Ok(value)
         } else {
             Err(self.malformed("bytes after the last field"))

@@ -98,6 +98,8 @@ bitflags::bitflags! {
         const COMPRESSED = 1 << 1;
         /// The body is encrypted; likewise.
         const ENCRYPTED = 1 << 2;
+        /// Of an RpcResponse: the responder failed, and the body is a [`Failure`](crate::Failure).
+        const FAILED = 1 << 3;
         /// The two bits that hold the [`AckLevel`] of a Publish.
         const ACK_LEVEL = 0b11 << ACK_LEVEL_SHIFT;
     }
@@ -396,7 +398,7 @@ pub const FRAME_BYTES_MAX_BEFORE_HELLO: u32 = 4096;
 pub const FRAME_BYTES_MAX_DEFAULT: u32 = 4 << 20;
 /// Longest `payload_len` of a record unless configured otherwise.
 pub const RECORD_BYTES_MAX_DEFAULT: u32 = 1 << 20;
-/// Longest body of a frame that is neither a run of records nor a call.
+/// Longest body of a frame that is neither a run of records nor a call nor a Subscribe.
 pub const CONTROL_BYTES_MAX: u32 = 64 << 10;
 /// Longest body of a Ping.
 pub const PING_BYTES_MAX: u32 = 64;

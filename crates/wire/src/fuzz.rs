@@ -91,8 +91,8 @@ pub fn frame(bytes: &[u8]) {
 
 fn check_body(opcode: Opcode, bytes: &[u8]) {
     use crate::body::{
-        Ack, ClientHello, Close, Confirm, Credit, ErrorBody, Gap, RpcCall, ServerHello, Subscribe,
-        Subscribed, Unsubscribe,
+        Ack, ClientHello, Close, Confirm, Credit, ErrorBody, Failure, Gap, RpcCall, ServerHello,
+        Subscribe, Subscribed, Unsubscribe,
     };
     match opcode {
         Opcode::Hello => {
@@ -109,6 +109,7 @@ fn check_body(opcode: Opcode, bytes: &[u8]) {
         Opcode::Gap => same(Gap::decode(bytes).ok(), bytes),
         Opcode::Error => same(ErrorBody::decode(bytes).ok(), bytes),
         Opcode::RpcCall => same(RpcCall::decode(bytes).ok(), bytes),
+        Opcode::RpcResponse => same(Failure::decode(bytes).ok(), bytes),
         _ => {}
     }
 }

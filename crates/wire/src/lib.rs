@@ -40,8 +40,9 @@ pub mod teleport;
 pub mod violation;
 
 pub use body::{
-    Ack, Body, ClientHello, Close, Confirm, Credit, ErrorBody, ErrorFlags, Gap, GapReason, Hello,
-    Policy, RpcCall, ServerHello, Start, Subscribe, SubscribeFlags, Subscribed, Unsubscribe,
+    Ack, Body, ClientHello, Close, Confirm, Credit, ErrorBody, ErrorFlags, Failure, Gap, GapReason,
+    Hello, Policy, Positions, RpcCall, ServerHello, Start, Subscribe, SubscribeFlags, Subscribed,
+    Unsubscribe,
 };
 pub use decoder::{Frame, FrameDecoder};
 pub use encoder::{FrameBuilder, FrameEncoder};

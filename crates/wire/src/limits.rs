@@ -23,12 +23,12 @@ impl Limits {
             Opcode::Publish | Opcode::Deliver => self.max_frame_bytes,
             Opcode::Ping | Opcode::Pong => PING_BYTES_MAX,
             Opcode::Hello => FRAME_BYTES_MAX_BEFORE_HELLO,
-            Opcode::RpcCall | Opcode::RpcResponse => self.call_bytes_max(),
+            Opcode::RpcCall | Opcode::RpcResponse | Opcode::Subscribe => self.call_bytes_max(),
             _ => CONTROL_BYTES_MAX.min(self.max_frame_bytes),
         }
     }
 
-    /// Longest body of a call or its answer: as much as a record may have, and as a control frame may have.
+    /// Longest body of a call, its answer or a Subscribe: as much as a record may have, and as a control frame may have.
     pub const fn call_bytes_max(&self) -> u32 {
         let call = if self.max_record_bytes > CONTROL_BYTES_MAX {
             self.max_record_bytes

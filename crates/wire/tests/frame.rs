@@ -39,7 +39,7 @@ fn a_header_has_eight_bytes_and_says_each_field_in_its_place() {
 
 #[test]
 fn flags_compose_and_do_not_disturb_each_other() {
-    for bits in 0..8u8 {
+    for bits in 0..16u8 {
         for level in [
             AckLevel::Stream,
             AckLevel::Received,
@@ -51,6 +51,7 @@ fn flags_compose_and_do_not_disturb_each_other() {
             assert_eq!(flags.contains(FrameFlags::EXPECTS_RESPONSE), bits & 1 != 0);
             assert_eq!(flags.contains(FrameFlags::COMPRESSED), bits & 2 != 0);
             assert_eq!(flags.contains(FrameFlags::ENCRYPTED), bits & 4 != 0);
+            assert_eq!(flags.contains(FrameFlags::FAILED), bits & 8 != 0);
             assert_eq!(flags.with_ack_level(AckLevel::Stream).bits(), bits);
         }
     }

@@ -7,8 +7,8 @@ use trunkline_wire::headers::encode_headers;
 use trunkline_wire::record::{self, Stamp};
 use trunkline_wire::{
     Ack, AckLevel, Body, ClientHello, Close, Confirm, Credit, ErrorBody, ErrorCode, ErrorFlags,
-    FrameEncoder, FrameFlags, Gap, GapReason, Kind, Opcode, Policy, RecordFlags, RpcCall,
-    ServerHello, Start, Subscribe, SubscribeFlags, Subscribed, Unsubscribe,
+    Failure, FrameEncoder, FrameFlags, Gap, GapReason, Kind, Opcode, Policy, Positions,
+    RecordFlags, RpcCall, ServerHello, Start, Subscribe, SubscribeFlags, Subscribed, Unsubscribe,
 };
 
 const STAMP: Stamp = Stamp {
@@ -84,9 +84,19 @@ fn files() -> Vec<(&'static str, Vec<u8>)> {
         ("frame-hello-client.bin", control(0, &client_hello())),
         ("frame-hello-server.bin", control(0, &server_hello())),
         ("frame-publish.bin", publish()),
+        (
+            "frame-publish-barrier.bin",
+            frame(
+                Opcode::Publish,
+                FrameFlags::EXPECTS_RESPONSE.with_ack_level(AckLevel::Synced),
+                3,
+                b"",
+            ),
+        ),
         ("frame-deliver.bin", deliver()),
         ("frame-ack.bin", control(2, &ack())),
         ("frame-subscribe.bin", control(3, &subscribe())),
+        ("frame-subscribe-positions.bin", subscribe_again()),
         ("frame-subscribed.bin", control(4, &subscribed())),
         (
             "frame-unsubscribe.bin",
@@ -124,6 +134,7 @@ fn files() -> Vec<(&'static str, Vec<u8>)> {
             "frame-rpc-response.bin",
             frame(Opcode::RpcResponse, FrameFlags::empty(), 6, b"hi"),
         ),
+        ("frame-rpc-failed.bin", rpc_failed()),
         ("session-client.bin", session_client()),
         ("session-server.bin", session_server()),
     ]
@@ -170,7 +181,33 @@ fn subscribe() -> Subscribe<'static> {
         group: "workers",
         cursor: "main-cursor",
         stream: "main",
+        positions: Positions::NONE,
     }
+}
+
+fn subscribe_again() -> Vec<u8> {
+    let mut bytes = Vec::new();
+    Positions::push(&mut bytes, "main", 0x0102_0304_0506_0708).unwrap();
+    Positions::push(&mut bytes, "orders", 17).unwrap();
+    let subscribe = Subscribe {
+        start: Start::First,
+        cursor: "",
+        stream: "",
+        positions: Positions::new(&bytes).unwrap(),
+        ..subscribe()
+    };
+    control(3, &subscribe)
+}
+
+fn rpc_failed() -> Vec<u8> {
+    let failure = Failure {
+        code: 3,
+        message: "no such picture",
+    };
+    let mut out = [0xee; 256];
+    let mut encoder = FrameEncoder::new(&mut out);
+    encoder.control(&failure, FrameFlags::FAILED, 6).unwrap();
+    encoder.bytes().to_vec()
 }
 
 fn subscribed() -> Subscribed<'static> {

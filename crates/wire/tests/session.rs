@@ -5,11 +5,13 @@ use trunkline_wire::frame::{CONTROL_BYTES_MAX, FRAME_BYTES_MAX_BEFORE_HELLO};
 use trunkline_wire::violation::Fault;
 use trunkline_wire::{
     Ack, AckLevel, Body, Client, ClientHello, Close, Confirm, Credit, ErrorBody, ErrorCode, Event,
-    FrameEncoder, FrameFlags, Gap, GapReason, Hello, Kind, Limits, Opcode, Policy, RecordError,
-    Role, RpcCall, Server, ServerHello, Session, Stamp, Start, Subscribe, SubscribeFlags,
-    Subscribed, Unsubscribe, Violation,
+    FrameEncoder, FrameFlags, Gap, GapReason, Hello, Kind, Limits, Opcode, Policy, Positions,
+    RecordError, Role, RpcCall, Server, ServerHello, Session, Stamp, Start, Subscribe,
+    SubscribeFlags, Subscribed, Unsubscribe, Violation,
 };
 
+/// Flag bit 3.
+const FAILED: u8 = 1 << 3;
 const LIMITS: Limits = Limits {
     max_frame_bytes: 1 << 16,
     max_record_bytes: 1000,
@@ -105,6 +107,8 @@ fn violation(input: &[u8]) -> Violation {
 
 #[test]
 fn a_server_hears_everything_that_a_client_may_say() {
+    let mut positions = Vec::new();
+    Positions::push(&mut positions, "main", 7).unwrap();
     let subscribe = Subscribe {
         subscription: 1,
         start: Start::Time(5),
@@ -115,6 +119,7 @@ fn a_server_hears_everything_that_a_client_may_say() {
         group: "g",
         cursor: "c",
         stream: "s",
+        positions: Positions::new(&positions).unwrap(),
     };
     let call = RpcCall {
         timeout_ms: 1,
@@ -138,6 +143,7 @@ fn a_server_hears_everything_that_a_client_may_say() {
         control(&Unsubscribe { subscription: 1 }, 6),
         control(&call, 7),
         frame(Opcode::RpcResponse, 0, 8, b"answer"),
+        frame(Opcode::RpcResponse, FAILED, 9, b"\x03\0\0\0\x02\0no"),
         control(
             &Close {
                 code: ErrorCode::NONE,
@@ -153,7 +159,8 @@ fn a_server_hears_everything_that_a_client_may_say() {
         heard.push(format!("{event:?}"))
     })
     .unwrap();
-    assert_eq!(heard.len(), 12);
+    assert_eq!(heard.len(), 13);
+    assert!(heard[11].ends_with("Failure { code: 3, message: \"no\" })"));
     assert!(heard[0].starts_with("Hello") && heard[3].contains("Run(2 records, 96 bytes)"));
     assert!(heard[4].contains("first: true, last: true, run: Run(0 records"));
     let mut at_once = Session::<Server>::new(LIMITS);
@@ -221,6 +228,7 @@ fn a_client_hears_everything_that_a_server_may_say() {
             7,
         ),
         frame(Opcode::RpcResponse, 0, 8, b"answer"),
+        frame(Opcode::RpcResponse, FAILED, 9, b"\0\0\0\0\0\0"),
         control(
             &Close {
                 code: ErrorCode::SHUTTING_DOWN,
@@ -323,13 +331,24 @@ fn each_violation_has_its_code_and_the_byte_where_it_is() {
     let mut bad_padding = record(1, b"x");
     bad_padding[47] = 1;
     let publish = |records: &[u8]| frame(Opcode::Publish, 0, 7, records);
-    let cases: [(Vec<u8>, ErrorCode, u64); 15] = [
+    let cases: [(Vec<u8>, ErrorCode, u64); 18] = [
         (raw_frame(0x99, 0, 7, 0, b""), ErrorCode::UNSUPPORTED, 8),
         (raw_frame(0x20, 0, 7, 0, b""), ErrorCode::UNSUPPORTED, 8),
         (raw_frame(0x32, 0, 7, 0, b""), ErrorCode::UNSUPPORTED, 8),
         (raw_frame(0x11, 0, 7, 0, b""), ErrorCode::UNSUPPORTED, 8),
         (raw_frame(0x10, 0x02, 7, 0, b""), ErrorCode::UNSUPPORTED, 8),
-        (raw_frame(0x10, 0x08, 7, 0, b""), ErrorCode::UNSUPPORTED, 8),
+        (raw_frame(0x10, 0x10, 7, 0, b""), ErrorCode::UNSUPPORTED, 8),
+        // Only an answer can say that its responder failed.
+        (
+            raw_frame(0x10, FAILED, 7, 0, b""),
+            ErrorCode::UNSUPPORTED,
+            8,
+        ),
+        (
+            frame(Opcode::RpcResponse, FAILED, 7, b"\0\0\0\0\x05\0no"),
+            ErrorCode::MALFORMED,
+            8 + 8 + 4,
+        ),
         (raw_frame(0x01, 0x40, 7, 0, b""), ErrorCode::UNSUPPORTED, 8),
         (
             raw_frame(0x10, 0, 7, u32::MAX, b""),
@@ -346,6 +365,17 @@ fn each_violation_has_its_code_and_the_byte_where_it_is() {
             frame(Opcode::Credit, 0, 7, &[0; 7]),
             ErrorCode::MALFORMED,
             8 + 8,
+        ),
+        (
+            // 32 bytes up to the texts, four of those of length 0, and half a position.
+            frame(
+                Opcode::Subscribe,
+                0,
+                7,
+                &[&[0; 32][..], b"\x01\0a\x07\0"].concat(),
+            ),
+            ErrorCode::MALFORMED,
+            8 + 8 + 32 + 3,
         ),
         (
             publish(&[record(1, b"x"), bad_magic].concat()),

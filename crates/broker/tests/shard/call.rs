@@ -1,7 +1,7 @@
 //! Calls and their answers.
 
 use trunkline_broker::{Limits, SessionId, ShardConfig};
-use trunkline_wire::{ErrorCode, RpcCall, Subscribe, SubscribeFlags};
+use trunkline_wire::{ErrorCode, Failure, RpcCall, Subscribe, SubscribeFlags};
 
 use crate::world::{Got, World, request};
 
@@ -88,6 +88,33 @@ fn an_answer_comes_back_under_the_callers_correlation() {
     };
     assert_eq!(world.got(one), [response(b"for one")]);
     assert_eq!(world.got(two), [response(b"for two")]);
+}
+
+#[test]
+fn a_responder_that_fails_says_so_to_the_caller_once() {
+    let mut world = World::new();
+    let caller = world.open(1);
+    let responder = respond_to(&mut world, 2, "svc");
+    call(&mut world, caller, 7, "svc", b"");
+    let got = calls(&mut world, responder);
+    let failure = Failure {
+        code: 3,
+        message: "no such picture",
+    };
+    for _ in 0..2 {
+        world
+            .shard
+            .respond_failed(responder, got[0].0, &failure, &mut world.out);
+        world.settle();
+    }
+    let failed = Got::Failed {
+        correlation: 7,
+        code: 3,
+        message: "no such picture".into(),
+    };
+    assert_eq!(world.got(caller), [failed]);
+    call(&mut world, caller, 8, "svc", b"");
+    assert_eq!(calls(&mut world, responder).len(), 1, "it goes on");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use trunkline_broker::{Limits, ShardConfig};
 use trunkline_log::{LogConfig, Request, Storage};
-use trunkline_wire::{AckLevel, ErrorCode, GapReason, Start, Subscribe};
+use trunkline_wire::{AckLevel, ErrorCode, GapReason, Positions, Start, Subscribe};
 
 use crate::world::{Got, World, request, retention, session, small_log};
 
@@ -511,6 +511,67 @@ fn a_subscription_to_one_stream_gets_nothing_of_others() {
     world.publish(producer, &[("l.x", b"1"), ("r.x", b"2")]);
     world.settle();
     assert_eq!(world.records(subscriber), [(1, "2".into())]);
+}
+
+#[test]
+fn a_client_that_comes_back_goes_on_where_it_stood_and_gets_the_rest_from_where_it_says() {
+    let mut world = World::new();
+    let names = ["left", "right", "fresh"];
+    for (id, name) in names.into_iter().enumerate() {
+        let (pattern, log) = (format!("{name}.>"), small_log(Storage::Memory));
+        world.add(name, id as u32, &[&pattern], AckLevel::Received, log);
+    }
+    let producer = world.open(1);
+    for nth in 1..=3 {
+        let body = format!("{nth}");
+        for subject in ["left.x", "right.x", "fresh.x"] {
+            world.publish(producer, &[(subject, body.as_bytes())]);
+        }
+    }
+    world.settle();
+    let mut positions = Vec::new();
+    for (stream, next) in [("left", 3), ("gone", 9), ("right", 4)] {
+        Positions::push(&mut positions, stream, next).unwrap();
+    }
+    let subscriber = world.open(2);
+    let back = Subscribe {
+        start: Start::First,
+        positions: Positions::new(&positions).unwrap(),
+        ..request(1, ">")
+    };
+    assert_eq!(world.subscribe_with(subscriber, &back), Ok(3));
+    world.settle();
+    let mut nexts: Vec<(String, u64)> = Vec::new();
+    let mut records = Vec::new();
+    for got in world.got(subscriber) {
+        match got {
+            Got::Subscribed { stream, next, .. } => nexts.push((stream, next)),
+            Got::Record {
+                subject, sequence, ..
+            } => records.push((subject, sequence)),
+            other => panic!("{other:?}"),
+        }
+    }
+    nexts.sort();
+    records.sort();
+    let expected = [("fresh", 1), ("left", 3), ("right", 4)];
+    assert_eq!(nexts, expected.map(|(name, next)| (name.to_owned(), next)));
+    let expected = [
+        ("fresh.x", 1),
+        ("fresh.x", 2),
+        ("fresh.x", 3),
+        ("left.x", 3),
+    ];
+    assert_eq!(records, expected.map(|(name, at)| (name.to_owned(), at)));
+
+    // A stream of a name that was known, but is new, has nothing in common with the old one.
+    let log = small_log(Storage::Memory);
+    world.add("gone", 9, &["gone.>"], AckLevel::Received, log);
+    for _ in 0..3 {
+        world.publish(producer, &[("gone.x", b"again")]);
+    }
+    world.settle();
+    assert_eq!(world.sequences(subscriber), [1, 2, 3]);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! A shard from outside: what goes in, what sessions get.
 #![allow(unreachable_pub, reason = "one crate of tests")]
 
+mod barrier;
 mod call;
 mod cursor;
 mod deliver;

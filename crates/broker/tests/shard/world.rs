@@ -14,8 +14,8 @@ use trunkline_log::{
 use trunkline_route::Pattern;
 use trunkline_wire::record::{self, Records};
 use trunkline_wire::{
-    Ack, AckLevel, ErrorBody, ErrorCode, FrameHeader, Gap, GapReason, Kind, Opcode, Policy,
-    RpcCall, Run, Stamp, Start, Subscribe, SubscribeFlags, Subscribed,
+    Ack, AckLevel, ErrorBody, ErrorCode, Failure, FrameFlags, FrameHeader, Gap, GapReason, Kind,
+    Opcode, Policy, Positions, RpcCall, Run, Stamp, Start, Subscribe, SubscribeFlags, Subscribed,
 };
 
 /// What a session was told, in order.
@@ -63,6 +63,11 @@ pub enum Got {
     Response {
         correlation: u16,
         payload: Vec<u8>,
+    },
+    Failed {
+        correlation: u16,
+        code: u32,
+        message: String,
     },
 }
 
@@ -175,6 +180,14 @@ impl Out for Sessions {
                     subject: call.subject.into(),
                     payload: call.payload.into(),
                     timeout_ms: call.timeout_ms,
+                }
+            }
+            Opcode::RpcResponse if header.flags.contains(FrameFlags::FAILED) => {
+                let failure = Failure::decode(body).unwrap();
+                Got::Failed {
+                    correlation: header.sequence,
+                    code: failure.code,
+                    message: failure.message.into(),
                 }
             }
             Opcode::RpcResponse => Got::Response {
@@ -775,6 +788,7 @@ pub fn request(subscription: u16, pattern: &str) -> Subscribe<'_> {
         group: "",
         cursor: "",
         stream: "",
+        positions: Positions::NONE,
     }
 }
 

@@ -96,6 +96,33 @@ impl Call {
         self.shared
             .respond(self.generation, self.correlation, payload)
     }
+
+    /// Says that there is no answer: a code of the responder's choice, and why, for people. The caller gets both as
+    /// [`Error::Responder`]. `false` as for [`respond`](Self::respond).
+    pub fn fail(self, code: u32, message: &str) -> bool {
+        self.shared
+            .respond_failed(self.generation, self.correlation, code, message)
+    }
+}
+
+/// What a handler returns: the answer, or why there is none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The answer.
+    Payload(Vec<u8>),
+    /// As for [`Call::fail`].
+    Failure {
+        /// A code of the responder's choice.
+        code: u32,
+        /// Why, for people.
+        message: String,
+    },
+}
+
+impl From<Vec<u8>> for Answer {
+    fn from(payload: Vec<u8>) -> Self {
+        Self::Payload(payload)
+    }
 }
 
 /// A thread that answers calls; dropped, it ends after the call that it is at.
@@ -106,9 +133,9 @@ pub struct Replier {
 }
 
 impl Replier {
-    pub(super) fn start(
+    pub(super) fn start<A: Into<Answer>>(
         mut responder: Responder,
-        mut handler: impl FnMut(&Call) -> Vec<u8> + Send + 'static,
+        mut handler: impl FnMut(&Call) -> A + Send + 'static,
     ) -> Result<Self, Error> {
         let ending = Arc::new(AtomicBool::new(false));
         let thread = thread::Builder::new()
@@ -119,8 +146,10 @@ impl Replier {
                     while !ending.load(Ordering::Relaxed) {
                         match responder.next_call(Some(LOOK)) {
                             Some(call) => {
-                                let answer = handler(&call);
-                                call.respond(&answer);
+                                match handler(&call).into() {
+                                    Answer::Payload(payload) => call.respond(&payload),
+                                    Answer::Failure { code, message } => call.fail(code, &message),
+                                };
                             }
                             None if responder.shared.lock().closed => break,
                             None => {}

@@ -7,7 +7,7 @@ use std::time::Duration;
 use trunkline_wire::{AckLevel, check_pattern};
 
 use super::admin::Admin;
-use super::call::{Call, Replier, Responder};
+use super::call::{Answer, Call, Replier, Responder};
 use super::io;
 use super::options::ClientBuilder;
 use super::publisher::Publisher;
@@ -129,10 +129,10 @@ impl Client {
     ///
     /// # Errors
     /// As [`subscribe`](Self::subscribe), or when there can be no thread.
-    pub fn reply(
+    pub fn reply<A: Into<Answer>>(
         &self,
         pattern: &str,
-        handler: impl FnMut(&Call) -> Vec<u8> + Send + 'static,
+        handler: impl FnMut(&Call) -> A + Send + 'static,
     ) -> Result<Replier, Error> {
         Replier::start(self.respond(pattern)?, handler)
     }
@@ -140,7 +140,8 @@ impl Client {
     /// Calls whoever responds to `subject`, and waits for the answer.
     ///
     /// # Errors
-    /// [`Error::Refused`] when nobody listens, the responder went away or did not answer in time; [`Error::TimedOut`] when
+    /// [`Error::Responder`] when the responder says that it cannot answer; [`Error::Refused`] when nobody listens, the responder went away or did not
+    /// answer in time; [`Error::TimedOut`] when
     /// not even that was said; [`Error::Publish`] when the subject is none or the payload too long.
     pub fn request(
         &self,
@@ -192,7 +193,9 @@ impl Client {
             id,
             subscription: subscription.clone(),
             queue: queue.clone(),
-            numbers: vec![number],
+            number,
+            request,
+            established: false,
             next: Vec::new(),
         });
         shared.depart(state);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use trunkline_wire::{
     ClientHello, Close, ErrorBody, ErrorCode, ErrorFlags, Event, FrameFlags, Hello, Kind, Limits,
-    Opcode, PROTOCOL_VERSION, Run, Start, Subscribed as Opened,
+    Opcode, PROTOCOL_VERSION, Positions, Run, Start, Subscribe, Subscribed as Opened,
 };
 
 use super::backoff::Backoff;
@@ -345,7 +345,13 @@ fn on_control(
         Event::Ack(frame, ack) => {
             match state.outlet.on_ack(frame.sequence, &ack) {
                 Answered::Records(range) => state.answers.ack(range, &ack),
-                Answered::Request(number) => complete(&mut state, number, Ok(Vec::new())),
+                Answered::Request(number) => {
+                    let known = &mut state.subscriptions;
+                    if let Some(known) = known.iter_mut().find(|known| known.request == number) {
+                        known.established = true;
+                    }
+                    complete(&mut state, number, Ok(Vec::new()));
+                }
                 Answered::Nothing => {}
             }
             return Ok(true);
@@ -354,6 +360,15 @@ fn on_control(
         Event::RpcResponse(frame, payload) => {
             if state.outlet.finish_request(frame.sequence) {
                 complete(&mut state, frame.sequence, Ok(payload.to_vec()));
+            }
+        }
+        Event::RpcFailed(frame, failure) => {
+            if state.outlet.finish_request(frame.sequence) {
+                let failed = Error::Responder {
+                    code: failure.code,
+                    message: failure.message.into(),
+                };
+                complete(&mut state, frame.sequence, Err(failed));
             }
         }
         Event::Subscribed(frame, opened) => open(&mut state, channels, frame.sequence, &opened),
@@ -443,7 +458,7 @@ fn open(state: &mut State, channels: &mut Vec<Option<Channel>>, number: u16, ope
     let subscribed = state
         .subscriptions
         .iter_mut()
-        .find(|known| known.numbers.contains(&opened.subscription));
+        .find(|known| known.number == opened.subscription);
     let Some(Subscribed { id, queue, .. }) = subscribed else {
         return;
     };
@@ -485,8 +500,8 @@ fn remember(state: &mut State, channel: &Channel) {
     }
 }
 
-/// Subscribes anew on a new connection: each stream from the last sequence that was seen; a cursor and a group where the server
-/// keeps their place.
+/// Subscribes anew on a new connection: each stream from the last sequence that was seen, and those that are newer than that from
+/// their first; a cursor and a group where the server keeps their place.
 fn resubscribe(state: &mut State) -> Result<(), Error> {
     let State {
         outlet,
@@ -496,39 +511,28 @@ fn resubscribe(state: &mut State) -> Result<(), Error> {
     } = state;
     *next_number = 1;
     for subscribed in subscriptions {
-        subscribed.numbers.clear();
-        let original = subscribed.subscription.body(0);
-        let in_server = !original.cursor.is_empty()
-            || !original.group.is_empty()
-            || original.flags.bits() & 2 != 0;
-        let mut bodies = Vec::new();
-        if in_server || subscribed.next.is_empty() {
-            let start = if original.group.is_empty() || !original.cursor.is_empty() {
-                original.start
-            } else {
-                Start::New
-            };
-            let start = if original.cursor.is_empty() {
-                start
-            } else {
-                Start::Cursor
-            };
-            bodies.push(trunkline_wire::Subscribe { start, ..original });
-        } else {
+        subscribed.number = *next_number;
+        *next_number += 1;
+        let body = subscribed.subscription.body(subscribed.number);
+        let mut positions = Vec::new();
+        let start = if !body.cursor.is_empty() {
+            Start::Cursor
+        } else if !body.group.is_empty() {
+            Start::New
+        } else if subscribed.established && !subscribed.subscription.responder {
             for (stream, next) in &subscribed.next {
-                bodies.push(trunkline_wire::Subscribe {
-                    start: Start::Sequence(*next),
-                    stream,
-                    ..original
-                });
+                Positions::push(&mut positions, stream, *next).map_err(|_| Error::TooMany)?;
             }
-        }
-        for mut body in bodies {
-            body.subscription = *next_number;
-            *next_number += 1;
-            subscribed.numbers.push(body.subscription);
-            outlet.request(&body).ok_or(Error::TooMany)?;
-        }
+            Start::First
+        } else {
+            body.start
+        };
+        let body = Subscribe {
+            start,
+            positions: Positions::new(&positions).map_err(|_| Error::TooMany)?,
+            ..body
+        };
+        subscribed.request = outlet.request(&body).ok_or(Error::TooMany)?;
     }
     Ok(())
 }

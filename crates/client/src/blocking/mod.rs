@@ -16,7 +16,7 @@ mod waker;
 
 pub use admin::Admin;
 pub use answers::Acked;
-pub use call::{Call, Replier, Responder};
+pub use call::{Answer, Call, Replier, Responder};
 pub use client::Client;
 pub use options::{ClientBuilder, Idle, Unacknowledged};
 pub use publisher::{Publisher, Receipt};

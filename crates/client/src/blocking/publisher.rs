@@ -1,7 +1,7 @@
 //! Publishing from any thread.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use trunkline_wire::AckLevel;
 
@@ -93,6 +93,19 @@ impl Publisher {
             state.closed.then_some(Err(Error::Closed))
         });
         done.unwrap_or(Err(Error::TimedOut))
+    }
+
+    /// As [`flush`](Self::flush), and then waits until all that this client has published is at `level`, whatever it was published with:
+    /// so records may be acknowledged when they are stored, and be synced now and then.
+    ///
+    /// # Errors
+    /// As [`flush`](Self::flush); [`Error::Refused`] also when a stream can store or sync nothing any more.
+    pub fn flush_to(&self, level: AckLevel, timeout: Duration) -> Result<Option<Acked>, Error> {
+        let begin = Instant::now();
+        let acked = self.flush(timeout)?;
+        self.shared
+            .barrier(level, timeout.saturating_sub(begin.elapsed()))?;
+        Ok(acked)
     }
 
     /// Records that are not answered.

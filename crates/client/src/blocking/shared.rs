@@ -4,10 +4,10 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use trunkline_ring::wait::Signal;
-use trunkline_wire::{Body, Confirm, Credit, FrameFlags, Opcode, Unsubscribe};
+use trunkline_wire::{AckLevel, Body, Confirm, Credit, Failure, FrameFlags, Opcode, Unsubscribe};
 
 use super::answers::Answers;
 use super::options::{ClientBuilder, Unacknowledged};
@@ -63,8 +63,12 @@ pub(super) struct Subscribed {
     pub(super) id: u64,
     pub(super) subscription: Subscription,
     pub(super) queue: Arc<Queue>,
-    /// Its numbers on this connection: one, or one for each stream that it goes on with.
-    pub(super) numbers: Vec<u16>,
+    /// Its number on this connection.
+    pub(super) number: u16,
+    /// The number of the request that asked for it; numbers of other frames may be the same later.
+    pub(super) request: u16,
+    /// The server has said once from where on it sends: every stream that is not in `next` is newer than that.
+    pub(super) established: bool,
     /// Where it goes on after this connection, by stream.
     pub(super) next: Vec<(Box<str>, u64)>,
 }
@@ -224,15 +228,55 @@ impl Shared {
         body: &B,
         slot: &Arc<Slot>,
     ) -> Result<u16, Error> {
+        self.start(state, slot, |state| state.outlet.request(body))
+    }
+
+    /// Puts a request in whose answer goes into the slot.
+    fn start(
+        &self,
+        state: &mut State,
+        slot: &Arc<Slot>,
+        put: impl FnOnce(&mut State) -> Option<u16>,
+    ) -> Result<u16, Error> {
         if state.closing || state.closed {
             return Err(Error::Closed);
         }
         if state.stream.is_none() {
             return Err(Error::Disconnected);
         }
-        let number = state.outlet.request(body).ok_or(Error::TooMany)?;
+        let number = put(state).ok_or(Error::TooMany)?;
         state.slots.push((number, slot.clone()));
         Ok(number)
+    }
+
+    /// Asks that everything that this client has published gets to `level`, and waits for it. A connection that breaks meanwhile is
+    /// waited for: all subjects are told to the next one, and so it can be asked as well.
+    pub(super) fn barrier(&self, level: AckLevel, timeout: Duration) -> Result<(), Error> {
+        let deadline = Instant::now().checked_add(timeout);
+        let left = || deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        loop {
+            let there = self.wait(left(), |state| {
+                (state.stream.is_some() || state.closing || state.closed).then_some(())
+            });
+            there.ok_or(Error::TimedOut)?;
+            let slot = Arc::new(Slot::new());
+            let mut state = self.lock();
+            let started = self.start(&mut state, &slot, |state| state.outlet.barrier(level));
+            let answer = match started {
+                Ok(number) => {
+                    self.depart(state);
+                    self.await_request(number, &slot, left().unwrap_or(timeout))
+                }
+                Err(error) => {
+                    drop(state);
+                    Err(error)
+                }
+            };
+            match answer {
+                Err(Error::Disconnected) => {}
+                answer => return answer.map(drop),
+            }
+        }
     }
 
     pub(super) fn await_request(
@@ -281,6 +325,22 @@ impl Shared {
         })
     }
 
+    /// Says that there is no answer to a call. `false` as above, or when the message is too long.
+    pub(super) fn respond_failed(
+        &self,
+        generation: u64,
+        correlation: u16,
+        code: u32,
+        message: &str,
+    ) -> bool {
+        self.say(generation, |state| {
+            let failure = Failure { code, message };
+            state
+                .outlet
+                .control(&failure, FrameFlags::FAILED, correlation)
+        })
+    }
+
     fn say(&self, generation: u64, put: impl FnOnce(&mut State) -> Option<()>) -> bool {
         let mut state = self.lock();
         if state.generation != generation || state.stream.is_none() {
@@ -304,10 +364,9 @@ impl Shared {
         let subscribed = state.subscriptions.swap_remove(index);
         subscribed.queue.end();
         if state.stream.is_some() && !state.closing {
-            for subscription in subscribed.numbers {
-                // The answer is nobody's; a server that does not hear it goes on until its credit is used up.
-                let _ = state.outlet.request(&Unsubscribe { subscription });
-            }
+            let subscription = subscribed.number;
+            // The answer is nobody's; a server that does not hear it goes on until its credit is used up.
+            let _ = state.outlet.request(&Unsubscribe { subscription });
         }
         self.depart(state);
     }

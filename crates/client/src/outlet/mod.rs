@@ -346,14 +346,22 @@ impl Outlet {
 
     /// Puts a frame with a body that is ready in. `None` when there is no room.
     pub(crate) fn frame(&mut self, opcode: Opcode, sequence: u16, body: &[u8]) -> Option<()> {
+        self.frame_with(opcode, FrameFlags::empty(), sequence, body)
+    }
+
+    fn frame_with(
+        &mut self,
+        opcode: Opcode,
+        flags: FrameFlags,
+        sequence: u16,
+        body: &[u8],
+    ) -> Option<()> {
         self.close();
         let len = FRAME_HEADER + body.len();
         self.buffer
             .reserve(len, self.limits.buffer_bytes + CONTROL_EXTRA_BYTES)?;
         let mut encoder = FrameEncoder::new(self.buffer.free_mut());
-        encoder
-            .frame(opcode, FrameFlags::empty(), sequence, body)
-            .ok()?;
+        encoder.frame(opcode, flags, sequence, body).ok()?;
         self.buffer.advance(len);
         Some(())
     }
@@ -370,6 +378,20 @@ impl Outlet {
             return None;
         }
         Some(number)
+    }
+
+    /// Asks that everything that was published before gets to `level`; returns the request's number.
+    pub(crate) fn barrier(&mut self, level: AckLevel) -> Option<u16> {
+        self.close();
+        // A level of its own is what makes a frame without records a barrier.
+        let level = level.max(AckLevel::Received);
+        let flags = FrameFlags::EXPECTS_RESPONSE.with_ack_level(level);
+        let number = self.account.begin_request()?;
+        let put = self.frame_with(Opcode::Publish, flags, number, &[]);
+        if put.is_none() {
+            self.account.finish_request(number);
+        }
+        put.map(|()| number)
     }
 
     /// Nobody waits for the answer of this request any more, or it has come. Whether it was open.

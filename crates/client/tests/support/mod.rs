@@ -44,6 +44,8 @@ pub struct Store {
     pub frames: u64,
     pub confirms: Vec<(u64, u64)>,
     pub subscribed: Vec<String>,
+    /// Levels of Publish frames without records.
+    pub barriers: Vec<AckLevel>,
     stopped: bool,
 }
 
@@ -296,7 +298,10 @@ impl Peer {
                         subscribe.pattern.into(),
                     ));
                 } else {
-                    let next = match subscribe.start {
+                    let mut positions = subscribe.positions.iter();
+                    let known = positions.find(|(stream, _)| *stream == "main");
+                    let start = known.map_or(subscribe.start, |(_, next)| Start::Sequence(next));
+                    let next = match start {
                         Start::First => 1,
                         Start::Last => last,
                         Start::Sequence(sequence) => sequence,
@@ -381,6 +386,17 @@ impl Peer {
                     store.post(caller, plain(Opcode::RpcResponse, correlation, payload));
                 }
             }
+            Event::RpcFailed(frame, failure) => {
+                let mut store = self.store.lock().unwrap();
+                if let Some((caller, correlation)) = store.calls.remove(&frame.sequence) {
+                    let mut out = vec![0; 1 << 17];
+                    let mut encoder = FrameEncoder::new(&mut out);
+                    encoder
+                        .control(&failure, FrameFlags::FAILED, correlation)
+                        .unwrap();
+                    store.post(caller, encoder.bytes().to_vec());
+                }
+            }
             Event::Ping(frame, body) => self.out.extend(plain(Opcode::Pong, frame.sequence, body)),
             _ => {}
         }
@@ -414,8 +430,25 @@ impl Peer {
 
     fn end_frame(&mut self, sequence: u16, flags: FrameFlags) {
         let frame = std::mem::take(&mut self.frame);
-        if !flags.contains(FrameFlags::EXPECTS_RESPONSE) || self.store.lock().unwrap().hold_acks {
+        if !flags.contains(FrameFlags::EXPECTS_RESPONSE) {
             return;
+        }
+        let level = flags.ack_level();
+        let barrier = frame.count == 0 && frame.refused.is_none() && level != AckLevel::Stream;
+        let hold_acks = {
+            let mut store = self.store.lock().unwrap();
+            store.barriers.extend(barrier.then_some(level));
+            store.hold_acks
+        };
+        if hold_acks {
+            return;
+        }
+        if barrier {
+            let ack = Ack {
+                level,
+                ..ack(0, 0, 0)
+            };
+            return self.out.extend(control(&ack, sequence));
         }
         if frame.count > 0 {
             let mut ack = ack(frame.count, frame.stream_sequence, frame.producer_sequence);

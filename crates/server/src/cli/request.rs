@@ -1,9 +1,10 @@
 //! `trunkline request` and `trunkline reply`: calls and their answers.
 
 use std::collections::VecDeque;
-use std::io::{self, IsTerminal, Read, Write};
+use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -25,7 +26,7 @@ Examples:
   trunkline request svc.resize --timeout 30s < picture.png > small.png
   trunkline request '$sys.stream.list' ''               # the server itself answers below $sys.
 
-Exit codes: 0 answered; 1 nobody listens, the responder went away, or the time ran out.")]
+Exit codes: 0 answered; 1 nobody listens, the responder failed or went away, or the time ran out.")]
 pub(super) struct Request {
     /// The subject
     subject: String,
@@ -49,7 +50,7 @@ pub(super) struct Request {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 The command is run by the shell for each call, one at a time: the payload is its standard input, its standard output is the
-answer, and TRUNKLINE_SUBJECT is the subject. When it fails there is no answer, and the caller's time runs out.
+answer, and TRUNKLINE_SUBJECT is the subject. When it fails, its exit code and the first line of its standard error go to the caller.
 
 Examples:
   trunkline reply svc.echo --exec cat
@@ -91,6 +92,8 @@ struct Answered<'a> {
     subject: &'a str,
     request_bytes: usize,
     answer_bytes: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a str>,
     seconds: f64,
 }
 
@@ -150,6 +153,15 @@ pub(super) fn call(
                 request: which,
                 error,
             } if which == request => answered = Some(Err(refused(&error))),
+            Event::ResponderFailed {
+                request: which,
+                failure,
+            } if which == request => {
+                let (code, message) = (failure.code, failure.message);
+                answered = Some(Err(Failure::Absent(format!(
+                    "the responder failed: {message} (code {code})"
+                ))));
+            }
             _ => {}
         })?;
         if let Some(answer) = answered {
@@ -179,7 +191,7 @@ impl Reply {
             .set_nonblocking(true)
             .map_err(|error| Failure::Machine(error.to_string()))?;
         let mut waiting: VecDeque<Asked> = VecDeque::new();
-        let mut running: Option<std::thread::JoinHandle<(Asked, io::Result<Vec<u8>>)>> = None;
+        let mut running: Option<std::thread::JoinHandle<(Asked, Executed)>> = None;
         let mut output = Output::new();
         let (mut taken, mut answered) = (0_u64, 0_u64);
         let ended = loop {
@@ -258,28 +270,29 @@ impl Reply {
         }
     }
 
-    /// Sends what the command printed. When it failed nothing is sent: the caller's time runs out.
+    /// Sends what the command printed, or how it failed.
     fn answer(
         &self,
         line: &mut Line,
         output: &mut Output,
         asked: &Asked,
-        answer: io::Result<Vec<u8>>,
+        answer: Executed,
     ) -> Outcome {
-        match &answer {
-            Ok(answer) => line
-                .connection
-                .respond(asked.correlation, answer)
-                .map_err(|error| Failure::Connection(error.to_string()))?,
-            Err(error) => {
-                let _ = writeln!(io::stderr(), "no answer to {}: {error}", asked.subject);
+        let (connection, to) = (&mut line.connection, asked.correlation);
+        let sent = match &answer {
+            Ok(answer) => connection.respond(to, answer),
+            Err(Failed { code, message }) => {
+                let _ = writeln!(io::stderr(), "no answer to {}: {message}", asked.subject);
+                connection.respond_failed(to, *code, message)
             }
-        }
+        };
+        sent.map_err(|error| Failure::Connection(error.to_string()))?;
         if self.json {
             output.json(&Answered {
                 subject: &asked.subject,
                 request_bytes: asked.payload.len(),
                 answer_bytes: answer.as_ref().ok().map(Vec::len),
+                error: answer.as_ref().err().map(|failed| &*failed.message),
                 seconds: asked.begin.elapsed().as_secs_f64(),
             })?;
             output.flush()?;
@@ -296,33 +309,87 @@ struct Asked {
     begin: Instant,
 }
 
+/// What the command printed, or how it failed.
+type Executed = Result<Vec<u8>, Failed>;
+
+struct Failed {
+    /// Its exit code, as a shell says it: 128 and the signal's number for one that was killed.
+    code: u32,
+    /// The first line of its standard error.
+    message: String,
+}
+
+impl From<io::Error> for Failed {
+    /// The shell could not be run.
+    fn from(error: io::Error) -> Self {
+        Self {
+            code: NOT_RUN,
+            message: error.to_string(),
+        }
+    }
+}
+
 /// Runs the command with the payload on its standard input.
-fn execute(command: &str, asked: &Asked) -> io::Result<Vec<u8>> {
+fn execute(command: &str, asked: &Asked) -> Executed {
     let mut child = Command::new("/bin/sh")
         .args(["-c", command])
         .env("TRUNKLINE_SUBJECT", &asked.subject)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
         .spawn()?;
     let mut stdin = child.stdin.take();
-    let output = std::thread::scope(|scope| {
+    let stderr = child.stderr.take();
+    let (output, first) = std::thread::scope(|scope| {
         scope.spawn(move || {
             // A command need not read what it is asked.
             let _ = stdin
                 .take()
                 .map(|mut stdin| stdin.write_all(&asked.payload));
         });
-        child.wait_with_output()
-    })?;
+        let first = scope.spawn(|| stderr.map(pass_on).unwrap_or_default());
+        (child.wait_with_output(), first.join().unwrap_or_default())
+    });
+    let output = output?;
     if output.status.success() {
-        Ok(output.stdout)
-    } else {
-        Err(io::Error::other(format!(
-            "the command failed: {}",
-            output.status
-        )))
+        return Ok(output.stdout);
     }
+    let killed = |signal| 128 + signal;
+    let code = output.status.code().or(output.status.signal().map(killed));
+    Err(Failed {
+        code: code
+            .and_then(|code| code.try_into().ok())
+            .unwrap_or(NOT_RUN),
+        message: if first.is_empty() {
+            format!("the command failed: {}", output.status)
+        } else {
+            first
+        },
+    })
 }
 
+/// Passes what the command says to our own standard error, as it comes, and returns the first line that is not empty.
+fn pass_on(stderr: impl Read) -> String {
+    let mut stderr = BufReader::new(stderr);
+    let (mut first, mut line) = (String::new(), Vec::new());
+    while stderr
+        .by_ref()
+        .take(LINE_BYTES_MAX)
+        .read_until(b'\n', &mut line)
+        .is_ok_and(|bytes| bytes > 0)
+    {
+        let _ = io::stderr().write_all(&line);
+        if first.is_empty() {
+            first = String::from_utf8_lossy(&line).trim().to_owned();
+        }
+        line.clear();
+    }
+    first
+}
+
+/// What a shell ends with when it cannot run a command.
+const NOT_RUN: u32 = 126;
+/// A longer line of standard error counts as several.
+const LINE_BYTES_MAX: u64 = 4096;
 /// What the network may add to a timeout.
 const GRACE: Duration = Duration::from_secs(2);

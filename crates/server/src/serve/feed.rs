@@ -150,6 +150,15 @@ impl Node {
                 };
                 self.forward(frame.sequence, message);
             }
+            Event::RpcFailed(frame, failure) if self.elsewhere(frame.sequence).is_some() => {
+                let message = Message::RespondFailed {
+                    session: id,
+                    correlation: frame.sequence,
+                    code: failure.code,
+                    message: failure.message.into(),
+                };
+                self.forward(frame.sequence, message);
+            }
             Event::Subscribe(frame, subscribe) if self.plan.workers.len() > 1 => {
                 self.subscribe_all(peer, id, frame.sequence, &subscribe, now);
             }
@@ -195,6 +204,10 @@ impl Node {
             Event::RpcResponse(frame, payload) => {
                 self.shard
                     .respond(id, frame.sequence, payload, &mut self.post)
+            }
+            Event::RpcFailed(frame, failure) => {
+                self.shard
+                    .respond_failed(id, frame.sequence, &failure, &mut self.post)
             }
             Event::Ping(frame, body) => {
                 let pong = FrameHeader {

@@ -22,6 +22,10 @@ struct Waiting {
     /// Workers whose part is not at its level yet, by bit.
     owners: u64,
     ack: Ack,
+    /// It has no records: its Ack is sent for itself, and counts none.
+    alone: bool,
+    /// A worker refused its part.
+    refused: bool,
 }
 
 struct Ask {
@@ -37,23 +41,28 @@ struct Ask {
 pub(super) type Answer = Result<u32, (ErrorCode, Box<str>)>;
 
 impl Ledger {
-    /// A frame that wants an Ack was dealt out to `owners`.
-    pub(super) fn expect(&mut self, frame: u16, owners: u64) {
+    /// A frame that wants an Ack was dealt out to `owners`; `alone` if it has no records.
+    pub(super) fn expect(&mut self, frame: u16, owners: u64, alone: bool) {
         let ack = Ack {
             level: AckLevel::Synced,
             count: 0,
             stream_sequence: 0,
             producer_sequence: 0,
         };
-        self.frames.push_back(Waiting { frame, owners, ack });
+        self.frames.push_back(Waiting {
+            frame,
+            owners,
+            ack,
+            alone,
+            refused: false,
+        });
     }
 
-    /// A worker's part of this and all earlier frames is at its level. Returns what can be said to the peer now.
-    pub(super) fn on_ack(&mut self, worker: u8, frame: u16, ack: Ack) -> Option<(u16, Ack)> {
-        let index = self
-            .frames
-            .iter()
-            .position(|waiting| waiting.frame == frame)?;
+    /// A worker's part of this and all earlier frames is at its level.
+    pub(super) fn on_ack(&mut self, worker: u8, frame: u16, ack: Ack) {
+        let Some(index) = self.index(frame) else {
+            return;
+        };
         let waiting = &mut self.frames[index];
         waiting.ack.count += ack.count;
         waiting.ack.level = lower(waiting.ack.level, ack.level);
@@ -61,31 +70,48 @@ impl Ledger {
             waiting.ack.producer_sequence = ack.producer_sequence;
             waiting.ack.stream_sequence = ack.stream_sequence;
         }
-        self.settle(worker, index)
+        self.settle(worker, index);
     }
 
-    /// A worker refused its part of a frame. Returns what can be said to the peer besides.
-    pub(super) fn on_refusal(&mut self, worker: u8, frame: u16) -> Option<(u16, Ack)> {
-        let index = self
-            .frames
+    /// A worker refused its part of a frame.
+    pub(super) fn on_refusal(&mut self, worker: u8, frame: u16) {
+        if let Some(index) = self.index(frame) {
+            self.frames[index].refused = true;
+            self.settle(worker, index);
+        }
+    }
+
+    fn index(&self, frame: u16) -> Option<usize> {
+        self.frames
             .iter()
-            .position(|waiting| waiting.frame == frame)?;
-        self.settle(worker, index)
+            .position(|waiting| waiting.frame == frame)
     }
 
-    fn settle(&mut self, worker: u8, up_to: usize) -> Option<(u16, Ack)> {
+    fn settle(&mut self, worker: u8, up_to: usize) {
         for waiting in self.frames.iter_mut().take(up_to + 1) {
             waiting.owners &= !(1 << worker);
         }
+    }
+
+    /// The next Ack that can be said to the peer now.
+    pub(super) fn next_ack(&mut self) -> Option<(u16, Ack)> {
         let mut said: Option<(u16, Ack)> = None;
-        while self
-            .frames
-            .front()
-            .is_some_and(|waiting| waiting.owners == 0)
+        while let Some(&Waiting {
+            frame,
+            ack,
+            alone,
+            refused,
+            ..
+        }) = self.frames.front().filter(|waiting| waiting.owners == 0)
         {
-            let Some(Waiting { frame, ack, .. }) = self.frames.pop_front() else {
+            let alone = alone && ack.count == 0 && !refused;
+            if alone && said.is_some() {
                 break;
-            };
+            }
+            self.frames.pop_front();
+            if alone {
+                return Some((frame, ack));
+            }
             if ack.count == 0 {
                 continue;
             }
@@ -156,29 +182,50 @@ mod tests {
     #[test]
     fn acknowledges_in_order_whatever_order_workers_answer_in() {
         let mut ledger = Ledger::default();
-        ledger.expect(1, 0b01);
-        ledger.expect(2, 0b10);
-        ledger.expect(3, 0b11);
+        ledger.expect(1, 0b01, false);
+        ledger.expect(2, 0b10, false);
+        ledger.expect(3, 0b11, false);
+        ledger.on_ack(1, 3, ack(5, 9));
+        assert_eq!(ledger.next_ack(), None, "worker 0 has nothing yet");
+        ledger.on_ack(0, 1, ack(2, 2));
         assert_eq!(
-            ledger.on_ack(1, 3, ack(5, 9)),
-            None,
-            "worker 0 has nothing yet"
-        );
-        assert_eq!(
-            ledger.on_ack(0, 1, ack(2, 2)),
+            ledger.next_ack(),
             Some((1, ack(2, 2))),
             "frame 2 is counted with frame 3"
         );
-        assert_eq!(ledger.on_ack(0, 3, ack(1, 8)), Some((3, ack(6, 9))));
+        ledger.on_ack(0, 3, ack(1, 8));
+        assert_eq!(ledger.next_ack(), Some((3, ack(6, 9))));
+        assert_eq!(ledger.next_ack(), None);
+    }
+
+    #[test]
+    fn a_frame_without_records_is_answered_for_itself_when_all_have_answered() {
+        let mut ledger = Ledger::default();
+        ledger.expect(1, 0b01, false);
+        ledger.expect(2, 0b11, true);
+        ledger.expect(3, 0b10, false);
+        ledger.on_ack(1, 3, ack(4, 7));
+        ledger.on_ack(0, 1, ack(2, 2));
+        assert_eq!(ledger.next_ack(), Some((1, ack(2, 2))));
+        assert_eq!(ledger.next_ack(), None, "worker 0 is not there yet");
+        ledger.on_ack(0, 2, ack(0, 0));
+        assert_eq!(ledger.next_ack(), Some((2, ack(0, 0))));
+        assert_eq!(ledger.next_ack(), Some((3, ack(4, 7))));
+        ledger.expect(4, 0b11, true);
+        ledger.on_refusal(1, 4);
+        ledger.on_ack(0, 4, ack(0, 0));
+        assert_eq!(ledger.next_ack(), None, "the refusal was its answer");
     }
 
     #[test]
     fn a_refused_part_does_not_hold_up_the_rest() {
         let mut ledger = Ledger::default();
-        ledger.expect(1, 0b11);
-        ledger.expect(2, 0b01);
-        assert_eq!(ledger.on_refusal(1, 1), None);
-        assert_eq!(ledger.on_ack(0, 2, ack(3, 7)), Some((2, ack(3, 7))));
+        ledger.expect(1, 0b11, false);
+        ledger.expect(2, 0b01, false);
+        ledger.on_refusal(1, 1);
+        assert_eq!(ledger.next_ack(), None);
+        ledger.on_ack(0, 2, ack(3, 7));
+        assert_eq!(ledger.next_ack(), Some((2, ack(3, 7))));
     }
 
     #[test]

@@ -67,6 +67,13 @@ pub(super) enum Message {
         correlation: u16,
         payload: Box<[u8]>,
     },
+    /// Home → the worker that passed the call on: the responder failed.
+    RespondFailed {
+        session: SessionId,
+        correlation: u16,
+        code: u32,
+        message: Box<str>,
+    },
     /// Home → owner: a delivery has left, or never will.
     Sent(HoldId),
     /// Home → owner: a call below `$sys.` that only it can answer.

@@ -13,6 +13,7 @@ use trunkline_wire::{
 };
 
 use super::arena::Arena;
+use super::ledger::Ledger;
 use super::message::Message;
 use super::outbox::{Held, Outbox};
 use super::session::{Phase, Sessions};
@@ -305,29 +306,32 @@ impl Post {
 
     /// A worker's part of this and all earlier Publish frames is at its level.
     pub(super) fn part_acked(&mut self, id: SessionId, worker: u8, frame: u16, ack: Ack) {
-        let ledger = self
-            .sessions
-            .get(id)
-            .and_then(|session| session.ledger.as_mut());
-        let said = match ledger {
-            Some(ledger) => ledger.on_ack(worker, frame, ack),
-            None => Some((frame, ack)),
-        };
-        if let Some((frame, ack)) = said {
-            self.control(id, &ack, frame);
+        match self.ledger(id) {
+            Some(ledger) => {
+                ledger.on_ack(worker, frame, ack);
+                self.say_acks(id);
+            }
+            None => self.control(id, &ack, frame),
         }
     }
 
     /// A worker refused its part of a Publish frame, or something else; `bytes` is the Error frame.
     pub(super) fn part_refused(&mut self, id: SessionId, worker: u8, frame: u16, bytes: &[u8]) {
         self.small(id, [bytes, &[]]);
-        let ledger = self
-            .sessions
-            .get(id)
-            .and_then(|session| session.ledger.as_mut());
-        if let Some((frame, ack)) = ledger.and_then(|ledger| ledger.on_refusal(worker, frame)) {
+        if let Some(ledger) = self.ledger(id) {
+            ledger.on_refusal(worker, frame);
+            self.say_acks(id);
+        }
+    }
+
+    fn say_acks(&mut self, id: SessionId) {
+        while let Some((frame, ack)) = self.ledger(id).and_then(Ledger::next_ack) {
             self.control(id, &ack, frame);
         }
+    }
+
+    fn ledger(&mut self, id: SessionId) -> Option<&mut Ledger> {
+        self.sessions.get(id)?.ledger.as_deref_mut()
     }
 }
 

@@ -13,7 +13,7 @@ use std::collections::{HashMap, VecDeque};
 use trunkline_broker::{Now, PublishError, PublishFrame, SessionId};
 use trunkline_reactor::{AnyReactor, Reactor};
 use trunkline_wire::record::{Kind, RawRecord, Stamp, body_record_bytes, encode};
-use trunkline_wire::{AckLevel, Body, ErrorBody, ErrorCode, FrameHeader, Run, Subscribe};
+use trunkline_wire::{AckLevel, Body, ErrorBody, ErrorCode, Failure, FrameHeader, Run, Subscribe};
 
 use super::message::Message;
 use super::node::Node;
@@ -27,11 +27,21 @@ pub(super) struct Routes {
     version: u64,
     /// Workers that have part of the frame that is coming in, by bit.
     owners: u64,
+    /// Whether it has data records.
+    data: bool,
 }
 
 struct Route {
     owner: u8,
     name: Box<str>,
+}
+
+impl Routes {
+    /// Workers that have a subject of the session, by bit.
+    fn all_owners(&self) -> u64 {
+        let known = self.subjects.iter().flatten();
+        known.fold(0, |owners, route| owners | 1 << route.owner)
+    }
 }
 
 /// A worker's buffers, and runs of other workers' sessions that wait for room.
@@ -72,6 +82,7 @@ impl Node {
                 break;
             };
             let owner = self.route(routes, &record);
+            routes.data |= record.kind() == Kind::Data;
             if at > start && owner != stretch_owner {
                 match self.hand_over(
                     id,
@@ -96,7 +107,7 @@ impl Node {
             at += record.len();
         }
         // Usually the whole frame has one owner, whose part ends with its records.
-        let alone = last && routes.owners & !(1 << stretch_owner) == 0;
+        let alone = last && routes.data && routes.owners & !(1 << stretch_owner) == 0;
         if start < bytes.len() {
             match self.hand_over(
                 id,
@@ -249,13 +260,15 @@ impl Node {
         now: Now,
     ) {
         let part = PublishFrame::new(frame, true);
-        // A frame without records ends at home.
-        let owners = if routes.owners == 0 {
-            1 << self.index
-        } else {
-            routes.owners
-        };
-        routes.owners = 0;
+        let without_data = !std::mem::take(&mut routes.data);
+        let owners = std::mem::take(&mut routes.owners)
+            | match (without_data, part.level) {
+                (false, _) => 0,
+                // It ends at home,
+                (true, AckLevel::Stream) => 1 << self.index,
+                // or wherever a subject of the session is: it is a barrier.
+                (true, _) => routes.all_owners() | 1 << self.index,
+            };
         if part.expects_ack
             && let Some(ledger) = self
                 .post
@@ -263,7 +276,7 @@ impl Node {
                 .get(id)
                 .and_then(|session| session.ledger.as_mut())
         {
-            ledger.expect(frame.sequence, owners);
+            ledger.expect(frame.sequence, owners, without_data);
         }
         if told {
             return;
@@ -402,6 +415,19 @@ impl Node {
             } => self
                 .shard
                 .respond(session, correlation, &payload, &mut self.post),
+            Message::RespondFailed {
+                session,
+                correlation,
+                code,
+                message,
+            } => {
+                let failure = Failure {
+                    code,
+                    message: &message,
+                };
+                self.shard
+                    .respond_failed(session, correlation, &failure, &mut self.post);
+            }
             Message::Sent(hold) => self.shard.on_sent(hold),
             Message::System {
                 session,
@@ -602,13 +628,16 @@ impl Node {
             return;
         };
         ledger.ask(request, workers);
-        let mut body = vec![0; SUBSCRIBE_BYTES_MAX];
-        if let Ok(len) = subscribe.encode(&mut body) {
-            let body = &body[..len];
+        // An encoder without room says how much it needs.
+        let len = subscribe
+            .encode(&mut [])
+            .unwrap_or_else(|short| short.needed);
+        let mut body = vec![0; len];
+        if subscribe.encode(&mut body).is_ok() {
             self.post.send_to_others(|| Message::Subscribe {
                 session: id,
                 request,
-                body: body.into(),
+                body: body.as_slice().into(),
             });
         }
         let own = self.shard.subscribe(id, subscribe, now, &mut self.post);
@@ -675,5 +704,3 @@ impl Node {
 const RUNS_OUT_MAX: u32 = 64;
 /// Buffers of runs that a worker keeps, of up to 64 KiB each.
 const FREE_BUFFERS_MAX: usize = 256;
-/// A Subscribe with five texts of the longest.
-const SUBSCRIBE_BYTES_MAX: usize = 64 << 10;

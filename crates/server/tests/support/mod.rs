@@ -240,6 +240,11 @@ impl Server {
         refused_command(command)
     }
 
+    /// Has another configuration from its next start on.
+    pub(crate) fn reconfigure(&self, config: &str) {
+        fs::write(self.directory.path().join("trunkline.yaml"), config).unwrap();
+    }
+
     /// Its process.
     pub(crate) fn pid(&self) -> u32 {
         self.process.id()

@@ -2,10 +2,12 @@
 
 mod call;
 mod channel;
+mod positions;
 mod subscription;
 
-pub use self::call::RpcCall;
+pub use self::call::{Failure, RpcCall};
 pub use self::channel::{Confirm, Credit, Gap, GapReason};
+pub use self::positions::Positions;
 pub use self::subscription::{Policy, Start, Subscribe, SubscribeFlags, Subscribed, Unsubscribe};
 use crate::field::{Fields, Malformed, Out};
 use crate::frame::{AckLevel, ErrorCode, Opcode};
@@ -48,6 +50,7 @@ impl_body! {
     Gap => Gap,
     ErrorBody<'a> => Error,
     RpcCall<'a> => RpcCall,
+    Failure<'a> => RpcResponse,
 }
 
 /// The Hello of either side.

@@ -1,5 +1,6 @@
 //! What a client asks for, and the channels that it is told of.
 
+use super::positions::Positions;
 use crate::field::{Fields, Malformed, Out};
 
 /// Where a subscription starts.
@@ -112,6 +113,8 @@ pub struct Subscribe<'a> {
     pub cursor: &'a str,
     /// The only stream to look in, or empty.
     pub stream: &'a str,
+    /// Where it starts in streams that the client knows.
+    pub positions: Positions<'a>,
 }
 
 impl<'a> Subscribe<'a> {
@@ -130,7 +133,7 @@ impl<'a> Subscribe<'a> {
         let start = fields.one_of("value", Fields::u64, |value| {
             Start::from_parts(start, value)
         })?;
-        let subscribe = Self {
+        Ok(Self {
             subscription,
             start,
             policy,
@@ -140,8 +143,8 @@ impl<'a> Subscribe<'a> {
             group: fields.text("group")?,
             cursor: fields.text("cursor")?,
             stream: fields.text("stream")?,
-        };
-        fields.finish(subscribe)
+            positions: Positions::decode(fields)?,
+        })
     }
 
     pub(super) fn fields<'o>(&self, out: Out<'o>) -> Out<'o> {
@@ -156,6 +159,7 @@ impl<'a> Subscribe<'a> {
             .text(self.group)
             .text(self.cursor)
             .text(self.stream)
+            .bytes(self.positions.bytes())
     }
 }
 

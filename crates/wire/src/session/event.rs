@@ -1,10 +1,10 @@
 //! What a session says.
 
 use crate::body::{
-    Ack, ClientHello, Close, Confirm, Credit, ErrorBody, Gap, Hello, RpcCall, ServerHello,
+    Ack, ClientHello, Close, Confirm, Credit, ErrorBody, Failure, Gap, Hello, RpcCall, ServerHello,
     Subscribe, Subscribed, Unsubscribe,
 };
-use crate::frame::{FrameHeader, Opcode};
+use crate::frame::{FrameFlags, FrameHeader, Opcode};
 use crate::record::Run;
 use crate::session::Role;
 use crate::violation::Fault;
@@ -43,6 +43,8 @@ pub enum Event<'a> {
     Error(FrameHeader, ErrorBody<'a>),
     RpcCall(FrameHeader, RpcCall<'a>),
     RpcResponse(FrameHeader, &'a [u8]),
+    /// An RpcResponse with [`FrameFlags::FAILED`].
+    RpcFailed(FrameHeader, Failure<'a>),
 }
 
 /// A record was over the limit: it and what came after it in its frame was skipped. The frame is over.
@@ -88,6 +90,9 @@ pub(super) fn control<R: Role>(header: FrameHeader, body: &[u8]) -> Result<Event
         Opcode::Gap => Event::Gap(header, Gap::decode(body)?),
         Opcode::Error => Event::Error(header, ErrorBody::decode(body)?),
         Opcode::RpcCall => Event::RpcCall(header, RpcCall::decode(body)?),
+        Opcode::RpcResponse if header.flags.contains(FrameFlags::FAILED) => {
+            Event::RpcFailed(header, Failure::decode(body)?)
+        }
         Opcode::RpcResponse => Event::RpcResponse(header, body),
         // `Role::hears` lets none of these through.
         Opcode::Publish

@@ -510,6 +510,9 @@ impl<R: Role> Session<R> {
         if header.opcode != Opcode::Publish {
             unsupported |= FrameFlags::ACK_LEVEL;
         }
+        if header.opcode != Opcode::RpcResponse {
+            unsupported |= FrameFlags::FAILED;
+        }
         if header.flags.intersects(unsupported) {
             return Err(located(Fault::Frame(FrameError::Flags {
                 flags: header.flags.bits(),
