@@ -1,0 +1,182 @@
+//! Who is compared at what.
+
+use std::net::{SocketAddr, TcpListener};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use bench_harness::contest::Effort;
+use bench_harness::server::Meter;
+use bench_harness::{Bar, Contender, Failure, Figure, Latency, Row, Sample, cores};
+
+use crate::client::{self, Load};
+use crate::servers::{Server, Tuning};
+use crate::thread_time::ThreadTime;
+use crate::{CLIENT_CPU, SERVER_CPU};
+
+/// All rows.
+pub fn rows(quick: bool) -> Result<Vec<Row>, Failure> {
+    if cores::pair().is_none() {
+        return Err("two cores are needed".into());
+    }
+    let rows = Rows { quick };
+    Ok(vec![
+        rows.round_trip(true),
+        rows.round_trip(false),
+        rows.many(1),
+        rows.many(16),
+    ])
+}
+
+struct Rows {
+    quick: bool,
+}
+
+impl Rows {
+    fn row(&self, name: &str, about: &str, shows: &[Figure], contenders: Vec<Contender>) -> Row {
+        let effort = if self.quick {
+            Effort {
+                samples: 3,
+                rounds: 3,
+            }
+        } else {
+            Effort {
+                samples: 9,
+                rounds: 20,
+            }
+        };
+        Row {
+            name: name.into(),
+            about: about.into(),
+            shows: shows.to_vec(),
+            bars: Vec::new(),
+            discard_preempted: false,
+            effort,
+            contenders,
+        }
+    }
+
+    fn round_trip(&self, spin: bool) -> Row {
+        let tuning = Tuning {
+            spin,
+            ..Tuning::default()
+        };
+        let mut servers = vec![Server::Epoll(tuning), Server::Uring(tuning)];
+        if spin {
+            servers.push(Server::RawSpin);
+        } else {
+            servers.extend(PEERS);
+        }
+        let rounds = if self.quick { 5_000 } else { 30_000 };
+        let contenders = servers
+            .iter()
+            .map(|server| contender(*server, move |server| round_trips(server, rounds)));
+        let (words, about) = if spin {
+            (
+                "both spin",
+                "one connection; server and client spin on a core each",
+            )
+        } else {
+            (
+                "the server parks",
+                "one connection; the server sleeps when nothing came, the client spins",
+            )
+        };
+        let mut row = self.row(
+            &format!("echo of 64 B, round trip, {words}"),
+            about,
+            &[Figure::P50Us, Figure::P99Us, Figure::P999Us],
+            contenders.collect(),
+        );
+        if spin {
+            let names = [Server::Epoll(tuning), Server::Uring(tuning)].map(Server::name);
+            row.bars = names
+                .iter()
+                .map(|name| Bar::times(name, Figure::P50Us, 1.2, &Server::RawSpin.name()))
+                .collect();
+        }
+        row
+    }
+
+    fn many(&self, depth: usize) -> Row {
+        let tuning = Tuning::default();
+        let mut servers = vec![Server::Epoll(tuning), Server::Uring(tuning)];
+        servers.extend(PEERS);
+        let time = Duration::from_millis(if self.quick { 300 } else { 1000 });
+        let contenders = servers
+            .iter()
+            .map(|server| contender(*server, move |server| load(server, depth, time)));
+        let mut row = self.row(
+            &format!("echo of 64 B, 64 connections, {depth} in flight on each"),
+            "the server sleeps when nothing came; CPU is that of its thread",
+            &[Figure::CpuUs, Figure::PerSecond],
+            contenders.collect(),
+        );
+        // What `Auto` picks, here and by decision 0401.
+        row.bars = vec![Bar::times_best(
+            &Server::Epoll(tuning).name(),
+            Figure::CpuUs,
+            1.0,
+        )];
+        row
+    }
+}
+
+const PEERS: [Server; 4] = [Server::Mio, Server::Tokio, Server::Monoio, Server::Compio];
+
+fn contender(server: Server, run: impl Fn(Server) -> Sample + 'static) -> Contender {
+    let run = move || {
+        let pair = [SERVER_CPU, CLIENT_CPU];
+        let before = cores::crossing_ns(pair);
+        let sample = cores::on_core(Some(CLIENT_CPU), || {
+            catch_unwind(AssertUnwindSafe(|| run(server)))
+        });
+        let mut sample = sample.map_err(|_| "a check failed, or a call did; see above")?;
+        sample.crossing_ns = [before, cores::crossing_ns(pair)];
+        Ok(sample)
+    };
+    Contender::new(server.name(), run)
+}
+
+fn round_trips(server: Server, rounds: usize) -> Sample {
+    let (address, thread) = start(server, 1);
+    let meter = Meter::start(None);
+    let trips = client::ping(address, rounds / 5, rounds);
+    let reading = meter.read(None);
+    thread.join().expect("the server's calls succeed");
+    let mut latency = Latency::default();
+    trips.iter().for_each(|ns| latency.record(*ns));
+    let mut sample = Sample::default().with_latency(latency);
+    sample.others_percent = reading.others_percent;
+    sample
+}
+
+fn load(server: Server, depth: usize, time: Duration) -> Sample {
+    const CONNECTIONS: usize = 64;
+    let (address, thread) = start(server, CONNECTIONS);
+    let clock = ThreadTime::of(&thread);
+    let mut load = Load::connect(address, CONNECTIONS, depth);
+    load.run(time / 3);
+    let (meter, before, begin) = (Meter::start(None), clock.read(), Instant::now());
+    let messages = load.run(time) as f64;
+    let (wall, cpu) = (begin.elapsed(), clock.read() - before);
+    let reading = meter.read(None);
+    drop(load);
+    thread.join().expect("the server's calls succeed");
+    let mut sample = Sample::default()
+        .with(Figure::CpuUs, cpu.as_secs_f64() * 1e6 / messages)
+        .with(Figure::PerSecond, messages / wall.as_secs_f64());
+    sample.others_percent = reading.others_percent;
+    sample
+}
+
+/// A server on a thread of its own, for so many connections.
+pub fn start(server: Server, connections: usize) -> (SocketAddr, JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let thread = std::thread::spawn(move || {
+        trunkline_reactor::pin_current_thread(SERVER_CPU).unwrap();
+        server.serve(listener, connections);
+    });
+    (address, thread)
+}
