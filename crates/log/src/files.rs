@@ -8,7 +8,8 @@ use std::io;
 /// [`Request::Prepare`](crate::Request) and [`Request::Remove`](crate::Request) on a background thread.
 pub trait Files {
     /// The segments there are, in any order. Files in preparation ([`segment_name`] and `.new`) are removed, other
-    /// files are not the log's.
+    /// files are not the log's. When it returns, the names survive a crash: the process before may have been killed between the
+    /// renaming of a segment and the sync of the directory, and records that go into a file are worth no more than its name.
     ///
     /// # Errors
     /// The system's.

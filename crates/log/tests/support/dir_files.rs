@@ -91,6 +91,7 @@ impl Files for DirFiles {
                 fs::remove_file(entry.path())?;
             }
         }
+        self.dir.sync_all()?;
         Ok(segments)
     }
 

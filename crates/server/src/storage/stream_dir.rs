@@ -130,6 +130,7 @@ impl Files for StreamDir {
                 fs::remove_file(entry.path())?;
             }
         }
+        sync_dir(&self.path)?;
         Ok(segments)
     }
 
