@@ -4,9 +4,7 @@
 //! What a cursor confirmed is written within [`cursor_interval_ns`](crate::ShardConfig::cursor_interval_ns), several moves as one
 //! record. Every half segment, and after opening, all cursors are written again, so that the two newest segments hold every cursor and
 //! the log's retention may take the older ones. A crash takes back the moves of one interval at most: their records come again.
-//!
-//! Body of a record: `version u8 = 1, kind u8 (1: stands, 2: removed), next u64, stream str, cursor str`, where `next` is the first
-//! sequence that is not confirmed and `str` is as in `docs/format/wire.md`.
+//! The format of the records is [`cursor_record`](crate::cursor_record)'s.
 
 use std::collections::HashMap;
 
@@ -18,12 +16,15 @@ use trunkline_wire::record::{self, RawRecord, Records};
 use trunkline_wire::{Kind, Stamp};
 
 use crate::Now;
+use crate::cursor_record::{BODY_BYTES_MAX, CursorRecord, What};
 use crate::slab::{Key, Slab};
 
 /// All cursors of a shard.
 #[derive(Debug)]
 pub(crate) struct Cursors {
     entries: Slab<Entry>,
+    /// How many there may be, but for those that were read from the log: none is forgotten because a limit has become lower.
+    max: u32,
     /// By stream and name.
     names: HashMap<(Box<str>, Box<str>), Key>,
     /// The stream that they are kept in.
@@ -72,7 +73,8 @@ struct Loading {
 impl Cursors {
     pub(crate) fn new(max: u32, interval_ns: u64) -> Self {
         Self {
-            entries: Slab::new(max),
+            entries: Slab::new(u32::MAX),
+            max,
             names: HashMap::new(),
             stream: Key::NONE,
             loading: None,
@@ -102,7 +104,7 @@ impl Cursors {
     }
 
     pub(crate) fn room(&self) -> usize {
-        self.entries.room() as usize
+        self.max.saturating_sub(self.entries.len()) as usize
     }
 
     /// The cursor of this name, a new one if need be.
@@ -164,6 +166,12 @@ impl Cursors {
         }
     }
 
+    /// Whether the log has what the cursors say.
+    pub(crate) fn is_written(&self) -> bool {
+        let unwritten = |entry: &Entry| entry.next.is_some() && entry.next != entry.written;
+        !self.entries.iter().any(|(_, entry)| unwritten(entry))
+    }
+
     /// What stands beyond the end of its stream, because a crash took confirmed records back, stands at the end.
     pub(crate) fn clamp(&mut self, stream: &str, end: u64) {
         for entry in self
@@ -222,7 +230,7 @@ impl Cursors {
         if let Some(log) = log
             && entry.written.is_some()
         {
-            append(log, self.subject, now, Move::Removed, 0, &entry);
+            append(log, self.subject, now, What::Removed, 0, &entry);
         }
         self.names.remove(&(entry.stream, entry.name));
     }
@@ -250,7 +258,7 @@ impl Cursors {
             if !all && entry.written == Some(next) {
                 continue;
             }
-            if !append(log, self.subject, now, Move::Stands, next, entry) {
+            if !append(log, self.subject, now, What::Stands, next, entry) {
                 // What was not written counts as moved.
                 entry.written = None;
                 self.due_ns = Some(now.mono_ns + self.interval_ns);
@@ -342,17 +350,27 @@ impl Cursors {
     /// Takes records of a run.
     fn take(&mut self, run: &[u8]) {
         for record in Records::new(run, u32::MAX).flatten() {
-            let Some((kind, next, stream, name)) = decode(&record) else {
+            let said = match record.kind() {
+                Kind::Data => CursorRecord::decode(record.body()),
+                _ => None,
+            };
+            let Some(CursorRecord {
+                what,
+                next,
+                stream,
+                cursor: name,
+            }) = said
+            else {
                 continue;
             };
-            match kind {
-                Move::Stands => {
+            match what {
+                What::Stands => {
                     let key = self.bind(stream, name);
                     if let Some(entry) = self.entries.at_mut(key) {
                         (entry.next, entry.written) = (Some(next), Some(next));
                     }
                 }
-                Move::Removed => {
+                What::Removed => {
                     if let Some(key) = self.names.remove(&(Box::from(stream), Box::from(name))) {
                         self.entries.remove(key);
                     }
@@ -381,27 +399,16 @@ pub(crate) fn log_config(entropy: u128) -> LogConfig {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Move {
-    Stands = 1,
-    Removed = 2,
-}
-
 /// False: the log has no room.
-fn append(log: &mut Log, subject: u32, now: Now, kind: Move, next: u64, entry: &Entry) -> bool {
-    let mut body = [0; 16 + 2 * 256];
-    let mut len = 0;
-    let mut put = |bytes: &[u8]| {
-        body[len..len + bytes.len()].copy_from_slice(bytes);
-        len += bytes.len();
+fn append(log: &mut Log, subject: u32, now: Now, what: What, next: u64, entry: &Entry) -> bool {
+    let said = CursorRecord {
+        what,
+        next,
+        stream: &entry.stream,
+        cursor: &entry.name,
     };
-    put(&[VERSION, kind as u8]);
-    put(&next.to_le_bytes());
-    for name in [&entry.stream, &entry.name] {
-        // Names have at most 255 bytes.
-        put(&(name.len() as u16).to_le_bytes());
-        put(name.as_bytes());
-    }
+    let mut body = [0; BODY_BYTES_MAX];
+    let len = said.encode(&mut body);
     let mut bytes = [0; 1024];
     let Ok(total) = record::encode(&mut bytes, &Stamp::DATA, &body[..len]) else {
         return false;
@@ -412,27 +419,4 @@ fn append(log: &mut Log, subject: u32, now: Now, kind: Move, next: u64, entry: &
     }
 }
 
-fn decode<'a>(record: &RawRecord<'a>) -> Option<(Move, u64, &'a str, &'a str)> {
-    if record.kind() != Kind::Data {
-        return None;
-    }
-    let (head, rest) = record.body().split_first_chunk::<10>()?;
-    let kind = match head[..2] {
-        [VERSION, 1] => Move::Stands,
-        [VERSION, 2] => Move::Removed,
-        _ => return None,
-    };
-    let next = u64::from_le_bytes(head[2..].try_into().ok()?);
-    let (stream, rest) = text(rest)?;
-    let (name, rest) = text(rest)?;
-    rest.is_empty().then_some((kind, next, stream, name))
-}
-
-fn text(bytes: &[u8]) -> Option<(&str, &[u8])> {
-    let (len, rest) = bytes.split_first_chunk::<2>()?;
-    let (text, rest) = rest.split_at_checked(usize::from(u16::from_le_bytes(*len)))?;
-    Some((core::str::from_utf8(text).ok()?, rest))
-}
-
-const VERSION: u8 = 1;
 const SUBJECT: &str = "cursors";

@@ -205,7 +205,8 @@ impl Shard {
             Run::CaughtUp => {
                 feed.state = FeedState::Idle;
                 if again.is_none() {
-                    feed.live = true;
+                    // Who waits for a time that has not come yet is not behind: no policy holds for what it passes over.
+                    feed.live |= !feed.cursor.is_seeking();
                     feed.budget = None;
                     feed.update_hold(&mut stream.log, stream.opened_at);
                 }

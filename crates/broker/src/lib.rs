@@ -43,6 +43,7 @@
 mod acks;
 mod barrier;
 mod channel;
+mod cursor_record;
 mod cursors;
 mod deliver;
 mod delivery;

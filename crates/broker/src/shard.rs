@@ -182,6 +182,11 @@ impl Shard {
         self.cursors.infos().collect()
     }
 
+    /// Whether the log of the durable cursors has what they say.
+    pub fn cursors_are_kept(&self) -> bool {
+        self.cursors.is_written()
+    }
+
     /// How many sessions are open.
     pub fn session_count(&self) -> usize {
         self.sessions.len() as usize
@@ -360,6 +365,14 @@ impl Shard {
                 .extend(heap.iter().map(|Reverse((_, session))| *session));
         }
         Ok(stream.log)
+    }
+
+    /// Takes in where a durable cursor stands that was kept elsewhere, however many there are; with turns until
+    /// [`cursors_are_kept`](Self::cursors_are_kept).
+    pub fn import_cursor(&mut self, stream: &str, name: &str, next: u64, now: Now) {
+        let key = self.cursors.bind(stream, name);
+        self.cursors.set_next(key, next);
+        self.cursors.touch(key, now);
     }
 
     /// Forgets a durable cursor that nobody reads with.

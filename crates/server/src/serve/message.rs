@@ -19,6 +19,8 @@ pub(super) enum Message {
     /// Worker → control thread: nothing is left to lose.
     Drained,
 
+    /// Worker → all: it knows where its durable cursors stand.
+    Ready,
     /// Owner → all: deliveries of this log lie in this memory.
     Tail {
         log: LogId,

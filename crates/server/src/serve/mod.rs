@@ -7,6 +7,7 @@
 
 mod arena;
 mod connections;
+mod cursors;
 mod feed;
 mod inlet;
 mod ledger;

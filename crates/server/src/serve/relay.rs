@@ -529,7 +529,7 @@ impl Node {
                 request,
                 result,
             } => self.part_answered(session, request, result),
-            Message::Drain | Message::Drained => {}
+            Message::Drain | Message::Drained | Message::Ready => {}
         }
     }
 

@@ -11,13 +11,14 @@ use trunkline_reactor::{
     Clock, Idle, IoBackend, Pinning, Reactor, Turn, Worker, WorkerStrategy, Workers,
 };
 
+use super::cursors;
 use super::message::Message;
 use super::node::{Facts, Node};
 use super::registry::Registry;
 use super::streams::{self, Opened};
 use super::{Error, Server};
 use crate::plan::{self, Plan, Storage, StreamPlan};
-use crate::storage::{DataDir, Space, StreamDir};
+use crate::storage::{DataDir, StreamDir};
 
 /// What one worker starts with.
 struct Seed {
@@ -123,9 +124,9 @@ fn seeds(
     bound: &[(TcpListener, SocketAddr)],
 ) -> Result<Vec<Option<Seed>>, Error> {
     let mut seeds = Vec::with_capacity(plan.workers.len());
-    for worker in 0..plan.workers.len() {
+    for cursors in cursors::open(plan, &registry.data)? {
         seeds.push(Seed {
-            cursors: open_cursors(worker, &registry.data)?,
+            cursors,
             streams: Vec::new(),
             listeners: Vec::new(),
         });
@@ -163,30 +164,6 @@ fn seeds(
         seeds[opened.plan.worker].streams.push(opened);
     }
     Ok(seeds.into_iter().map(Some).collect())
-}
-
-/// Opens the log that a worker keeps durable cursors in.
-fn open_cursors(worker: usize, data: &DataDir) -> Result<(Log, StreamDir), Error> {
-    let path = data.path().join("cursors").join(worker.to_string());
-    let mut dir = StreamDir::open(&path, Space::Written).map_err(|error| Error::System {
-        doing: "create the directory of cursors",
-        error,
-    })?;
-    let entropy = entropy().map_err(|error| Error::System {
-        doing: "get random bytes",
-        error,
-    })?;
-    let (log, _) = Log::open(
-        LogId(worker as u32),
-        &Shard::cursor_log_config(entropy),
-        &mut dir,
-    )
-    .map_err(|error| Error::Stream {
-        name: "of cursors".to_owned(),
-        path,
-        error,
-    })?;
-    Ok((log, dir))
 }
 
 /// Opens a stream and says what was found. Blocks.
@@ -267,6 +244,8 @@ fn work(
     let mut listeners = seed.listeners;
     let mut failed = None;
     let mut drain = Drain::No;
+    // Workers whose shards can be asked for everything.
+    let (mut ready, mut told) = (0, false);
     worker.run(|worker, now| {
         let now = Now {
             mono_ns: now.mono_ns,
@@ -275,6 +254,7 @@ fn work(
         let Worker { mesh, reactor, .. } = worker;
         let mut work = mesh.receive(MESSAGES_PER_TURN, |from, message| match message {
             Message::Drain => drain = Drain::Begin,
+            Message::Ready => ready += 1,
             message => node.on_message(from, message, now, reactor),
         });
         let done = match node.turn(now, &mut worker.reactor) {
@@ -288,8 +268,12 @@ fn work(
             }
         };
         work += done.work + node.post.post_mail(&mut worker.mesh);
-        // Where cursors stand has to be known before anybody asks.
-        if !listeners.is_empty() && node.shard.is_ready() {
+        // Where cursors stand has to be known, by all workers, before anybody asks.
+        if !told && node.shard.is_ready() {
+            (told, ready, work) = (true, ready + 1, work + 1);
+            node.post.send_to_others(|| Message::Ready);
+        }
+        if !listeners.is_empty() && ready == plan.workers.len() {
             work += 1;
             for listener in listeners.drain(..) {
                 if let Err(error) = node.listen(listener, &mut worker.reactor) {
