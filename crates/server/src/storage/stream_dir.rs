@@ -188,9 +188,10 @@ fn make_space(path: &Path, bytes: u64, space: Space) -> io::Result<()> {
         | Ok(()) => {}
         Err(error) => return Err(error.into()),
     }
-    // A page at a time: a larger write makes a larger folio of the page cache, and every small write and every sync later on pays
-    // for the whole of the folio that it falls into (measured on ext4: 3.7 µs instead of 0.7 µs a write, 80 µs instead of 45 µs a sync).
-    let zeros = [0_u8; ALIGN_BYTES];
+    // A write makes folios of the page cache as large as itself, and each small write later on pays for the whole folio that it falls into, while
+    // many small folios make large writes and syncs slow. Measured on ext4, folios of 4 KiB, 64 KiB and 1 MiB: 1.7, 1.6 and 4.8 µs
+    // for a write of 1 KiB, 94, 53 and 43 µs for one of 256 KiB, 151, 103 and 116 µs for the sync behind that.
+    let zeros = [0_u8; FILL_BYTES];
     let mut offset = 0;
     while offset < bytes {
         let count = zeros.len().min((bytes - offset) as usize);
@@ -263,5 +264,7 @@ impl Reader {
 }
 
 const CHUNK_BYTES: usize = 1 << 20;
+/// What zeros are written in.
+const FILL_BYTES: usize = 64 << 10;
 /// The largest block of any device that is in use.
 const ALIGN_BYTES: usize = 4096;
