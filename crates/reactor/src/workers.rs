@@ -9,7 +9,7 @@
 //!     .start::<u64, _>(|mut worker| {
 //!         worker.run(|worker, _now| {
 //!             let work = worker.mesh.receive(64, |_from, _message| {});
-//!             Turn { work, deadline_ns: None }
+//!             Turn { work, ..Turn::default() }
 //!         })
 //!     })?;
 //! workers.stop();
@@ -92,6 +92,8 @@ pub struct Turn {
     pub work: usize,
     /// When the next turn is needed at the latest, in nanoseconds of the clock.
     pub deadline_ns: Option<u64>,
+    /// Whether an answer is about to come that is worth staying awake for, such as that to a sync.
+    pub expects: bool,
 }
 
 /// Running workers.
@@ -303,13 +305,17 @@ impl<M: 'static> Worker<M> {
             let Turn {
                 mut work,
                 deadline_ns,
+                expects,
             } = turn(self, now);
             work += self.jobs.run(JOBS_PER_TURN);
             if work == 0 {
                 work += self.jobs.steal();
             }
             self.mesh.flush();
-            let wait = self.idler.next(work, now.mono_ns).before(deadline_ns);
+            let wait = self
+                .idler
+                .next(work, expects, now.mono_ns)
+                .before(deadline_ns);
             self.reactor.submit_and_wait(1, wait)?;
         }
         Ok(())

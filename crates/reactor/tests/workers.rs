@@ -20,7 +20,7 @@ fn a_message_goes_round_parked_workers_and_comes_back_outside() {
                 }
                 Turn {
                     work,
-                    deadline_ns: None,
+                    ..Turn::default()
                 }
             })
         })
@@ -95,6 +95,7 @@ fn a_deadline_ends_a_parked_wait() {
                 Turn {
                     work: 0,
                     deadline_ns: Some(now.mono_ns + 1_000_000),
+                    expects: false,
                 }
             })
         })

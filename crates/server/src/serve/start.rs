@@ -263,7 +263,7 @@ fn work(
                 failed.get_or_insert(error);
                 return Turn {
                     work: 1,
-                    deadline_ns: None,
+                    ..Turn::default()
                 };
             }
         };
@@ -307,6 +307,7 @@ fn work(
         Turn {
             work,
             deadline_ns: Some(done.deadline_ns),
+            expects: node.volumes.in_flight() > 0,
         }
     })?;
     worker.reactor.drain(worker.clock.now_ns() + DRAIN_NS);

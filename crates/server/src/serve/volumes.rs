@@ -282,6 +282,11 @@ impl Volumes {
         })
     }
 
+    /// Requests that the reactor has.
+    pub(super) fn in_flight(&self) -> usize {
+        self.pending.len() - self.free.len()
+    }
+
     fn keep(&mut self, pending: Pending) -> u32 {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.pending.push(None);
