@@ -512,6 +512,28 @@ impl Shard {
         self.cursors.touch(feed.durable, now);
     }
 
+    /// What a delivery hands over, if that lies in a tail: to be copied before [`on_copied`](Self::on_copied).
+    pub fn bytes_of(&self, hold: HoldId) -> Option<&[u8]> {
+        let delivery = self.deliveries.at(key_of(hold))?;
+        let Keeps::Tail { position, .. } = delivery.keeps else {
+            return None;
+        };
+        let stream = self.streams.at(delivery.stream)?;
+        Some(stream.log.bytes(position, delivery.bytes))
+    }
+
+    /// A delivery was copied out of its tail, where nothing keeps its place any more. [`on_sent`](Self::on_sent) is still to come.
+    pub fn on_copied(&mut self, hold: HoldId) {
+        let Some(delivery) = self.deliveries.at_mut(key_of(hold)) else {
+            return;
+        };
+        if let Keeps::Tail { hold, .. } = std::mem::replace(&mut delivery.keeps, Keeps::Nothing)
+            && let Some(stream) = self.streams.at_mut(delivery.stream)
+        {
+            stream.log.release(hold);
+        }
+    }
+
     /// A delivery has left, or will never leave. Buffers that it gives back are released by the next turn.
     pub fn on_sent(&mut self, hold: HoldId) {
         let Some(delivery) = self.deliveries.remove(key_of(hold)) else {

@@ -34,8 +34,8 @@ pub trait Out {
     /// An Error for this frame (0: for none); the session goes on.
     fn refused(&mut self, session: SessionId, frame_sequence: u16, error: &ErrorBody<'_>);
 
-    /// The stream needs the stretch of this delivery back, because the session takes too long to take it: copy what is unsent (after
-    /// taking it back from the kernel) and call `on_sent`, or close the session.
+    /// The stream needs the stretch of this delivery back, because the session takes too long to take it: take what is unsent back from the kernel, copy
+    /// it ([`Shard::bytes_of`](crate::Shard::bytes_of)) and call [`Shard::on_copied`](crate::Shard::on_copied), or close the session.
     fn reclaim(&mut self, session: SessionId, _hold: HoldId) {
         self.close(
             session,

@@ -457,6 +457,22 @@ fn a_subscriber_whose_reader_sleeps_for_a_while_gets_everything() {
     );
 }
 
+#[test]
+fn a_sleeping_subscriber_does_not_keep_publishers_waiting_and_gets_everything_when_it_wakes() {
+    let server = Server::with(
+        "limits: {max_record: 16KiB, send_timeout: 60s}\nstreams:\n- {name: main, subjects: ['>'], segment: 1MiB, tail: 256KiB}\n",
+    );
+    let mut asleep = sleeper(&server);
+    // Many times the tail, of which the sleeper was handed a part that it does not take.
+    let lines = many_lines();
+    assert!(lines.len() > 8 * (256 << 10));
+    let published = server.feed(&["pub", "a", "--lines"], lines.as_bytes());
+    assert_eq!(published.code, 0, "{}", published.err);
+    assert_eq!(server.stream("main")["subscribers"].as_u64(), Some(1));
+    let came = deliveries(&mut asleep, 12_000);
+    assert!(came == lines, "{} of {} bytes", came.len(), lines.len());
+}
+
 /// Subscribes with all the credit there is, policy `spill`, and reads nothing more.
 fn sleeper(server: &Server) -> Raw {
     let mut asleep = Raw::greeted(&server.address);
@@ -472,6 +488,20 @@ fn deliveries_to_the_end(raw: &mut Raw) -> String {
             DELIVER => push_payloads(&next.body, &mut came),
             PING => {}
             ERROR => assert_eq!(Refused::read(&next).code, 7),
+            _ => panic!("{next:?}"),
+        }
+    }
+    came
+}
+
+/// What comes until there are so many lines.
+fn deliveries(raw: &mut Raw, lines: usize) -> String {
+    let mut came = String::new();
+    while came.bytes().filter(|byte| *byte == b'\n').count() < lines {
+        let next = raw.frame().expect("more deliveries");
+        match next.opcode {
+            DELIVER => push_payloads(&next.body, &mut came),
+            PING => {}
             _ => panic!("{next:?}"),
         }
     }

@@ -61,6 +61,11 @@ impl Arena {
         self.free.len()
     }
 
+    /// Bytes of chunks that are in use.
+    pub(super) fn used_bytes(&self) -> usize {
+        (self.regions.len() * CHUNKS - self.free.len()) * CHUNK_BYTES
+    }
+
     /// Whether `bytes` more can be written, wherever they start in a chunk.
     pub(super) fn has_room(&self, bytes: usize) -> bool {
         self.free.len() >= bytes.div_ceil(CHUNK_BYTES)

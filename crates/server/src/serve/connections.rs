@@ -3,13 +3,13 @@
 //! A connection's slot is free again only when the reactor has closed its socket: until then a send may still read its memory.
 
 use trunkline_broker::Now;
-use trunkline_reactor::{AnyReactor, Completion, Op, Reactor, SocketId};
+use trunkline_reactor::{AnyReactor, CancelTarget, Completion, Op, Reactor, SocketId};
 use trunkline_wire::{self as wire, ErrorBody, ErrorCode};
 
 use super::inlet::Inlet;
 use super::message::Message;
 use super::node::{Fed, Node, SERVER_NAME};
-use super::post::CLOSING_NS;
+use super::post::{CLOSING_NS, NOT_TAKEN};
 use super::session::{Phase, Session};
 use super::tag::{Peer, Tag};
 
@@ -214,13 +214,57 @@ impl Node {
                     unsent.push((worker, hold))
                 }
             });
-        session.progress_ns = now.mono_ns;
-        if completion.result < 0 && session.phase != Phase::Closed {
+        if sent > 0 {
+            session.progress_ns = now.mono_ns;
+        }
+        let reclaiming = std::mem::take(&mut session.reclaiming);
+        let taken_back = reclaiming && completion.result == CANCELED;
+        if completion.result < 0 && !taken_back && session.phase != Phase::Closed {
             session.phase = Phase::Closing {
                 until_ns: now.mono_ns,
             };
         }
+        if reclaiming {
+            self.copy_records(peer);
+        }
         self.post.sessions.list(peer.slot);
+    }
+
+    /// Makes room in the tails that publishers wait for: what sessions were handed and do not take is copied.
+    pub(super) fn reclaim(&mut self, reactor: &mut AnyReactor) {
+        while let Some(id) = self.post.reclaims.pop() {
+            let peer = Peer::of(id);
+            match self.post.sessions.peer(peer) {
+                Some(session) if session.outbox.is_sending() => {
+                    session.reclaiming = true;
+                    reactor.cancel(CancelTarget::UserData(Tag::Send(peer).word()));
+                }
+                Some(_) => self.copy_records(peer),
+                None => {}
+            }
+        }
+    }
+
+    /// Copies the records that wait for a session. No send of it is under way.
+    fn copy_records(&mut self, peer: Peer) {
+        let (post, shard, index) = (&mut self.post, &mut self.shard, self.index);
+        let Some(session) = post.sessions.peer(peer) else {
+            return;
+        };
+        let mut copied = Vec::new();
+        let fits = post.arena.used_bytes() < COPIED_BYTES_MAX
+            && session.outbox.copy_records(
+                &mut post.arena,
+                |(worker, hold)| shard.bytes_of(hold).filter(|_| worker == index),
+                |(_, hold)| copied.push(hold),
+            );
+        for hold in copied {
+            shard.on_copied(hold);
+        }
+        let id = session.id;
+        if !fits {
+            post.end(id, &ErrorBody::new(ErrorCode::SLOW_CONSUMER, NOT_TAKEN), 0);
+        }
     }
 
     /// The socket is gone: nothing reads the session's memory any more.
@@ -411,6 +455,10 @@ fn close(session: &mut Session, peer: Peer, reactor: &mut AnyReactor) {
     }
 }
 
+/// What the chunks of a worker may hold before records of a session that does not take them are no longer copied.
+const COPIED_BYTES_MAX: usize = 32 << 20;
+/// The result of an operation that was taken back.
+const CANCELED: i32 = -rustix::io::Errno::CANCELED.raw_os_error();
 /// How often deadlines of sessions are looked at.
 const SWEEP_NS: u64 = 50_000_000;
 /// A Ping without a body.

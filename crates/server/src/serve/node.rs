@@ -217,6 +217,7 @@ impl Node {
             let done = self.shard.turn(now, &mut self.volumes, &mut self.post);
             work += done.work;
             deadline_ns = deadline_ns.min(done.next_deadline_ns.unwrap_or(u64::MAX));
+            self.reclaim(reactor);
             self.volumes.begin(reactor);
             self.settle(reactor);
             work += self.send(now, reactor);

@@ -31,6 +31,8 @@ enum Piece {
     },
     /// Records; `hold` is released afterwards.
     Records { slice: Slice, hold: Held },
+    /// `len` bytes at the start of `chunk`, which is given back afterwards: records that were copied.
+    Copy { chunk: ChunkId, len: u32 },
     /// Nothing: `hold` is released when everything before it has left.
     Mark { hold: Held },
 }
@@ -38,7 +40,7 @@ enum Piece {
 impl Piece {
     fn len(&self) -> usize {
         match self {
-            Piece::Small { len, .. } => *len as usize,
+            Piece::Small { len, .. } | Piece::Copy { len, .. } => *len as usize,
             Piece::Records { slice, .. } => slice.len as usize,
             Piece::Mark { .. } => 0,
         }
@@ -145,6 +147,7 @@ impl Outbox {
                     chunk, offset, len, ..
                 } => arena.slice(chunk, offset as usize, len as usize),
                 Piece::Records { slice, .. } => slice,
+                Piece::Copy { chunk, len } => arena.slice(chunk, 0, len as usize),
                 Piece::Mark { .. } => continue,
             };
             slice.offset += skip as u64;
@@ -190,6 +193,7 @@ impl Outbox {
                         arena.give_back(chunk);
                     }
                 }
+                Some(Piece::Copy { chunk, .. }) => arena.give_back(chunk),
                 Some(Piece::Records { hold, .. } | Piece::Mark { hold }) => released(hold),
                 None => {}
             }
@@ -203,6 +207,48 @@ impl Outbox {
         {
             arena.give_back(chunk);
         }
+    }
+
+    /// Copies records into chunks, so that what `bytes_of` tells of them can be reused. No send is under way. False, with the rest as
+    /// it was, when the arena has too few free chunks.
+    #[must_use]
+    pub(super) fn copy_records<'a>(
+        &mut self,
+        arena: &mut Arena,
+        bytes_of: impl Fn(Held) -> Option<&'a [u8]>,
+        mut copied: impl FnMut(Held),
+    ) -> bool {
+        debug_assert_eq!(self.in_flight, 0);
+        let mut fits = true;
+        // Of the first piece only.
+        let mut sent = std::mem::take(&mut self.front_sent);
+        for piece in std::mem::take(&mut self.pieces) {
+            let unsent = match piece {
+                Piece::Records { hold, .. } => bytes_of(hold).map(|bytes| (hold, &bytes[sent..])),
+                _ => None,
+            };
+            fits &= unsent.is_none_or(|(_, bytes)| arena.has_room(bytes.len()));
+            match unsent.filter(|_| fits) {
+                Some((hold, bytes)) => {
+                    for part in bytes.chunks(CHUNK_BYTES) {
+                        let chunk = arena.take().expect("counted above");
+                        arena.write(chunk, 0, part);
+                        let len = part.len() as u32;
+                        self.pieces.push_back(Piece::Copy { chunk, len });
+                    }
+                    self.pieces.push_back(Piece::Mark { hold });
+                    copied(hold);
+                }
+                None => {
+                    if self.pieces.is_empty() {
+                        self.front_sent = sent;
+                    }
+                    self.pieces.push_back(piece);
+                }
+            }
+            sent = 0;
+        }
+        fits
     }
 
     /// Drops everything. The reactor must have no send of this session any more.

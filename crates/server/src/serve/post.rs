@@ -108,6 +108,8 @@ pub(super) struct Post {
     /// What waits for other workers, by their number.
     mail: Vec<VecDeque<Message>>,
     worker: u8,
+    /// Sessions of this worker that hold records which publishers wait for.
+    pub(super) reclaims: Vec<SessionId>,
     /// Read buffers that are free again.
     pub(super) released: Vec<u32>,
     /// Most small bytes that wait for one session.
@@ -128,6 +130,7 @@ impl Post {
             // One more for the control thread.
             mail: (0..=workers).map(|_| VecDeque::new()).collect(),
             worker,
+            reclaims: Vec::new(),
             released: Vec::new(),
             small_bytes_max,
             now_ns: 0,
@@ -441,6 +444,15 @@ impl Out for Post {
         }
     }
 
+    fn reclaim(&mut self, id: SessionId, _hold: HoldId) {
+        if id.worker() != self.worker {
+            // Its records cannot be copied here, and not there either, where this worker's memory is only lent to the kernel.
+            self.close(id, ErrorCode::SLOW_CONSUMER, NOT_TAKEN);
+        } else if !self.reclaims.contains(&id) {
+            self.reclaims.push(id);
+        }
+    }
+
     fn close(&mut self, id: SessionId, code: ErrorCode, message: &str) {
         self.end(id, &ErrorBody::new(code, message), 0);
     }
@@ -449,6 +461,9 @@ impl Out for Post {
         self.released.push(buffer);
     }
 }
+
+/// Why a subscriber is disconnected whose records nobody has room for.
+pub(super) const NOT_TAKEN: &str = "a delivery was not taken in time";
 
 /// Queues bytes in two parts, both or none.
 fn push(outbox: &mut Outbox, arena: &mut Arena, parts: [&[u8]; 2]) -> bool {

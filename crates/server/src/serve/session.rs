@@ -24,6 +24,8 @@ pub(super) struct Session {
     pub(super) pinged: bool,
     /// What it waits for from several workers; none when there is only one.
     pub(super) ledger: Option<Box<Ledger>>,
+    /// Its send is being taken back, so that records which publishers wait for can be copied.
+    pub(super) reclaiming: bool,
     /// Whether it is in the worker's list of sessions with something to send.
     pub(super) listed: bool,
 }
@@ -55,6 +57,7 @@ impl Session {
             progress_ns: now_ns,
             pinged: false,
             ledger: None,
+            reclaiming: false,
             listed: false,
         }
     }
@@ -142,10 +145,7 @@ impl Sessions {
     #[inline]
     pub(super) fn get(&mut self, id: SessionId) -> Option<&mut Session> {
         debug_assert_eq!(id.worker(), self.worker);
-        self.peer(Peer {
-            slot: id.slot(),
-            generation: id.generation(),
-        })
+        self.peer(Peer::of(id))
     }
 
     /// Every session there is.

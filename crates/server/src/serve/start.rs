@@ -221,7 +221,7 @@ fn work(
         workers: plan.workers.len() as u8,
         limits: plan.shard_limits(),
         seed: entropy()? as u64,
-        reclaim_after_ns: RECLAIM_NS,
+        reclaim_after_ns: reclaim_after_ns(plan),
         ..ShardConfig::default()
     });
     let facts = Facts {
@@ -352,9 +352,16 @@ pub(super) fn entropy() -> io::Result<u128> {
     Ok(u128::from_le_bytes(bytes))
 }
 
-/// How long a subscriber may hold memory that publishers wait for before it is disconnected. Long enough for a process that
-/// was not scheduled for a while; shorter than what publishers wait for an answer.
-const RECLAIM_NS: u64 = 2_000_000_000;
+/// How long a subscriber may hold memory that publishers wait for. One worker then copies what is not taken. Among several, a subscriber of another
+/// one is disconnected: long enough for a process that was not scheduled for a while, shorter than what publishers wait for an answer.
+fn reclaim_after_ns(plan: &Plan) -> u64 {
+    if plan.workers.len() == 1 {
+        20_000_000
+    } else {
+        2_000_000_000
+    }
+}
+
 const MESSAGES_PER_TURN: usize = 64;
 /// How long operations that are still in flight may take when the worker ends.
 const DRAIN_NS: u64 = 1_000_000_000;

@@ -1,5 +1,7 @@
 //! The word that goes with each operation to the reactor and comes back with its completions: what it was for, in 64 bits.
 
+use trunkline_broker::SessionId;
+
 /// What an operation was for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tag {
@@ -62,6 +64,14 @@ impl Tag {
 }
 
 impl Peer {
+    /// The peer of a session of this worker.
+    pub(super) fn of(id: SessionId) -> Self {
+        Self {
+            slot: id.slot(),
+            generation: id.generation(),
+        }
+    }
+
     fn word(self) -> u64 {
         debug_assert!(self.slot < 1 << SLOT_BITS);
         u64::from(self.slot) << 4 | u64::from(self.generation) << 32
