@@ -42,6 +42,11 @@ impl Cursor {
         self.position
     }
 
+    /// Whether it still looks for the first record of a time: what it passes over is not for whoever reads.
+    pub fn is_seeking(&self) -> bool {
+        self.not_before_ns > 0
+    }
+
     pub(crate) fn moved(self, position: u64, at: u64) -> Self {
         Self {
             position,

@@ -4,7 +4,7 @@ use trunkline_broker::{Limits, PublishFrame, ShardConfig};
 use trunkline_log::{LogConfig, Storage};
 use trunkline_wire::{AckLevel, ErrorCode, Policy, Start, Subscribe};
 
-use crate::world::{Got, World, request, retention, small_log};
+use crate::world::{Got, MS, World, request, retention, small_log};
 
 /// A world with a window of 10,000 bytes and one live subscriber whose credit is used up.
 fn slow(
@@ -349,5 +349,37 @@ fn a_session_that_does_not_take_what_it_was_given_loses_the_stretch_when_publish
             world.settle();
             assert!(!world.publish_run(producer, frame, &run).unwrap().full);
         }
+    }
+}
+
+#[test]
+fn who_waits_for_a_time_that_has_not_come_is_not_slow() {
+    for policy in [Policy::DropOldest, Policy::DropNewest, Policy::Disconnect] {
+        let mut world = World::with_limits(Limits {
+            window_bytes: 10_000,
+            ..Limits::default()
+        });
+        let config = small_log(Storage::Files);
+        world.add("main", 0, &[">"], AckLevel::Stored, config);
+        let (publisher, subscriber) = (world.open(1), world.open(2));
+        let soon = world.now.wall_ns + 10_000 * MS;
+        let subscribe = Subscribe {
+            start: Start::Time(soon),
+            policy,
+            ..request(1, ">")
+        };
+        world.subscribe_with(subscriber, &subscribe).unwrap();
+        world.settle();
+        world.got(subscriber);
+        // Much more than a window, at once, before the time that was asked for.
+        for _ in 0..50 {
+            world.publish(publisher, &[("early", &[b'x'; 1000])]);
+        }
+        world.settle();
+        assert_eq!(world.got(subscriber), [], "{policy:?}");
+        world.advance(10_000);
+        world.publish(publisher, &[("late", b"now")]);
+        world.settle();
+        assert_eq!(world.sequences(subscriber), [51], "{policy:?}");
     }
 }
