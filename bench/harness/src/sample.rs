@@ -17,7 +17,7 @@ pub struct Sample {
     pub crossing_ns: [f64; 2],
     /// How often the measuring threads were made to leave their core while the clock ran.
     pub preemptions: u64,
-    /// CPU that neither the measuring process nor its server used, stolen time included: percent of one core.
+    /// CPU that other programs used, and that the hypervisor took: percent of one core.
     #[serde(default)]
     pub others_percent: f64,
 }

@@ -97,6 +97,10 @@ impl Server {
         Duration::from_nanos(spent.sum())
     }
 
+    fn user(&self) -> Duration {
+        user_of(&self.child.id().to_string())
+    }
+
     /// Its resident memory now.
     pub fn rss_mib(&self) -> f64 {
         let status =
@@ -142,16 +146,19 @@ pub fn free_address() -> Result<SocketAddr, Failure> {
 /// Watches the cores from its creation on.
 pub struct Meter {
     begin: Instant,
-    busy: Duration,
-    own: Duration,
+    user: Duration,
+    own_user: Duration,
     server: Duration,
+    server_user: Duration,
     preemptions: u64,
 }
 
 /// What a [`Meter`] saw.
 pub struct Reading {
     pub wall: Duration,
+    /// CPU time of the server.
     pub server: Duration,
+    /// What programs used that are neither this process nor the server, and what the hypervisor took: percent of one core.
     pub others_percent: f64,
     pub preemptions: u64,
 }
@@ -159,9 +166,10 @@ pub struct Reading {
 impl Meter {
     pub fn start(server: Option<&Server>) -> Self {
         Self {
-            busy: busy(),
-            own: own(),
+            user: user_of_all(),
+            own_user: user_of("self"),
             server: server.map(Server::cpu).unwrap_or_default(),
+            server_user: server.map(Server::user).unwrap_or_default(),
             preemptions: cores::preemptions(),
             begin: Instant::now(),
         }
@@ -173,23 +181,27 @@ impl Meter {
 
     pub fn read(&self, server: Option<&Server>) -> Reading {
         let wall = self.begin.elapsed();
-        let server = server
-            .map(Server::cpu)
-            .unwrap_or_default()
-            .saturating_sub(self.server);
-        let known = server + own().saturating_sub(self.own);
-        let others = busy().saturating_sub(self.busy).saturating_sub(known);
+        let server_user = server.map(Server::user).unwrap_or_default();
+        let known =
+            (server_user + user_of("self")).saturating_sub(self.server_user + self.own_user);
+        let others = user_of_all()
+            .saturating_sub(self.user)
+            .saturating_sub(known);
         Reading {
             wall,
-            server,
+            server: server
+                .map(Server::cpu)
+                .unwrap_or_default()
+                .saturating_sub(self.server),
             others_percent: 100.0 * others.as_secs_f64() / wall.as_secs_f64(),
             preemptions: cores::preemptions() - self.preemptions,
         }
     }
 }
 
-/// Time that the cores did not rest so far, whoever used it; what the hypervisor took counts.
-fn busy() -> Duration {
+/// Time that programs used so far, and that the hypervisor took. Not what the kernel used: most of that is work for whoever is
+/// measured, such as writing their files.
+fn user_of_all() -> Duration {
     let text = fs::read_to_string("/proc/stat").unwrap_or_default();
     let line = text.lines().next().unwrap_or_default();
     let ticks: Vec<u64> = line
@@ -197,16 +209,25 @@ fn busy() -> Duration {
         .skip(1)
         .filter_map(|word| word.parse().ok())
         .collect();
-    let rest = |at: usize| ticks.get(at).copied().unwrap_or_default();
-    // user nice system idle iowait irq softirq steal; guests are part of user.
-    let sum = ticks.iter().take(8).sum::<u64>() - rest(3) - rest(4);
-    Duration::from_millis(sum * 1000 / rustix::param::clock_ticks_per_second())
+    // user nice system idle iowait irq softirq steal
+    of_ticks([0, 1, 7].iter().filter_map(|at| ticks.get(*at)).sum())
 }
 
-/// CPU time of this process so far.
-fn own() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
+/// What a process used outside the kernel so far.
+fn user_of(process: &str) -> Duration {
+    let text = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    // The name of the program, in parentheses, may have spaces.
+    let rest = text.rsplit_once(')').map_or("", |(_, rest)| rest);
+    of_ticks(
+        rest.split_whitespace()
+            .nth(11)
+            .and_then(|word| word.parse().ok())
+            .unwrap_or_default(),
+    )
+}
+
+fn of_ticks(ticks: u64) -> Duration {
+    Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second())
 }
 
 const SAID: &str = "said";
@@ -226,6 +247,18 @@ mod tests {
             .wait_until_listening(free_address().unwrap())
             .unwrap_err();
         assert!(why.contains("no such option") && why.contains('3'), "{why}");
+    }
+
+    #[test]
+    fn what_this_process_uses_is_not_what_others_use() {
+        let meter = Meter::start(None);
+        let before = user_of("self");
+        let mut sum = 0u64;
+        while meter.elapsed() < Duration::from_millis(200) {
+            sum = std::hint::black_box(sum + 1);
+        }
+        assert!(user_of("self") - before > Duration::from_millis(20));
+        assert!(meter.read(None).wall >= Duration::from_millis(200));
     }
 
     #[test]

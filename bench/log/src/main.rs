@@ -1,0 +1,46 @@
+//! Appends, synced and not, against stores that have a log of their own, and against the plain calls; and how long a worker
+//! stands still while its log is written.
+//!
+//! `cargo xtask bench --peers --only log`, or by itself
+//! `cargo run --release --manifest-path bench/Cargo.toml -p bench-log -- [--quick] [--data DIR] [--row WORDS] [--contender TEXT,…]`
+#![forbid(unsafe_code)]
+
+mod appender;
+mod appenders;
+mod rows;
+mod turns;
+mod writers;
+
+use std::process::ExitCode;
+
+use bench_harness::contest::Contest;
+use bench_harness::{Failure, Options};
+use clap::Parser;
+
+/// Appends side by side
+#[derive(Debug, Parser)]
+struct Arguments {
+    #[command(flatten)]
+    options: Options,
+}
+
+fn main() -> ExitCode {
+    run(&Arguments::parse().options).unwrap_or_else(|why| {
+        eprintln!("{why}");
+        ExitCode::from(2)
+    })
+}
+
+fn run(options: &Options) -> Result<ExitCode, Failure> {
+    let mut contest = Contest::open("log", options)?;
+    if !options.ours {
+        contest.absent(
+            "RocksDB",
+            "its crate builds a C++ library for many minutes and needs libclang; it is left out",
+        )?;
+    }
+    for row in rows::rows(options) {
+        contest.run(row)?;
+    }
+    Ok(contest.finish())
+}

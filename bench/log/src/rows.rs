@@ -1,0 +1,139 @@
+//! Who is compared at what. No row has one who syncs beside one who does not.
+
+use std::time::Duration;
+
+use bench_harness::contest::Effort;
+use bench_harness::{Bar, Contender, Figure, Options, Row};
+
+use crate::appender::{Open, Syncs};
+use crate::appenders::{fjall, okaywal, plain, redb, trunkline};
+use crate::turns::{self, Backend};
+use crate::writers::Writers;
+
+/// All rows.
+pub fn rows(options: &Options) -> Vec<Row> {
+    let mut rows: Vec<Row> = [1, 8, 64]
+        .into_iter()
+        .map(|writers| appends(options, writers, Syncs::Each))
+        .collect();
+    rows.push(appends(options, 1, Syncs::Never));
+    rows.push(stalls(options));
+    rows
+}
+
+fn appends(options: &Options, writers: usize, sync: Syncs) -> Row {
+    let time = Duration::from_millis(if options.quick { 700 } else { 4000 });
+    let work = Writers {
+        count: writers,
+        bytes: 1024,
+        sync,
+        time,
+    };
+    let mut stores: Vec<(&str, &str, Open)> = vec![
+        (
+            "trunkline log",
+            "Log over the server's files, group commit by whoever comes first",
+            trunkline::open,
+        ),
+        (
+            "plain calls",
+            "pwrite to a file that is written already, group commit by whoever comes first",
+            plain::open,
+        ),
+        (
+            "fjall",
+            "insert, persist(SyncData) for each where it syncs",
+            fjall::open,
+        ),
+        (
+            "redb",
+            "a transaction for each, Durability::None where it does not sync",
+            redb::open,
+        ),
+    ];
+    if sync == Syncs::Each {
+        stores.push((
+            "okaywal",
+            "defaults; an entry of one chunk for each",
+            okaywal::open,
+        ));
+    }
+    let contender = |(name, settings, open): (&'static str, &str, Open)| {
+        let data = options.data();
+        Contender::new(name, move || work.run(open, &data)).with_settings(settings)
+    };
+    let (name, about) = match sync {
+        Syncs::Each => (
+            "synced append",
+            "every append waits until its record is on the device",
+        ),
+        Syncs::Never => (
+            "append without a sync",
+            "an append returns when the system has the record, or the store's memory",
+        ),
+    };
+    let peers = if sync == Syncs::Each {
+        &["plain calls", "okaywal"][..]
+    } else {
+        &[]
+    };
+    Row {
+        name: format!("{name}, 1 KiB, {writers} writers"),
+        about: format!(
+            "{about}; threads, unpinned; the data is in {}",
+            options.data().display()
+        ),
+        shows: vec![
+            Figure::PerSecond,
+            Figure::P50Us,
+            Figure::P99Us,
+            Figure::P999Us,
+        ],
+        bars: peers
+            .iter()
+            .map(|peer| Bar::times("trunkline log", Figure::PerSecond, 1.0, peer))
+            .collect(),
+        discard_preempted: false,
+        effort: effort(options),
+        contenders: stores.into_iter().map(contender).collect(),
+    }
+}
+
+fn stalls(options: &Options) -> Row {
+    let time = Duration::from_millis(if options.quick { 1500 } else { 8000 });
+    let ours = |backend: Backend| {
+        let data = options.data();
+        Contender::new(format!("trunkline log, {}", backend.word()), move || {
+            turns::ours(backend, time, &data)
+        })
+    };
+    let data = options.data();
+    let plain = Contender::new("plain write, another thread syncs", move || {
+        turns::plain(time, &data)
+    });
+    Row {
+        name: "turns of a worker at 100 MB/s".into(),
+        about: "1 KiB records are appended at 100 MB/s, written and synced all the time; the time of each turn of the \
+                appending thread, which is bound to a core and never sleeps"
+            .into(),
+        shows: vec![Figure::P9999Us, Figure::P50Us, Figure::P999Us, Figure::MaxUs],
+        bars: vec![Bar::value("trunkline log, epoll", Figure::P9999Us, 200.0)],
+        discard_preempted: false,
+        effort: effort(options),
+        contenders: vec![ours(Backend::Epoll), ours(Backend::Uring), plain],
+    }
+}
+
+fn effort(options: &Options) -> Effort {
+    if options.quick {
+        Effort {
+            samples: 3,
+            rounds: 3,
+        }
+    } else {
+        Effort {
+            samples: 7,
+            rounds: 14,
+        }
+    }
+}
