@@ -141,7 +141,12 @@ impl Volumes {
             (Request::Read { .. }, _) => Step::Read,
             _ => Step::Whole,
         };
-        let (tail, mask, dir) = (volume.tail, volume.tail_mask, volume.dir.clone());
+        let (tail, mask) = (volume.tail, volume.tail_mask);
+        // Only a job, of which there are few for each segment, takes a copy of the directory.
+        let dir = match request {
+            Request::Prepare { .. } | Request::Remove { .. } => Some(volume.dir.clone()),
+            Request::Write { .. } | Request::Sync { .. } | Request::Read { .. } => None,
+        };
         let slot = self.keep(Pending { log, token, step });
         let word = Tag::Disk(slot).word();
         let staged = match (request, file) {
@@ -199,9 +204,12 @@ impl Volumes {
 fn offload(
     reactor: &mut AnyReactor,
     word: u64,
-    mut dir: StreamDir,
+    dir: Option<StreamDir>,
     job: impl FnOnce(&mut StreamDir) -> io::Result<()> + Send + 'static,
 ) -> Result<(), Full> {
+    let Some(mut dir) = dir else {
+        unreachable!("a job has a directory")
+    };
     let job = move || match job(&mut dir) {
         Ok(()) => 0,
         Err(error) => -error
