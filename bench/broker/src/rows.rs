@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use bench_harness::contest::{Contest, Effort};
+use bench_harness::contest::{Contest, Effort, Point};
 use bench_harness::{Bar, Contender, Failure, Figure, Options, Row, Sample, cores};
 
 use crate::load::{Acks, Flow, Idle, OpenLoop, Replay, Seats, Wait};
@@ -232,6 +232,7 @@ impl Rows {
             shows: shows.to_vec(),
             bars: Vec::new(),
             // A server that sleeps makes the client leave its core; nobody preempts it.
+            point: None,
             discard_preempted: false,
             effort,
             contenders: who
@@ -331,6 +332,11 @@ impl Rows {
                     Work::OpenLoop(open),
                     who,
                 );
+                row.point = Some(Point {
+                    curve: format!("latency, 64 B, {}", wait.words()),
+                    axis: "messages per second".into(),
+                    at: rate,
+                });
                 if rate == 10_000.0 {
                     row.bars = latency_bars(wait);
                 }

@@ -19,10 +19,22 @@ pub struct Row {
     /// The columns; the first is what is compared.
     pub shows: Vec<Figure>,
     pub bars: Vec<Bar>,
+    /// Where it stands among rows that differ in one number only.
+    pub point: Option<Point>,
     /// Preempted samples do not count. With more threads than cores every sample is one.
     pub discard_preempted: bool,
     pub effort: Effort,
     pub contenders: Vec<Contender>,
+}
+
+/// A row of several that are one curve.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Point {
+    /// What they have in common.
+    pub curve: String,
+    /// In what they differ, with its unit.
+    pub axis: String,
+    pub at: f64,
 }
 
 /// Who does it.
@@ -276,6 +288,7 @@ impl Contest {
             about: row.about.clone(),
             shows: row.shows.clone(),
             bars: row.bars.clone(),
+            point: row.point.clone(),
             discard_preempted: row.discard_preempted,
         })?;
         for contender in &row.contenders {
@@ -353,6 +366,7 @@ mod tests {
             about: String::new(),
             shows: vec![Figure::Ns],
             bars: Vec::new(),
+            point: None,
             discard_preempted: true,
             effort: Effort {
                 samples: 2,

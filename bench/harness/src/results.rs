@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::contest::Bar;
+use crate::contest::{Bar, Point};
 use crate::machine::Fact;
 use crate::{Failure, Figure, Sample};
 
@@ -24,6 +24,8 @@ pub enum Line {
         about: String,
         shows: Vec<Figure>,
         bars: Vec<Bar>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        point: Option<Point>,
         discard_preempted: bool,
     },
     /// Who takes part in it, and how it was set up.

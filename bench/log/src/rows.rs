@@ -93,6 +93,7 @@ fn appends(options: &Options, writers: usize, sync: Syncs) -> Row {
             .iter()
             .map(|peer| Bar::times("trunkline log", Figure::PerSecond, 1.0, peer))
             .collect(),
+        point: None,
         discard_preempted: false,
         effort: effort(options),
         contenders: stores.into_iter().map(contender).collect(),
@@ -118,6 +119,7 @@ fn stalls(options: &Options) -> Row {
             .into(),
         shows: vec![Figure::P9999Us, Figure::P50Us, Figure::P999Us, Figure::MaxUs],
         bars: vec![Bar::value("trunkline log, epoll", Figure::P9999Us, 200.0)],
+        point: None,
         discard_preempted: false,
         effort: effort(options),
         contenders: vec![ours(Backend::Epoll), ours(Backend::Uring), plain],

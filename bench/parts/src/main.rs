@@ -86,6 +86,7 @@ fn row(quick: bool, what: &str, body: usize, bar_ns: f64, contenders: Vec<Conten
         } else {
             Vec::new()
         },
+        point: None,
         discard_preempted: true,
         effort: if quick {
             Effort {

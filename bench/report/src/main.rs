@@ -1,12 +1,14 @@
 //! What a run's results say.
 //!
 //! ```text
-//! bench-report write RESULTS.jsonl      results.md and report.html beside it
+//! bench-report write RESULTS.jsonl      results.md, report.html and throughput.svg beside it
 //! bench-report compare A.jsonl B.jsonl  the ratio of each row, with its spread, and what got worse
 //! ```
 #![forbid(unsafe_code)]
 
+mod charts;
 mod compare;
+mod html;
 mod markdown;
 mod report;
 
@@ -14,6 +16,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use bench_harness::Failure;
+use bench_harness::sample::Place;
 
 use report::Report;
 
@@ -43,7 +46,18 @@ fn write(results: &Path) -> Result<(), Failure> {
         eprintln!("{}", path.display());
         Ok::<_, Failure>(())
     };
-    keep("results.md", markdown::page(&report))
+    keep("results.md", markdown::page(&report))?;
+    keep("report.html", html::page(&report)?)?;
+    // What the README shows.
+    let shown = |row: &&report::Row| row.group == "broker" && row.name == "throughput 1→1, 64 B";
+    if let Some(row) = report.rows.iter().find(shown) {
+        let place = row
+            .summaries
+            .first()
+            .map_or(Place::Near, |summary| summary.place);
+        keep("throughput.svg", charts::bars(row, place))?;
+    }
+    Ok(())
 }
 
 fn compare(before: &Path, after: &Path) -> Result<(), Failure> {

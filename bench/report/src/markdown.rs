@@ -85,6 +85,14 @@ fn section(row: &Row, text: &mut String) {
         }
         table(row, &sorted, text);
     }
+    for contender in Report::without(row) {
+        line(
+            text,
+            format_args!(
+                "\n{contender}: no sample counts, all were preempted or taken while the cores moved."
+            ),
+        );
+    }
     for (contender, why) in &row.failed {
         line(
             text,
@@ -169,6 +177,7 @@ mod tests {
             about: "one thread".into(),
             shows: vec![Figure::Ns],
             bars: vec![Bar::times_best("trunkline", Figure::Ns, 1.0)],
+            point: None,
             discard_preempted: false,
         }];
         for (contender, ns) in [("trunkline", 2.0), ("peer", 1.0)] {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use bench_harness::contest::Point;
 use bench_harness::machine::Fact;
 use bench_harness::results::{self, Line};
 use bench_harness::summary::{self, Summary, Verdict};
@@ -27,6 +28,7 @@ pub struct Row {
     pub about: String,
     pub shows: Vec<Figure>,
     pub bars: Vec<Bar>,
+    pub point: Option<Point>,
     discard_preempted: bool,
     /// Names and settings.
     pub contenders: Vec<(String, String)>,
@@ -64,6 +66,7 @@ impl Report {
                 about,
                 shows,
                 bars,
+                point,
                 discard_preempted,
             } => match self.row(&group, &row) {
                 Some(known) => (known.about, known.shows, known.bars) = (about, shows, bars),
@@ -73,6 +76,7 @@ impl Report {
                     about,
                     shows,
                     bars,
+                    point,
                     discard_preempted,
                     contenders: Vec::new(),
                     samples: Vec::new(),
@@ -136,6 +140,22 @@ impl Report {
             }
         }
         groups
+    }
+
+    /// Who was measured in a row, and none of whose samples count.
+    pub fn without(row: &Row) -> Vec<&str> {
+        let counts = |name: &str| {
+            row.summaries
+                .iter()
+                .any(|summary| summary.contender == name)
+        };
+        let mut without: Vec<&str> = Vec::new();
+        for (name, _) in &row.samples {
+            if !counts(name) && !without.contains(&name.as_str()) {
+                without.push(name);
+            }
+        }
+        without
     }
 
     /// Every bar of every row, and whether it is met.

@@ -117,6 +117,7 @@ fn row(quick: bool, name: &str, shows: Figure, bar: &[&str], contenders: Vec<Con
             .iter()
             .map(|name| Bar::times_best(name, shows, 1.0))
             .collect(),
+        point: None,
         discard_preempted: true,
         effort,
         contenders,
@@ -137,6 +138,7 @@ fn rows(quick: bool) -> Vec<Row> {
         about: format!(
             "two senders on one core, the rest on the other; everybody spins and then yields; capacity {CAPACITY}"
         ),
+
         discard_preempted: false,
         ..row(name, true, bar, contenders)
     };

@@ -50,6 +50,7 @@ impl Rows {
             about: about.into(),
             shows: shows.to_vec(),
             bars: Vec::new(),
+            point: None,
             discard_preempted: false,
             effort,
             contenders,
