@@ -61,12 +61,20 @@ fn measure(options: &Options) -> Outcome {
         None if groups.iter().any(|(_, serves)| *serves) => build_server()?,
         None => PathBuf::new(),
     };
-    let folder = folder(options)?;
-    eprintln!("\nxtask: results go to {}", folder.display());
+    let folder = if options.list {
+        None
+    } else {
+        Some(folder(options)?)
+    };
+    if let Some(folder) = &folder {
+        eprintln!("\nxtask: results go to {}", folder.display());
+    }
     let mut failed = Vec::new();
     for (name, serves) in &groups {
         let mut command = program(name);
-        command.arg("--out").arg(folder.join(RESULTS));
+        if let Some(folder) = &folder {
+            command.arg("--out").arg(folder.join(RESULTS));
+        }
         if *serves {
             command.arg("--server").arg(&server);
         }
@@ -80,10 +88,9 @@ fn measure(options: &Options) -> Outcome {
             failed.push(why);
         }
     }
-    if options.list {
-        return Ok(());
+    if let Some(folder) = &folder {
+        report(folder)?;
     }
-    report(&folder)?;
     if failed.is_empty() {
         Ok(())
     } else {
