@@ -3,19 +3,20 @@
 use std::time::Instant;
 
 use crate::shell::{self, Tally};
-use crate::{Outcome, fuzz, licences, test, tidy};
+use crate::{Outcome, fuzz, licences, sim, test, tidy};
 
 /// Runs every step, then says how each went. A failed step does not stop the others: one run shows all that is wrong.
 pub(crate) fn run() -> Outcome {
     let mut tally = Tally::default();
     let mut rows: Vec<(&str, Outcome, f64)> = Vec::new();
-    let steps: [(&str, &mut dyn FnMut() -> Outcome); 7] = [
+    let steps: [(&str, &mut dyn FnMut() -> Outcome); 8] = [
         ("format", &mut format),
         ("tidy", &mut tidy::run),
         ("licences", &mut licences::run),
         ("lints", &mut lints),
         ("documentation", &mut documentation),
         ("fuzz smoke", &mut || fuzz::smoke()),
+        ("simulation", &mut || sim::run(sim::CI_SEEDS)),
         ("test", &mut || test::all(&mut tally)),
     ];
     for (name, step) in steps {

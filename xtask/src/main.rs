@@ -10,6 +10,7 @@ mod fuzz;
 mod licences;
 mod setup;
 mod shell;
+mod sim;
 mod test;
 mod tidy;
 mod workspace;
@@ -29,6 +30,11 @@ fn main() -> ExitCode {
         ["fuzz", seconds] => match seconds.parse() {
             Ok(seconds) => fuzz::run(seconds),
             Err(_) => Err(format!("`{seconds}` is not a number of seconds")),
+        },
+        ["sim"] => sim::run(sim::CI_SEEDS),
+        ["sim", seeds] => match seeds.parse() {
+            Ok(seeds) => sim::run(seeds),
+            Err(_) => Err(format!("`{seeds}` is not a number of seeds")),
         },
         ["bench", ref rest @ ..] => bench::run(rest),
         ["help" | "--help" | "-h"] => {
@@ -63,10 +69,11 @@ Usage: cargo xtask TASK
 
   setup           installs what the tests need beside Rust, where it is missing
   test            everything that must pass: tests, examples in the documentation, loom models
-  ci              what CI runs: format, lints, documentation, tidy, licences, fuzz smoke, test
+  ci              what CI runs: format, lints, documentation, tidy, licences, fuzz smoke, simulation, test
   tidy            the project's rules: crate arrows, unsafe code, leftovers, stray files
   licences        licences (and, where they can be had, advisories) of the dependencies
   fuzz [SECONDS]  each fuzz target for so long (default 10); needs a nightly toolchain and a C++ compiler
+  sim [SEEDS]     the simulated world (default 800 seeds): crashes, disks, networks and clocks that fail
   bench …         the benchmarks behind docs/BENCHMARKS.md, with peers or without; `bench help` says how
 
 CI=true keeps going after a failed step and never asks anything; no task reads standard input.

@@ -244,8 +244,8 @@ fn decisions(tree: &Tree, complaints: &mut Vec<String>) {
 
 const LONG_FILE_LINES: usize = 700;
 const LARGE_FILE_BYTES: u64 = 2 << 20;
-const ROOT_FOLDERS: [&str; 8] = [
-    ".cargo", ".ci", "bench", "crates", "docs", "fuzz", "xtask", "examples",
+const ROOT_FOLDERS: [&str; 9] = [
+    ".cargo", ".ci", "bench", "crates", "docs", "fuzz", "sim", "xtask", "examples",
 ];
 const ROOT_FILES: [&str; 16] = [
     ".gitattributes",

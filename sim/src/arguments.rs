@@ -1,0 +1,109 @@
+//! The command line.
+
+use sim::{Fault, Options, STEPS};
+
+/// What is to be run.
+#[derive(Clone, Debug)]
+pub(crate) struct Arguments {
+    pub(crate) seed: u64,
+    pub(crate) seeds: u64,
+    pub(crate) steps: u64,
+    pub(crate) without: Vec<Fault>,
+    pub(crate) jobs: usize,
+    pub(crate) trace: bool,
+    /// Only the exit status says how it went.
+    pub(crate) quiet: bool,
+    /// Fails when a kind of fault never struck.
+    pub(crate) all_faults: bool,
+}
+
+impl Arguments {
+    /// # Errors
+    /// What is wrong, and how it is used.
+    pub(crate) fn parse(words: impl Iterator<Item = String>) -> Result<Self, String> {
+        let mut arguments = Self {
+            seed: 0,
+            seeds: 0,
+            steps: STEPS,
+            without: Vec::new(),
+            jobs: std::thread::available_parallelism().map_or(1, usize::from),
+            trace: false,
+            quiet: false,
+            all_faults: false,
+        };
+        let mut words = words;
+        let mut one_seed = false;
+        while let Some(word) = words.next() {
+            let mut value = || {
+                words
+                    .next()
+                    .ok_or_else(|| format!("sim: {word} needs a value\n\n{HELP}"))
+            };
+            match word.as_str() {
+                "--seed" => {
+                    arguments.seed = number(&value()?)?;
+                    one_seed = true;
+                }
+                "--seeds" => arguments.seeds = number(&value()?)?,
+                "--steps" => arguments.steps = number(&value()?)?,
+                "--jobs" => arguments.jobs = number(&value()?)?.clamp(1, 256) as usize,
+                "--without" => {
+                    for name in value()?.split(',') {
+                        let fault = Fault::from_name(name)
+                            .ok_or_else(|| format!("sim: there is no fault `{name}`\n"))?;
+                        arguments.without.push(fault);
+                    }
+                }
+                "--only" => {
+                    let names = value()?;
+                    let only: Vec<&str> =
+                        names.split(',').filter(|name| !name.is_empty()).collect();
+                    if let Some(name) = only.iter().find(|name| Fault::from_name(name).is_none()) {
+                        return Err(format!("sim: there is no fault `{name}`\n"));
+                    }
+                    let off = Fault::all().filter(|fault| !only.contains(&fault.name()));
+                    arguments.without.extend(off);
+                }
+                "--trace" => arguments.trace = true,
+                "--quiet" => arguments.quiet = true,
+                "--all-faults" => arguments.all_faults = true,
+                _ => return Err(format!("sim: `{word}` is not an option\n\n{HELP}")),
+            }
+        }
+        if arguments.seeds == 0 {
+            arguments.seeds = if one_seed { 1 } else { 1000 };
+        }
+        if arguments.trace {
+            arguments.jobs = 1;
+        }
+        Ok(arguments)
+    }
+
+    pub(crate) fn options(&self) -> Options {
+        Options {
+            seed: self.seed,
+            steps: self.steps,
+            without: self.without.clone(),
+            trace: self.trace,
+        }
+    }
+}
+
+fn number(text: &str) -> Result<u64, String> {
+    text.parse()
+        .map_err(|_| format!("sim: `{text}` is not a number\n\n{HELP}"))
+}
+
+const HELP: &str = "\
+Usage: cargo run -p sim --release -- [OPTIONS]
+
+  --seeds N        how many seeds are run (default 1000, with --seed 1)
+  --seed S         the first of them (default 0)
+  --steps N        steps in which things go wrong (default 2500)
+  --without KINDS  kinds of faults that are switched off, with commas between
+  --only KINDS     kinds of faults that are not switched off
+  --jobs N         threads (default: all cores)
+  --trace          prints every event
+  --all-faults     fails when a kind of fault never struck
+  --quiet          prints nothing; the exit status says whether all invariants held
+";

@@ -1,0 +1,140 @@
+//! All directories of a machine on one device.
+
+use std::collections::BTreeMap;
+
+use trunkline_log::testing::Rng;
+
+use super::directory::{Directory, Name};
+use super::file::{File, PowerLoss};
+use crate::faults::{Fault, Faults};
+
+/// The number of a stream's directory: its log's id.
+pub(super) type LogDirectory = u32;
+
+/// The device of one machine and what the kernel keeps of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Drive {
+    files: BTreeMap<u64, File>,
+    directories: BTreeMap<LogDirectory, Directory>,
+    next_file: u64,
+    /// Reads of recovery go past the page cache.
+    pub direct_reads: bool,
+    /// Nothing more can be created.
+    pub is_full: bool,
+    /// After so many operations of a process, it is killed.
+    pub operations_left: u64,
+    /// Copies that recovery kept of what it overwrote.
+    pub kept_aside_bytes: u64,
+}
+
+impl Drive {
+    /// An empty one.
+    pub(crate) fn new(direct_reads: bool) -> Self {
+        Self {
+            files: BTreeMap::new(),
+            directories: BTreeMap::new(),
+            next_file: 0,
+            direct_reads,
+            is_full: false,
+            operations_left: u64::MAX,
+            kept_aside_bytes: 0,
+        }
+    }
+
+    /// A stream's directory.
+    pub(crate) fn directory(&mut self, directory: LogDirectory) -> &mut Directory {
+        self.directories.entry(directory).or_default()
+    }
+
+    /// A segment's file.
+    pub(crate) fn segment(&mut self, directory: LogDirectory, segment: u64) -> Option<&mut File> {
+        self.file(directory, Name::Segment(segment))
+    }
+
+    pub(super) fn file(&mut self, directory: LogDirectory, name: Name) -> Option<&mut File> {
+        let file = self.directories.get(&directory)?.find(name)?;
+        self.files.get_mut(&file)
+    }
+
+    /// Makes a file of zeros under a name.
+    pub(super) fn create(&mut self, directory: LogDirectory, name: Name, bytes: u64) {
+        self.next_file += 1;
+        self.files
+            .insert(self.next_file, File::zeros(bytes as usize));
+        let file = self.next_file;
+        self.directory(directory).link(name, file);
+        self.forget_unnamed();
+    }
+
+    /// Whether a power loss now could take names away or bring some back.
+    pub(crate) fn has_unsynced_names(&self) -> bool {
+        let mut directories = self.directories.values();
+        directories.any(Directory::has_unsynced_names)
+    }
+
+    fn forget_unnamed(&mut self) {
+        let directories = &self.directories;
+        self.files
+            .retain(|file, _| directories.values().any(|directory| directory.has(*file)));
+    }
+
+    /// Power fails. The process is gone as well.
+    pub(crate) fn lose_power(&mut self, loss: PowerLoss, faults: &mut Faults, rng: &mut Rng) {
+        let keep = match loss {
+            PowerLoss::LoseAll => Some(false),
+            PowerLoss::KeepAll => Some(true),
+            PowerLoss::NewestFile | PowerLoss::Pages => None,
+        };
+        for directory in self.directories.values_mut() {
+            directory.lose_power(keep, faults);
+        }
+        let newest = self.files.keys().next_back().copied();
+        for (number, file) in &mut self.files {
+            file.lose_power(loss, Some(*number) == newest, faults, rng);
+        }
+        self.forget_unnamed();
+        self.operations_left = u64::MAX;
+    }
+
+    /// What a power loss does here and now.
+    pub(crate) fn draw_power_loss(faults: &mut Faults) -> PowerLoss {
+        if faults.strikes(Fault::CrashLoseAll) {
+            PowerLoss::LoseAll
+        } else if faults.strikes(Fault::CrashKeepAll) {
+            PowerLoss::KeepAll
+        } else if faults.strikes(Fault::CrashCrossFile) {
+            PowerLoss::NewestFile
+        } else {
+            PowerLoss::Pages
+        }
+    }
+
+    /// One operation of a process; false when it was killed before.
+    pub(super) fn count_operation(&mut self) -> bool {
+        match self.operations_left.checked_sub(1) {
+            Some(left) => {
+                self.operations_left = left;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// A number for everything that programs can see in a directory.
+    pub(crate) fn fingerprint(&self, directory: LogDirectory) -> u64 {
+        let names = self.directories.get(&directory).into_iter();
+        let mut hash = crate::trace::Hash::default();
+        for (name, file) in names.flat_map(Directory::names) {
+            let (kind, segment) = match name {
+                Name::Segment(segment) => (0, segment),
+                Name::New(segment) => (1, segment),
+            };
+            hash.number(kind);
+            hash.number(segment);
+            if let Some(file) = self.files.get(&file) {
+                hash.bytes(file.cached());
+            }
+        }
+        hash.finish()
+    }
+}

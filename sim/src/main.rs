@@ -1,0 +1,108 @@
+//! Runs seeds and says what was checked; a seed that fails is replayed, shrunk, by the one command that is printed.
+#![forbid(unsafe_code)]
+
+mod arguments;
+mod report;
+mod shrink;
+
+use std::cell::Cell;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use sim::{Fault, Options};
+
+use self::arguments::Arguments;
+use self::report::Totals;
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::parse(std::env::args().skip(1)) {
+        Ok(arguments) => arguments,
+        Err(message) => {
+            eprint!("{message}");
+            return ExitCode::from(2);
+        }
+    };
+    stop_at_panics(&arguments);
+    let start = Instant::now();
+    let totals = run_all(&arguments, start);
+    if let Some((options, violation)) = &totals.failure {
+        if !arguments.quiet {
+            report::failure(options, violation);
+        }
+        return ExitCode::FAILURE;
+    }
+    if arguments.quiet {
+        return ExitCode::SUCCESS;
+    }
+    totals.print(start.elapsed());
+    let missing: Vec<&str> = Fault::all()
+        .filter(|fault| totals.faults[*fault as usize] == 0)
+        .map(Fault::name)
+        .collect();
+    if arguments.all_faults && !missing.is_empty() {
+        eprintln!("sim: these faults never struck: {}", missing.join(", "));
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
+}
+
+/// Runs the seeds on all cores until one fails.
+fn run_all(arguments: &Arguments, start: Instant) -> Totals {
+    let next = AtomicU64::new(0);
+    let failed = AtomicBool::new(false);
+    let totals = Mutex::new(Totals::default());
+    let worker = || {
+        while !failed.load(Ordering::Relaxed) {
+            let nth = next.fetch_add(1, Ordering::Relaxed);
+            if nth >= arguments.seeds {
+                return;
+            }
+            let options = Options {
+                seed: arguments.seed.wrapping_add(nth),
+                ..arguments.options()
+            };
+            SEED.set(options.seed);
+            let outcome = sim::run(&options);
+            if outcome.violation.is_some() {
+                failed.store(true, Ordering::Relaxed);
+            }
+            let mut totals = totals.lock().unwrap_or_else(PoisonError::into_inner);
+            totals.add(options, outcome);
+        }
+    };
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..arguments.jobs).map(|_| scope.spawn(worker)).collect();
+        let mut told = Instant::now();
+        while workers.iter().any(|worker| !worker.is_finished()) {
+            std::thread::park_timeout(Duration::from_millis(20));
+            if !arguments.quiet && told.elapsed() > Duration::from_secs(2) {
+                told = Instant::now();
+                let totals = totals.lock().unwrap_or_else(PoisonError::into_inner);
+                totals.progress(arguments.seeds, start.elapsed());
+            }
+        }
+    });
+    totals.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+thread_local! {
+    /// What this thread runs.
+    static SEED: Cell<u64> = const { Cell::new(0) };
+}
+
+/// A panic of the product is a failure of its seed, whether panics unwind or abort.
+fn stop_at_panics(arguments: &Arguments) {
+    let arguments = arguments.clone();
+    std::panic::set_hook(Box::new(move |info| {
+        if !arguments.quiet {
+            let options = Options {
+                seed: SEED.get(),
+                ..arguments.options()
+            };
+            report::failure(&options, &info.to_string());
+        }
+        std::process::exit(1);
+    }));
+}

@@ -1,0 +1,159 @@
+//! What is printed.
+
+use std::time::Duration;
+
+use sim::{Fault, Invariant, Options, Outcome, Stats};
+
+use crate::shrink;
+
+/// The sum of all runs.
+#[derive(Debug)]
+pub(crate) struct Totals {
+    seeds: u64,
+    pub(crate) faults: Vec<u64>,
+    checks: [u64; Invariant::COUNT],
+    records: (u64, u64),
+    events: u64,
+    stats: Stats,
+    /// The failing run with the lowest seed, and why it failed.
+    pub(crate) failure: Option<(Options, String)>,
+}
+
+impl Default for Totals {
+    fn default() -> Self {
+        Self {
+            seeds: 0,
+            faults: vec![0; Fault::COUNT],
+            checks: [0; Invariant::COUNT],
+            records: (0, 0),
+            events: 0,
+            stats: Stats::default(),
+            failure: None,
+        }
+    }
+}
+
+impl Totals {
+    pub(crate) fn add(&mut self, options: Options, outcome: Outcome) {
+        self.seeds += 1;
+        for (sum, count) in self.faults.iter_mut().zip(&outcome.faults) {
+            *sum += count;
+        }
+        for (sum, count) in self.checks.iter_mut().zip(outcome.checks) {
+            *sum += count;
+        }
+        self.records.0 += outcome.records.0;
+        self.records.1 += outcome.records.1;
+        self.events += outcome.events;
+        self.stats.steps += outcome.stats.steps;
+        self.stats.simulated_ns += outcome.stats.simulated_ns;
+        self.stats.recoveries += outcome.stats.recoveries;
+        self.stats.crash_states += outcome.stats.crash_states;
+        self.stats.delivered += outcome.stats.delivered;
+        if let Some(violation) = outcome.violation {
+            let first = self
+                .failure
+                .as_ref()
+                .is_none_or(|(known, _)| options.seed < known.seed);
+            if first {
+                self.failure = Some((options, violation.to_string()));
+            }
+        }
+    }
+
+    pub(crate) fn progress(&self, seeds: u64, elapsed: Duration) {
+        eprintln!(
+            "sim: {} of {seeds} seeds, {:.0} seeds/s, {} simulated",
+            self.seeds,
+            self.seeds as f64 / elapsed.as_secs_f64(),
+            simulated(self.stats.simulated_ns)
+        );
+    }
+
+    pub(crate) fn print(&self, elapsed: Duration) {
+        let seconds = elapsed.as_secs_f64();
+        println!("faults by kind");
+        let mut group = "";
+        for fault in Fault::all() {
+            if fault.group() != group {
+                group = fault.group();
+                println!("  {group}");
+            }
+            println!(
+                "    {:<36}{:>12}",
+                fault.name(),
+                self.faults[fault as usize]
+            );
+        }
+        println!("invariants checked");
+        for invariant in Invariant::all() {
+            let count = self.checks[invariant as usize];
+            println!(
+                "    {:<12}{count:>12}  {}",
+                invariant.name(),
+                invariant.text()
+            );
+        }
+        let struck = self.faults.iter().filter(|count| **count > 0).count();
+        println!(
+            "{} seeds in {seconds:.1} s ({:.0} seeds/s), {} steps, {} events, {} simulated",
+            self.seeds,
+            self.seeds as f64 / seconds,
+            self.stats.steps,
+            self.events,
+            simulated(self.stats.simulated_ns)
+        );
+        println!(
+            "{} records sent, {} acknowledged, {} delivered; {} recoveries, {} crash states tried beside",
+            self.records.0,
+            self.records.1,
+            self.stats.delivered,
+            self.stats.recoveries,
+            self.stats.crash_states
+        );
+        println!(
+            "{} faults of {struck} kinds out of {}, {} checks, 0 violations",
+            self.faults.iter().sum::<u64>(),
+            Fault::COUNT,
+            self.checks.iter().sum::<u64>()
+        );
+    }
+}
+
+/// Says which seed failed and why, and how to see it again with as little as possible around it.
+pub(crate) fn failure(options: &Options, reason: &str) {
+    eprintln!("sim: seed {} failed: {reason}", options.seed);
+    eprintln!("sim: looking for a shorter run that fails");
+    let shrunk = shrink::shrink(options);
+    eprintln!("sim: replay with\n\n    {}\n", command(&shrunk));
+}
+
+/// The command that runs exactly this.
+fn command(options: &Options) -> String {
+    let mut words = format!(
+        "cargo run -p sim --release -- --seed {} --steps {}",
+        options.seed, options.steps
+    );
+    let (off, on): (Vec<Fault>, Vec<Fault>) =
+        Fault::all().partition(|fault| options.without.contains(fault));
+    let names = |faults: &[Fault]| -> String {
+        let names: Vec<&str> = faults.iter().map(|fault| fault.name()).collect();
+        names.join(",")
+    };
+    if on.len() < off.len() {
+        words.push_str(&format!(" --only '{}'", names(&on)));
+    } else if !off.is_empty() {
+        words.push_str(&format!(" --without {}", names(&off)));
+    }
+    words.push_str(" --trace");
+    words
+}
+
+fn simulated(ns: u64) -> String {
+    let hours = ns as f64 / 3600e9;
+    if hours < 48.0 {
+        format!("{hours:.1} hours")
+    } else {
+        format!("{:.1} days", hours / 24.0)
+    }
+}
