@@ -102,6 +102,8 @@ pub struct Shard {
     pub(crate) ack_ready: Vec<Key>,
     /// Streams to look at in the next turn.
     pub(crate) attention: Vec<Key>,
+    /// Empty but while durable cursors are saved; keeps its room.
+    saving: Vec<Key>,
     /// The earliest deadline of a log, or earlier.
     log_due_ns: Option<u64>,
     /// Some stream had no room for an append since deliveries were last looked at.
@@ -135,6 +137,7 @@ impl Shard {
             starved: Vec::new(),
             ack_ready: Vec::new(),
             attention: Vec::new(),
+            saving: Vec::new(),
             log_due_ns: None,
             pressed: false,
             reclaim_due_ns: None,
@@ -486,15 +489,16 @@ impl Shard {
     fn look_at_streams(&mut self, now: Now, disk: &mut impl Disk, out: &mut impl Out) -> usize {
         if self.log_due_ns.is_some_and(|due| due <= now.mono_ns) {
             self.log_due_ns = None;
-            let all: Vec<Key> = self.streams.iter().map(|(key, _)| key).collect();
-            for key in all {
-                let due = self
-                    .streams
-                    .at(key)
-                    .and_then(|stream| stream.log.next_deadline_ns());
-                match due {
-                    Some(due) if due <= now.mono_ns => self.look_at(key),
-                    _ => self.log_due_ns = earlier(self.log_due_ns, due),
+            for (key, stream) in self.streams.iter_mut() {
+                match stream.log.next_deadline_ns() {
+                    Some(due) if due > now.mono_ns => {
+                        self.log_due_ns = earlier(self.log_due_ns, Some(due));
+                    }
+                    Some(_) if !stream.listed => {
+                        stream.listed = true;
+                        self.attention.push(key);
+                    }
+                    _ => {}
                 }
             }
         }
@@ -696,10 +700,12 @@ impl Shard {
 
     /// Writes where durable cursors stand.
     fn save_cursors(&mut self, now: Now) -> usize {
-        let active: Vec<Key> = self.cursors.active().map(|(_, feed)| feed).collect();
-        for feed in active {
+        let mut active = core::mem::take(&mut self.saving);
+        active.extend(self.cursors.active().map(|(_, feed)| feed));
+        for feed in active.drain(..) {
             self.save_progress(feed);
         }
+        self.saving = active;
         let log = self.streams.at_mut(self.cursors.stream);
         let listed = self.cursors.stream;
         let written = self.cursors.write(log.map(|stream| &mut stream.log), now);

@@ -135,6 +135,19 @@ impl<T> Slab<T> {
             .filter_map(|entry| entry.value.as_mut())
     }
 
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (Key, &mut T)> {
+        self.entries
+            .iter_mut()
+            .enumerate()
+            .filter_map(|(index, entry)| {
+                let key = Key {
+                    index: index as u32,
+                    generation: entry.generation,
+                };
+                entry.value.as_mut().map(|value| (key, value))
+            })
+    }
+
     /// The keys that there are now, to be used while values change.
     pub(crate) fn keys(&self) -> impl Iterator<Item = Key> + use<T> {
         let keys: Vec<Key> = self.iter().map(|(key, _)| key).collect();

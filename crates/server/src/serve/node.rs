@@ -329,7 +329,7 @@ impl Node {
         for number in self.post.released.drain(..) {
             reactor.recycle(self.post.buffers.forget(number));
         }
-        for (worker, hold) in std::mem::take(&mut self.post.unsent) {
+        while let Some((worker, hold)) = self.post.unsent.pop() {
             self.released(worker, hold);
         }
     }
