@@ -459,6 +459,15 @@ impl Shard {
         })
     }
 
+    /// Whether everything is synced and every stream's files say so: see [`trunkline_log::Log::is_settled`].
+    pub fn is_settled(&self) -> bool {
+        self.is_synced()
+            && self
+                .streams
+                .iter()
+                .all(|(_, stream)| stream.log.is_settled())
+    }
+
     // Shard to world.
 
     /// Writes, delivers and acknowledges what there is: once after a batch of the above, and when the deadline has come. Bounded; when

@@ -54,6 +54,7 @@ mod subjects;
 mod tail;
 #[doc(hidden)]
 pub mod testing;
+mod verify;
 mod writer;
 
 pub use config::{ConfigError, Durability, LogConfig, Retention, Storage};
@@ -67,3 +68,4 @@ pub use open::{Damage, Defect, OpenError, Recovery, Torn};
 pub use reader::{Cursor, Fetched, Loss, ReadDone, Run, Seek};
 pub use stats::Stats;
 pub use tail::Hold;
+pub use verify::{SegmentReport, Verified, verify};

@@ -240,6 +240,14 @@ impl Log {
         self.writer.wanted = self.writer.wanted.max(sequence + 1);
     }
 
+    /// Whether everything is synced and a mark says so: nothing is left to be done, and damage to what there is would be known as such. The
+    /// mark is written when nothing has come for 50 ms. True for a stream without files, and after a device error.
+    pub fn is_settled(&self) -> bool {
+        let writer = &self.writer;
+        let told = writer.frontier_due_ns.is_none() && writer.stored_position >= self.next.position;
+        self.is_volatile() || matches!(self.state, State::Poisoned(_)) || !writer.is_dirty() && told
+    }
+
     /// The bytes of the tail at `position`: of a hot run, or for a write. At most the tail's capacity.
     #[inline]
     pub fn bytes(&self, position: u64, len: u32) -> &[u8] {

@@ -41,15 +41,26 @@ impl Scan {
         subjects: &mut Subjects,
         index: &mut Index,
     ) -> Ending {
-        let start = head.index * head.identity.segment_bytes;
         subjects.forget_places();
         self.next = Mark {
             sequence: head.base_sequence,
-            position: start + SEGMENT_RECORD_BYTES,
+            position: head.index * head.identity.segment_bytes + SEGMENT_RECORD_BYTES,
         };
         self.last_ns = head.base_ns;
         self.significant = self.next.position;
         self.hear(head.evidence);
+        self.records(head, image, subjects, index)
+    }
+
+    /// Verifies the records of that segment from `self.next` on.
+    pub(crate) fn records(
+        &mut self,
+        head: &SegmentHead,
+        image: &[u8],
+        subjects: &mut Subjects,
+        index: &mut Index,
+    ) -> Ending {
+        let start = head.index * head.identity.segment_bytes;
         let mut stride_end = start;
         loop {
             let offset = (self.next.position - start) as usize;

@@ -6,7 +6,7 @@ use trunkline_log::{Damage, Defect, LogConfig, Loss, OpenError};
 use crate::world::{SECOND, Told, World, small};
 
 /// A stream with everything synced and told.
-fn synced(config: LogConfig, records: usize, len: usize) -> World {
+pub(crate) fn synced(config: LogConfig, records: usize, len: usize) -> World {
     let mut world = World::new(config, 77);
     for n in 0..records {
         world.append_waiting(&format!("s{}", n % 5), len + n % 7);

@@ -10,4 +10,5 @@ mod golden;
 mod readers;
 mod real_files;
 mod retention;
+mod verification;
 mod world;

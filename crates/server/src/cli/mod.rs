@@ -9,6 +9,7 @@ mod completions;
 mod connect;
 mod doctor;
 mod exit;
+mod log;
 mod output;
 mod publish;
 mod request;
@@ -50,6 +51,7 @@ enum Command {
     Request(request::Request),
     Reply(request::Reply),
     Stream(stream::Stream),
+    Log(log::Log),
     Bench(bench::Bench),
     Check(check::Check),
     Plan(check::ShowPlan),
@@ -80,6 +82,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::Request(command)) => command.run(),
         Some(Command::Reply(command)) => command.run(),
         Some(Command::Stream(command)) => command.run(),
+        Some(Command::Log(command)) => command.run(),
         Some(Command::Bench(command)) => command.run(),
         Some(Command::Check(command)) => command.run(),
         Some(Command::Plan(command)) => command.run(),

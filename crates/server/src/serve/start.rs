@@ -289,7 +289,7 @@ fn work(
                 drain = Drain::Syncing;
                 work += 1;
             }
-            Drain::Syncing if node.shard.is_synced() => {
+            Drain::Syncing if node.shard.is_settled() => {
                 node.say_goodbye();
                 drain = Drain::Leaving;
                 work += 1;

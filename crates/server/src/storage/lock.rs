@@ -57,6 +57,16 @@ impl Lock {
     }
 }
 
+/// The process that has the lock of a directory now, if one has: 0 when it does not say which.
+pub(super) fn holder(directory: &Path) -> Option<u32> {
+    let mut file = File::open(directory.join(LOCK)).ok()?;
+    // Shared, so that two who look do not see each other; given back with the file.
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
+        Err(rustix::io::Errno::WOULDBLOCK) => Some(read_holder(&mut file).unwrap_or(0)),
+        _ => None,
+    }
+}
+
 fn is_at(file: &File, path: &Path) -> bool {
     match (file.metadata(), fs::metadata(path)) {
         (Ok(ours), Ok(there)) => (ours.dev(), ours.ino()) == (there.dev(), there.ino()),

@@ -12,6 +12,7 @@
 
 mod lock;
 mod stream_dir;
+mod view;
 
 use std::fmt;
 use std::fs::{self, File};
@@ -20,6 +21,7 @@ use std::path::{Path, PathBuf};
 
 use lock::Lock;
 pub use stream_dir::{Space, StreamDir};
+pub use view::{Segments, View};
 
 /// A data directory that this process owns until it drops this.
 #[derive(Debug)]
@@ -267,6 +269,11 @@ fn check_format(path: &Path) -> Result<(), StorageError> {
         }
         Err(error) => return Err(failed("read", &file)(error)),
     };
+    read_format(path, &text)
+}
+
+/// What `FORMAT` says must be known.
+fn read_format(path: &Path, text: &str) -> Result<(), StorageError> {
     let version = text
         .trim()
         .strip_prefix(FORMAT_WORDS)
@@ -277,7 +284,9 @@ fn check_format(path: &Path) -> Result<(), StorageError> {
             found,
         }),
         Some(1..) => Ok(()),
-        _ => Err(StorageError::Unreadable { path: file }),
+        _ => Err(StorageError::Unreadable {
+            path: path.join(FORMAT),
+        }),
     }
 }
 

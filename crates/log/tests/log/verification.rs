@@ -1,0 +1,177 @@
+//! Verification of files that nobody has opened.
+
+use trunkline_log::testing::MemoryFiles;
+use trunkline_log::{Defect, OpenError, Verified, verify};
+
+use crate::damage::synced;
+use crate::world::small;
+
+fn verified(files: &MemoryFiles) -> Verified {
+    let mut read = files.clone();
+    let mut told = Vec::new();
+    let verified = verify(&mut read, |done, total| told.push((done, total))).expect("verified");
+    assert!(told.is_sorted(), "progress only goes forward");
+    if let Some((done, total)) = told.last() {
+        assert_eq!(done, total);
+    }
+    for segment in files.segments() {
+        assert!(
+            files.contents(segment) == read.contents(segment),
+            "nothing is changed"
+        );
+    }
+    verified
+}
+
+fn records(verified: &Verified) -> u64 {
+    verified
+        .segments
+        .iter()
+        .map(|segment| segment.records)
+        .sum()
+}
+
+#[test]
+fn intact_files_are_told_segment_by_segment() {
+    let world = synced(small(), 600, 300);
+    let verified = verified(&world.files);
+    assert_eq!((&verified.damages[..], verified.torn), (&[][..], None));
+    assert_eq!(records(&verified), 600);
+    assert_eq!(verified.durable_sequence, 601);
+    assert_eq!(verified.segments.len() as u64, world.log.segment_count());
+    let mut first = 1;
+    for (at, segment) in verified.segments.iter().enumerate() {
+        assert_eq!((segment.index, segment.first), (at as u64, first));
+        assert_eq!(segment.next - segment.first, segment.records);
+        assert!(segment.first_ns <= segment.last_ns);
+        assert_eq!(segment.sealed, at + 1 < verified.segments.len());
+        first = segment.next;
+    }
+}
+
+#[test]
+fn every_flipped_byte_is_found_in_its_range_and_the_rest_is_counted() {
+    let world = synced(small(), 600, 300);
+    let intact = verified(&world.files);
+    let last = intact.segments.len() as u64 - 1;
+    for segment in 0..=last {
+        let used = intact.segments[segment as usize].bytes;
+        // Behind the last page that was synced, a change cannot be told from a write that was under way.
+        let synced = if segment == last { used - 4096 } else { used };
+        for offset in (0..synced).step_by(97).chain(synced - 40..synced) {
+            let mut files = world.files.clone();
+            files.contents_mut(segment).expect("the segment")[offset as usize] ^= 0x10;
+            let mut read = files.clone();
+            let found = match verify(&mut read, |_, _| {}) {
+                Ok(found) => found,
+                Err(OpenError::Newer { .. }) if offset < 120 => continue,
+                Err(error) => panic!("segment {segment}, offset {offset}: {error}"),
+            };
+            let named = found.damages.iter().any(|damage| {
+                damage.segment == segment && (damage.start..damage.end).contains(&offset)
+            });
+            assert!(
+                named,
+                "segment {segment}, offset {offset}: {:?}",
+                found.damages
+            );
+            let lost: u64 = found
+                .damages
+                .iter()
+                .map(|damage| (damage.last + 1).saturating_sub(damage.first))
+                .sum();
+            assert_eq!(
+                records(&found) + lost,
+                600,
+                "segment {segment}, offset {offset}: {:?}",
+                found.damages
+            );
+        }
+    }
+}
+
+#[test]
+fn damage_in_two_places_is_named_twice_and_what_lies_between_is_counted() {
+    let world = synced(small(), 600, 300);
+    let mut files = world.files.clone();
+    for offset in [10_000, 40_000] {
+        files.contents_mut(1).expect("the segment")[offset] ^= 1;
+    }
+    let found = verified(&files);
+    assert_eq!(found.damages.len(), 2, "{:?}", found.damages);
+    assert!(
+        found
+            .damages
+            .iter()
+            .all(|damage| damage.what == Defect::Records)
+    );
+    assert!(records(&found) >= 590, "{}", records(&found));
+}
+
+#[test]
+fn a_missing_a_shortened_and_a_foreign_file_are_named() {
+    let world = synced(small(), 600, 300);
+    let intact = verified(&world.files);
+    let second = intact.segments[1];
+
+    let mut files = world.files.clone();
+    files.contents_mut(1).expect("the segment").truncate(30_000);
+    let found = verified(&files);
+    assert_eq!(found.damages.len(), 1, "{:?}", found.damages);
+    assert_eq!(found.damages[0].what, Defect::Length { bytes: 30_000 });
+    assert_eq!(
+        (found.damages[0].first, found.damages[0].last + 1),
+        (second.first, second.next)
+    );
+    assert_eq!(records(&found) + second.records, 600);
+
+    let mut files = MemoryFiles::default();
+    for segment in world
+        .files
+        .segments()
+        .into_iter()
+        .filter(|segment| *segment != 1)
+    {
+        files.insert(
+            segment,
+            world.files.contents(segment).expect("it is there").to_vec(),
+        );
+    }
+    let found = verified(&files);
+    assert_eq!(found.damages.len(), 1, "{:?}", found.damages);
+    assert_eq!(found.damages[0].what, Defect::Missing);
+
+    let mut files = world.files.clone();
+    let stale = files.contents(0).expect("the segment").to_vec();
+    files.insert(1, stale);
+    assert!(matches!(
+        verify(&mut files, |_, _| {}),
+        Err(OpenError::Foreign {
+            segment: 1,
+            index: 0,
+            other_stream: false
+        })
+    ));
+}
+
+#[test]
+fn what_a_crash_left_behind_the_end_is_torn_and_not_damage() {
+    let world = synced(small(), 30, 30);
+    let end = verified(&world.files).segments[0].bytes as usize;
+    let mut files = world.files.clone();
+    files.contents_mut(0).expect("the segment")[end + 5000] = 7;
+    let found = verified(&files);
+    assert_eq!(found.damages, []);
+    let torn = found.torn.expect("torn");
+    assert_eq!(
+        (torn.segment, torn.offset, torn.bytes),
+        (0, end as u64, 4096)
+    );
+}
+
+#[test]
+fn an_empty_directory_and_a_new_stream_are_in_order() {
+    assert_eq!(verified(&MemoryFiles::default()), Verified::default());
+    let found = verified(&synced(small(), 0, 0).files);
+    assert_eq!((records(&found), found.damages), (0, vec![]));
+}

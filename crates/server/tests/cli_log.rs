@@ -1,0 +1,131 @@
+//! `log verify` and `log inspect`: what the files hold, while a server runs and afterwards, intact and damaged.
+
+mod support;
+
+use std::fs;
+use std::path::PathBuf;
+
+use serde_json::Value;
+use support::{Ran, Server, run};
+
+const CONFIG: &str = "limits: {max_record: 16KiB}\nstreams:\n- {name: main, subjects: ['>'], segment: 1MiB, tail: 1MiB}\n";
+
+/// A server with a stream of several segments.
+fn filled() -> Server {
+    let server = Server::with(CONFIG);
+    let lines: String = (0..20_000)
+        .map(|line| format!("{line:06} {}\n", "z".repeat(100)))
+        .collect();
+    let published = server.feed(&["pub", "a", "--lines"], lines.as_bytes());
+    assert_eq!(published.code, 0, "{}", published.err);
+    server
+}
+
+fn log(server: &Server, arguments: &[&str]) -> Ran {
+    let data = server.data();
+    let mut all = vec!["log"];
+    all.extend(arguments);
+    all.extend(["--data", data.to_str().unwrap()]);
+    run(&all)
+}
+
+fn json(ran: &Ran) -> Value {
+    serde_json::from_str(&ran.out)
+        .unwrap_or_else(|error| panic!("{error}: {} {}", ran.out, ran.err))
+}
+
+fn segment(server: &Server, index: u64) -> PathBuf {
+    server.data().join(format!("streams/main/{index:016x}.seg"))
+}
+
+#[test]
+fn a_stream_is_verified_while_it_is_served_and_afterwards() {
+    let mut server = filled();
+    let served = log(&server, &["verify", "--json"]);
+    assert_eq!(served.code, 0, "{}", served.err);
+    let found = json(&served);
+    assert_eq!(found["served_by"].as_u64(), Some(u64::from(server.pid())));
+    assert_eq!(found["intact"], true);
+    assert_eq!(found["streams"][0]["records"].as_u64(), Some(20_000));
+
+    assert_eq!(server.end("TERM"), 0);
+    let quiet = log(&server, &["verify", "main"]);
+    assert_eq!(quiet.code, 0, "{}", quiet.err);
+    assert!(
+        quiet.out.contains("main: 20,000 records (1 to 20,000)")
+            && quiet.out.contains("synced up to 20,000: all intact"),
+        "{}",
+        quiet.out
+    );
+    let found = json(&log(&server, &["inspect", "--json"]));
+    assert_eq!(found["served_by"], Value::Null);
+    let segments = found["streams"][0]["segments"].as_array().unwrap();
+    assert!(segments.len() >= 3, "{segments:?}");
+    assert_eq!(
+        segments
+            .iter()
+            .map(|segment| segment["records"].as_u64().unwrap())
+            .sum::<u64>(),
+        20_000
+    );
+    let table = log(&server, &["inspect", "main"]);
+    assert!(
+        table.out.contains("SEGMENT") && table.out.contains("sealed"),
+        "{}",
+        table.out
+    );
+}
+
+#[test]
+fn damage_is_named_counted_and_left_as_it_is() {
+    let mut server = filled();
+    assert_eq!(server.end("TERM"), 0);
+    let path = segment(&server, 1);
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[500_000] ^= 1;
+    fs::write(&path, &bytes).unwrap();
+    let named = log(&server, &["verify"]);
+    assert_eq!(named.code, 1, "{}", named.out);
+    assert!(
+        named.out.contains("1 place is damaged")
+            && named.out.contains("segment 1 is damaged at bytes"),
+        "{}",
+        named.out
+    );
+    assert!(
+        named.err.contains("acknowledged data is damaged in main"),
+        "{}",
+        named.err
+    );
+    let found = json(&log(&server, &["verify", "--json"]));
+    let stream = &found["streams"][0];
+    let damage = &stream["damages"][0];
+    let (first, end) = (
+        damage["first_byte"].as_u64().unwrap(),
+        damage["end_byte"].as_u64().unwrap(),
+    );
+    assert!(
+        (first..end).contains(&500_000) && end - first < 8192,
+        "{damage}"
+    );
+    let lost =
+        damage["last_sequence"].as_u64().unwrap() + 1 - damage["first_sequence"].as_u64().unwrap();
+    assert_eq!(stream["records"].as_u64().unwrap() + lost, 20_000);
+    assert!(fs::read(&path).unwrap() == bytes, "the file is as it was");
+}
+
+#[test]
+fn what_is_not_there_is_said() {
+    let server = filled();
+    let unknown = log(&server, &["verify", "orders"]);
+    assert_eq!(unknown.code, 2);
+    assert!(
+        unknown.err.contains("no stream orders; it has main"),
+        "{}",
+        unknown.err
+    );
+    let empty = tempfile::tempdir().unwrap();
+    let nothing = run(&["log", "verify", "--data", empty.path().to_str().unwrap()]);
+    assert_eq!(nothing.code, 6);
+    assert!(nothing.err.contains("FORMAT"), "{}", nothing.err);
+}
