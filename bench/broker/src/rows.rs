@@ -267,22 +267,13 @@ impl Rows {
                 rows.push(row);
             }
         }
-        let free = Seats {
-            cores: None,
-            ..self.seats.clone()
-        };
-        let rows_free = Self {
-            field: self.field.clone(),
-            seats: free,
-            quick: self.quick,
-        };
         let flow = Work::Flow(Flow {
             publishers: 1,
             subscribers: 1,
             bytes: 64,
             time: self.time(),
         });
-        rows.push(rows_free.row(
+        rows.push(self.unpinned().row(
             "throughput 1→1, 64 B, unpinned".into(),
             "server and client where the system puts them; the client spins; nobody syncs".into(),
             &[Figure::PerSecond, Figure::CpuUs, Figure::RssMib],
@@ -290,6 +281,19 @@ impl Rows {
             self.everybody(),
         ));
         rows
+    }
+
+    /// The same, nobody bound to a core.
+    fn unpinned(&self) -> Self {
+        let seats = Seats {
+            cores: None,
+            ..self.seats.clone()
+        };
+        Self {
+            field: self.field.clone(),
+            seats,
+            quick: self.quick,
+        }
     }
 
     /// All who do not sync.
@@ -387,6 +391,8 @@ impl Rows {
     }
 
     fn synced(&self) -> Vec<Row> {
+        // Whoever waits for a disk leaves the core to others: bound to one, a server that spins would keep its own syncs from it.
+        let free = self.unpinned();
         let mut rows = Vec::new();
         for (publishers, window) in [(1, 1), (64, 1), (1, 1000)] {
             let acks = Acks {
@@ -394,11 +400,11 @@ impl Rows {
                 window,
                 bytes: 1024,
                 time: self.time(),
-                wait: Wait::Spin,
+                wait: Wait::Park,
             };
-            let mut row = self.row(
+            let mut row = free.row(
                 format!("synced, 1 KiB, {publishers} publishers, window {window}"),
-                "publish to acknowledgement; every message is on the device before that; server on one core, client on the other, which spins"
+                "publish to acknowledgement; every message is on the device before that; server and client where the system puts them, the client parks"
                     .into(),
                 &[Figure::PerSecond, Figure::P50Us, Figure::P99Us, Figure::CpuUs],
                 Work::Acks(acks),

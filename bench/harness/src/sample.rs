@@ -34,7 +34,7 @@ pub enum Place {
 impl Place {
     pub fn word(self) -> &'static str {
         match self {
-            Self::OneCore => "one core",
+            Self::OneCore => "one, or unpinned",
             Self::Near => "near",
             Self::Far => "far",
         }

@@ -28,6 +28,7 @@ struct Publisher<L> {
     /// When messages were published, and how many at that time are unacknowledged.
     groups: VecDeque<(u64, u64)>,
     in_flight: u64,
+    flushed: bool,
 }
 
 impl Acks {
@@ -44,6 +45,7 @@ impl Acks {
                 number: 0,
                 groups: VecDeque::new(),
                 in_flight: 0,
+                flushed: true,
             });
         }
         let mut latency = Latency::default();
@@ -61,6 +63,8 @@ impl Acks {
             if let Some(meter) = &meter
                 && reading.is_none()
                 && meter.elapsed() >= self.time
+                // A disk may take longer for one batch than a short sample lasts.
+                && (latency.count() >= COUNT_LEAST || meter.elapsed() > PATIENCE)
             {
                 reading = Some((meter.read(Some(&running.server)), counted));
             }
@@ -85,7 +89,10 @@ impl Acks {
                 }
                 if group > 0 {
                     publisher.groups.push_back((now, group));
-                    publisher.line.flush()?;
+                }
+                if group > 0 || !publisher.flushed {
+                    // What the socket did not take at once goes out as soon as it does.
+                    publisher.flushed = publisher.line.flush()?;
                     idle = false;
                 }
                 let (groups, in_flight) = (&mut publisher.groups, &mut publisher.in_flight);
@@ -122,6 +129,11 @@ impl Acks {
             }
         }
         let (reading, counted) = reading.ok_or("nothing was measured")?;
+        if latency.count() == 0 {
+            return Err(
+                "nothing that was published after the warm-up was acknowledged in time".into(),
+            );
+        }
         let rate = counted as f64 / reading.wall.as_secs_f64();
         Ok(metered(&reading, counted, running)
             .with(Figure::PerSecond, rate)
@@ -129,4 +141,6 @@ impl Acks {
     }
 }
 
+/// Acknowledgements that a sample has at least.
+const COUNT_LEAST: u64 = 100;
 const WARM_UP: Duration = Duration::from_millis(300);

@@ -34,7 +34,7 @@ impl OpenLoop {
         let due_ns = |number: u64| (number as f64 * interval_ns) as u64;
         let end_ns = due_ns(count) + PATIENCE.as_nanos() as u64;
         let (mut published, mut acked, mut latency) = (0u64, 0u64, Latency::default());
-        let mut meter = None;
+        let (mut meter, mut flushed) = (None, true);
         let begin = Instant::now();
         let now_ns = || begin.elapsed().as_nanos() as u64;
         while checker.count() < count || (peer.acknowledges() && acked < count) {
@@ -50,8 +50,9 @@ impl OpenLoop {
                 published += 1;
                 sent = true;
             }
-            if sent {
-                publisher.flush()?;
+            // What the socket did not take at once goes out as soon as it does.
+            if sent || !flushed {
+                flushed = publisher.flush()?;
             }
             let mut came = subscriber.poll(&mut |event| {
                 if let Event::Message(message) = event {
@@ -81,7 +82,7 @@ impl OpenLoop {
             let now = now_ns();
             if now > end_ns {
                 return Err(format!(
-                    "{} of {count} messages did not come",
+                    "{} of {count} messages did not come; {published} were published, {acked} acknowledged",
                     count - checker.count()
                 ));
             }
@@ -93,7 +94,7 @@ impl OpenLoop {
             // It sleeps while it waits for a delivery, or long; not just before a message is due: how late the system
             // wakes a client that sleeps until then says nothing about brokers.
             let waits = published > checker.count() || until > now + SOON_NS;
-            if self.wait == Wait::Park && waits && until > now {
+            if self.wait == Wait::Park && waits && until > now && flushed {
                 let sleep = if published > checker.count() {
                     until - now
                 } else {

@@ -66,6 +66,9 @@ impl Flow {
                 {
                     let reading = meter.read(Some(&running.server));
                     let count = received - before;
+                    if count == 0 {
+                        return Err("nothing came while the clock ran".into());
+                    }
                     let rate = count as f64 / reading.wall.as_secs_f64();
                     sample = Some(metered(&reading, count, running).with(Figure::PerSecond, rate));
                 }

@@ -10,7 +10,7 @@ use std::process::Command;
 
 use bench_harness::Failure;
 use bench_harness::server::{Server, free_address};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::line::{Event, Protocol, Tcp};
 use crate::peer::{Keeps, Peer, Running, Seat};
@@ -43,7 +43,10 @@ impl Peer for Plain {
             Keeps::PageCache => ", pwrite to a file that is written already",
             Keeps::Synced => ", pwrite to a file that is written already, fdatasync",
         };
-        format!("one thread: poll, read all{store}, one answer to each connection")
+        {
+            let waits = if self.spins { "" } else { "poll, " };
+            format!("one thread: {waits}read all{store}, one answer to each connection")
+        }
     }
 
     fn keeps(&self) -> Keeps {
@@ -121,38 +124,41 @@ fn run(address: &str, mut store: Store, spins: bool) -> std::io::Result<()> {
     listener.set_nonblocking(true)?;
     let mut connections: Vec<Connection> = Vec::new();
     let mut batch = Vec::new();
-    loop {
-        let mut sockets = vec![PollFd::new(&listener, PollFlags::IN)];
-        sockets.extend(
-            connections
+    for turn in 0u64.. {
+        let mut knocks = turn % TURNS_PER_ACCEPT == 0;
+        if spins {
+            for connection in &mut connections {
+                connection.receive(&mut batch)?;
+            }
+        } else {
+            let mut sockets = vec![PollFd::new(&listener, PollFlags::IN)];
+            sockets.extend(
+                connections
+                    .iter()
+                    .map(|connection| PollFd::new(&connection.stream, PollFlags::IN)),
+            );
+            poll(&mut sockets, None)?;
+            let ready: Vec<bool> = sockets
                 .iter()
-                .map(|connection| PollFd::new(&connection.stream, PollFlags::IN)),
-        );
-        let at_once = Timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        };
-        poll(&mut sockets, spins.then_some(&at_once))?;
-        let ready: Vec<bool> = sockets
-            .iter()
-            .map(|socket| !socket.revents().is_empty())
-            .collect();
-        drop(sockets);
-        for (connection, _) in connections
-            .iter_mut()
-            .zip(&ready[1..])
-            .filter(|(_, ready)| **ready)
-        {
-            connection.receive(&mut batch)?;
+                .map(|socket| !socket.revents().is_empty())
+                .collect();
+            drop(sockets);
+            knocks = ready[0];
+            for (connection, _) in connections
+                .iter_mut()
+                .zip(&ready[1..])
+                .filter(|(_, ready)| **ready)
+            {
+                connection.receive(&mut batch)?;
+            }
         }
-        if ready[0]
-            && let Ok((stream, _)) = listener.accept()
-        {
+        if knocks && let Ok((stream, _)) = listener.accept() {
             stream.set_nodelay(true)?;
             stream.set_nonblocking(true)?;
             connections.push(Connection {
                 stream,
-                partial: Vec::new(),
+                input: vec![0; READ_BYTES].into(),
+                filled: 0,
                 taken: 0,
                 closed: false,
             });
@@ -169,6 +175,7 @@ fn run(address: &str, mut store: Store, spins: bool) -> std::io::Result<()> {
         }
         connections.retain(|connection| !connection.closed);
     }
+    Ok(())
 }
 
 /// A file that is written from its start again when it is full.
@@ -220,7 +227,8 @@ impl Store {
 
 struct Connection {
     stream: TcpStream,
-    partial: Vec<u8>,
+    input: Box<[u8]>,
+    filled: usize,
     /// Messages that are not acknowledged.
     taken: u64,
     closed: bool,
@@ -229,22 +237,16 @@ struct Connection {
 impl Connection {
     /// Adds the messages that are complete to the batch.
     fn receive(&mut self, batch: &mut Vec<u8>) -> std::io::Result<()> {
-        let before = self.partial.len();
-        self.partial.resize(before + READ_BYTES, 0);
-        let got = match self.stream.read(&mut self.partial[before..]) {
+        match self.stream.read(&mut self.input[self.filled..]) {
             Ok(bytes) => {
                 self.closed = bytes == 0;
-                bytes
+                self.filled += bytes;
             }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
-            Err(_) => {
-                self.closed = true;
-                0
-            }
-        };
-        self.partial.truncate(before + got);
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+            Err(_) => self.closed = true,
+        }
         let mut used = 0;
-        while let Some((head, rest)) = self.partial[used..].split_first_chunk::<4>() {
+        while let Some((head, rest)) = self.input[used..self.filled].split_first_chunk::<4>() {
             let len = u32::from_le_bytes(*head) as usize;
             if rest.len() < len {
                 break;
@@ -253,7 +255,8 @@ impl Connection {
             used += 4 + len;
             self.taken += 1;
         }
-        self.partial.drain(..used);
+        self.input.copy_within(used..self.filled, 0);
+        self.filled -= used;
         Ok(())
     }
 }
@@ -265,4 +268,6 @@ const PAGE_CACHE: &str = "page-cache";
 const SYNCED: &str = "synced";
 const SPINS: &str = "spins";
 const FILE_BYTES: u64 = 64 << 20;
+/// How often one who spins looks for a new connection.
+const TURNS_PER_ACCEPT: u64 = 1024;
 const READ_BYTES: usize = 128 << 10;

@@ -1,0 +1,4 @@
+//! The ways.
+
+pub mod iceoryx;
+pub mod stream;
