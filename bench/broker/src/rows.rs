@@ -106,6 +106,12 @@ impl Field {
             "--version",
         )?;
         let mosquitto = find("Mosquitto", "mosquitto", "TRUNKLINE_BENCH_MOSQUITTO", "-h")?;
+        if !options.ours {
+            contest.absent(
+                "Iggy",
+                "its server is in no package registry; it would have to be built from its sources",
+            )?;
+        }
         contest.peer(
             "trunkline",
             &version(ours, "--version").unwrap_or_else(|| "unknown".into()),

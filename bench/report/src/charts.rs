@@ -161,7 +161,7 @@ enum Axis<'a> {
 
 /// The curves and their names; a macro because the two kinds of charts are two types.
 macro_rules! series {
-    ($chart:ident, $curves:ident) => {
+    ($chart:ident, $curves:ident, $names:expr) => {
         for (index, curve) in $curves.iter().enumerate() {
             let style = colour(index).stroke_width(if curve.ours { 3 } else { 1 });
             $chart
@@ -172,7 +172,7 @@ macro_rules! series {
         }
         $chart
             .configure_series_labels()
-            .position(SeriesLabelPosition::UpperLeft)
+            .position($names)
             .background_style(WHITE.mix(0.8))
             .border_style(BLACK.mix(0.3))
             .draw()
@@ -225,7 +225,7 @@ fn draw(
                     .light_line_style(WHITE)
                     .draw()
                     .map_err(text)?;
-                series!(chart, curves);
+                series!(chart, curves, SeriesLabelPosition::LowerRight);
             }
             Axis::Logarithmic => {
                 let mut chart = builder
@@ -239,7 +239,7 @@ fn draw(
                     .light_line_style(WHITE)
                     .draw()
                     .map_err(text)?;
-                series!(chart, curves);
+                series!(chart, curves, SeriesLabelPosition::UpperLeft);
             }
         }
         area.present().map_err(text)?;

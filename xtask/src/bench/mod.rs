@@ -12,15 +12,39 @@ use std::process::Command;
 use self::options::{Options, Task};
 use crate::{Outcome, shell, workspace};
 
-/// The groups in the order in which they run, and whether they start our server.
-const GROUPS: [(&str, bool); 6] = [
-    ("parts", false),
-    ("rings", false),
-    ("tcp", false),
-    ("log", false),
-    ("broker", true),
-    ("ipc", false),
+/// A group.
+#[derive(Clone, Copy)]
+struct Group {
+    name: &'static str,
+    /// It starts our server.
+    serves: bool,
+    /// Something of ours takes part.
+    ours: bool,
+}
+
+/// The groups in the order in which they run.
+const GROUPS: [Group; 6] = [
+    group("parts"),
+    group("rings"),
+    group("tcp"),
+    group("log"),
+    Group {
+        serves: true,
+        ..group("broker")
+    },
+    Group {
+        ours: false,
+        ..group("ipc")
+    },
 ];
+
+const fn group(name: &'static str) -> Group {
+    Group {
+        name,
+        serves: false,
+        ours: true,
+    }
+}
 
 /// `cargo xtask bench …`.
 pub(crate) fn run(arguments: &[&str]) -> Outcome {
@@ -53,12 +77,12 @@ fn measure(options: &Options) -> Outcome {
     } else {
         None
     };
-    let packages = groups.iter().map(|(name, _)| format!("bench-{name}"));
+    let packages = groups.iter().map(|group| format!("bench-{}", group.name));
     let packages: Vec<String> = packages.chain(["bench-report".to_owned()]).collect();
     build(&packages)?;
     let server = match &options.server {
         Some(server) => server.clone(),
-        None if groups.iter().any(|(_, serves)| *serves) => build_server()?,
+        None if groups.iter().any(|group| group.serves) => build_server()?,
         None => PathBuf::new(),
     };
     let folder = if options.list {
@@ -70,12 +94,12 @@ fn measure(options: &Options) -> Outcome {
         eprintln!("\nxtask: results go to {}", folder.display());
     }
     let mut failed = Vec::new();
-    for (name, serves) in &groups {
-        let mut command = program(name);
+    for group in &groups {
+        let mut command = program(group.name);
         if let Some(folder) = &folder {
             command.arg("--out").arg(folder.join(RESULTS));
         }
-        if *serves {
+        if group.serves {
             command.arg("--server").arg(&server);
         }
         if let Some(peers) = &peers {
@@ -98,24 +122,20 @@ fn measure(options: &Options) -> Outcome {
     }
 }
 
-fn wanted(options: &Options) -> Result<Vec<(&'static str, bool)>, String> {
-    let there = |name: &str| workspace::root().join("bench").join(name).is_dir();
-    let known: Vec<_> = GROUPS.into_iter().filter(|(name, _)| there(name)).collect();
-    if let Some(stranger) = options
-        .only
-        .iter()
-        .find(|name| !known.iter().any(|(known, _)| known == name))
-    {
-        let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
+fn wanted(options: &Options) -> Result<Vec<Group>, String> {
+    let known = |name: &str| GROUPS.iter().any(|group| group.name == name);
+    if let Some(stranger) = options.only.iter().find(|name| !known(name)) {
+        let names: Vec<&str> = GROUPS.iter().map(|group| group.name).collect();
         return Err(format!(
             "there is no group `{stranger}`; there are {}",
             names.join(", ")
         ));
     }
     let all = options.only.is_empty();
-    Ok(known
+    let named = |group: &Group| options.only.iter().any(|only| only == group.name);
+    Ok(GROUPS
         .into_iter()
-        .filter(|(name, _)| all || options.only.iter().any(|only| only == name))
+        .filter(|group| named(group) || (all && (group.ours || options.peers)))
         .collect())
 }
 
