@@ -94,16 +94,16 @@ fn pass(publisher: &mut Connection, subscriber: &mut Connection, records: u64, w
             }
         }
         publisher.flush().unwrap();
-        let heard = publisher.poll(|event| match event {
-            Event::Refused { error, .. } => panic!("{error:?}"),
-            Event::Notice(error) => panic!("{error:?}"),
+        let acks = publisher.poll(|event| match event {
+            Event::Refused { error, .. } | Event::Notice(error) => panic!("{error:?}"),
             _ => {}
         });
-        heard.unwrap();
-        let heard =
+        let deliveries =
             subscriber.poll(|event| delivered += u64::from(matches!(event, Event::Record { .. })));
-        heard.unwrap();
         subscriber.flush().unwrap();
+        if acks.unwrap() + deliveries.unwrap() == 0 {
+            std::thread::yield_now();
+        }
         assert!(
             Instant::now() < end,
             "{delivered} of {records} records came"
@@ -154,8 +154,8 @@ fn the_server_allocates_nothing_for_a_record_after_warm_up() {
 }
 
 /// Records, and the publisher's window.
-const WARM_UP: [(u64, u64); 3] = [(10_000, 1000), (200, 1), (10_000, 1000)];
-const ROUND: [(u64, u64); 2] = [(20_000, 1000), (300, 1)];
+const WARM_UP: [(u64, u64); 3] = [(5_000, 1000), (50, 1), (5_000, 1000)];
+const ROUND: [(u64, u64); 2] = [(10_000, 1000), (50, 1)];
 /// A round may meet what happens a few times in a server's life: the pool of threads that sync starts its threads when it needs
 /// them.
 const ROUNDS_MAX: usize = 5;
