@@ -24,10 +24,10 @@ use server::Started;
 /// Measure throughput and latency through a server
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Without --server a server is started for the run, with its data in a temporary directory (TMPDIR chooses the disk).
+Without --server a server is started for the run, with its data in a temporary directory (TMPDIR chooses the disk). \
 Every record is checked: its content, its order, and that none is missing or comes twice.
 
-Latency is measured in an open loop: records are due at fixed times, whatever happened to those before, and the time of a
+Latency is measured in an open loop: records are due at fixed times, whatever happened to those before, and the time of a \
 record counts from when it was due. One client thread publishes and receives.
 
 Examples:

@@ -223,6 +223,9 @@ fn remedy(error: &Error) -> &'static str {
         Error::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             "; is the server running? `trunkline serve` starts one, --server names another"
         }
+        Error::Io(error) if error.kind() == io::ErrorKind::InvalidInput => {
+            "; write HOST:PORT, such as 127.0.0.1:7400"
+        }
         _ => "",
     }
 }

@@ -13,7 +13,7 @@ use crate::plan::DEFAULT_DATA_DIR;
 /// Measure what this machine can do: disk syncs, io_uring, cores, clock, wake-ups
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Takes a few seconds and changes no setting. The disk is measured with a file of 8 MiB in the data directory, or where it
+Takes a few seconds and changes no setting. The disk is measured with a file of 8 MiB in the data directory, or where it \
 would be created; the file is removed.
 
 Examples:

@@ -102,8 +102,8 @@ const AFTER_HELP: &str = "\
 Without a command the server starts.
 
 Examples:
-  trunkline                                     # serve, data in ./trunkline-data, on 127.0.0.1:7400
-  trunkline sub 'orders.>'                      # in another terminal
+  trunkline                   # serve: ./trunkline-data, 127.0.0.1:7400
+  trunkline sub 'orders.>'    # in another terminal
   trunkline pub orders.eu.new '{\"id\": 1}'
   trunkline sub 'orders.>' --from first --count 1
   trunkline bench

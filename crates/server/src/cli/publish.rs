@@ -20,7 +20,7 @@ use input::{Input, Next};
 /// Publish records
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Without PAYLOAD the record's payload is read from standard input, all of it; with --lines each line is a record.
+Without PAYLOAD the record's payload is read from standard input, all of it; with --lines each line is a record. \
 It ends when the server has acknowledged everything, and prints the last sequence and the level that it has reached.
 
 Examples:
@@ -193,6 +193,13 @@ impl Publish {
     fn report(&self, account: &Account, seconds: f64) -> Outcome {
         let mut output = Output::new();
         let level = account.level.map_or("none", level_word);
+        if account.acked == 0 && !self.json {
+            // A refusal is told as the failure; without one there was nothing to read.
+            if account.refused == 0 {
+                output.line("no records: the input is empty")?;
+            }
+            return output.flush();
+        }
         if self.json {
             output.json(&Summary {
                 records: account.acked,

@@ -24,7 +24,7 @@ use crate::config::Span;
 Examples:
   trunkline request svc.echo 'hi'
   trunkline request svc.resize --timeout 30s < picture.png > small.png
-  trunkline request '$sys.stream.list' ''               # the server itself answers below $sys.
+  trunkline request '$sys.stream.list' ''  # the server answers below $sys.
 
 Exit codes: 0 answered; 1 nobody listens, the responder failed or went away, or the time ran out.")]
 pub(super) struct Request {
@@ -49,7 +49,7 @@ pub(super) struct Request {
 /// Answer calls with the output of a command
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The command is run by the shell for each call, one at a time: the payload is its standard input, its standard output is the
+The command is run by the shell for each call, one at a time: the payload is its standard input, its standard output is the \
 answer, and TRUNKLINE_SUBJECT is the subject. When it fails, its exit code and the first line of its standard error go to the caller.
 
 Examples:

@@ -13,14 +13,14 @@ use crate::plan::{Flags, Machine, Plan};
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  trunkline serve                                        # data in ./trunkline-data, on 127.0.0.1:7400
+  trunkline serve                         # ./trunkline-data, 127.0.0.1:7400
   trunkline serve --config trunkline.yaml
-  trunkline serve --data /var/lib/trunkline --listen 127.0.0.1:7400 --listen '[::1]:7400'
+  trunkline serve --data /var/lib/trunkline --listen '[::1]:7400'
   trunkline serve --listen 127.0.0.1:0 --ready-file /run/trunkline.addr
-  trunkline serve --idle spin --workers 2                # lowest latency; two cores are always busy
+  trunkline serve --idle spin --workers 2 # lowest latency; two cores always busy
 
-SIGTERM and Ctrl-C stop cleanly: no new connections, everything written and synced, clients told. SIGHUP reads the
-configuration again and takes over what can change while running.")]
+SIGTERM and Ctrl-C stop cleanly: no new connections, everything written and synced, clients told. \
+SIGHUP reads the configuration again: new streams are added, and what else differs is named and waits for the next start.")]
 pub(super) struct Serve {
     #[command(flatten)]
     source: Source,

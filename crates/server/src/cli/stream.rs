@@ -1,6 +1,7 @@
 //! `trunkline stream`: what streams there are, and adding and removing them.
 
 use std::io::{self, IsTerminal};
+use std::str::FromStr;
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -30,11 +31,19 @@ pub(super) struct Stream {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// List the streams
+    #[command(after_help = "\
+Examples:
+  trunkline stream ls
+  trunkline stream ls --json | jq -r '.streams[].name'")]
     Ls {
         #[command(flatten)]
         common: Common,
     },
     /// Show one stream: subjects, records, bytes, sequences, subscribers
+    #[command(after_help = "\
+Examples:
+  trunkline stream info main
+  trunkline stream info main --json | jq .last_sequence")]
     Info {
         /// The stream
         name: String,
@@ -44,6 +53,10 @@ enum Action {
     /// Add a stream; it stays over restarts
     Add(Box<Add>),
     /// Remove a stream and its records for good
+    #[command(after_help = "\
+Examples:
+  trunkline stream rm orders                  # asks first
+  trunkline stream rm orders --yes")]
     Rm {
         /// The stream
         name: String,
@@ -57,38 +70,45 @@ enum Action {
 
 /// One stream, as an entry of `streams` in a configuration would say it.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  trunkline stream add audit --subjects 'audit.>'
+  trunkline stream add orders --subjects 'orders.>' --ack synced --keep-age 30d
+  trunkline stream add ticks --subjects 'ticks.>' --storage memory --tail 256MiB
+
+A subject belongs to one stream: patterns that overlap those of another stream are refused.")]
 struct Add {
     /// Its name: letters, digits, - and _
     name: String,
     /// A pattern that it captures; may be given several times
     #[arg(long, value_name = "PATTERN", required = true, num_args = 1..)]
     subjects: Vec<String>,
-    /// Where the records live: file or memory [default: file]
-    #[arg(long, value_name = "STORAGE")]
+    /// Where the records live [default: file]
+    #[arg(long, value_name = "STORAGE", value_parser = ["file", "memory"])]
     storage: Option<String>,
-    /// What an acknowledgement says: received, stored or synced [default: stored]
-    #[arg(long, value_name = "LEVEL")]
+    /// What an acknowledgement says [default: stored; received in memory]
+    #[arg(long, value_name = "LEVEL", value_parser = ["received", "stored", "synced"])]
     ack: Option<String>,
-    /// When subscribers see a record: ack or received [default: ack]
-    #[arg(long, value_name = "WHEN")]
+    /// When subscribers see a record [default: ack]
+    #[arg(long, value_name = "WHEN", value_parser = ["ack", "received"])]
     visible: Option<String>,
-    /// Bytes to keep [default: 1GiB]
-    #[arg(long, value_name = "SIZE")]
+    /// Bytes to keep [default: 1GiB; in memory what the tail holds]
+    #[arg(long, value_name = "SIZE", value_parser = written::<Bytes>)]
     keep_bytes: Option<String>,
     /// Age to keep, such as 7d
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", value_parser = written::<Span>)]
     keep_age: Option<String>,
     /// Number of records to keep
     #[arg(long, value_name = "N")]
     keep_records: Option<u64>,
     /// Size of a segment file
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_name = "SIZE", value_parser = written::<Bytes>)]
     segment: Option<String>,
     /// Memory for the newest records
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_name = "SIZE", value_parser = written::<Bytes>)]
     tail: Option<String>,
     /// Longest time that a stored record waits for a sync
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", value_parser = written::<Span>)]
     sync_interval: Option<String>,
     #[command(flatten)]
     common: Common,
@@ -295,6 +315,11 @@ fn ask<T: DeserializeOwned>(common: &Common, subject: &str, request: &[u8]) -> R
     line.close();
     serde_json::from_slice(&answer)
         .map_err(|error| Failure::Refused(format!("the server's answer cannot be read: {error}")))
+}
+
+/// A size or a time as it was written, which the server reads, when it can be read.
+fn written<T: FromStr<Err = String>>(text: &str) -> Result<String, String> {
+    text.parse::<T>().map(|_| text.to_owned())
 }
 
 /// Preparing a stream's first segment takes as long as the disk takes to write it.

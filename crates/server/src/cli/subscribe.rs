@@ -22,18 +22,18 @@ use crate::config::Span;
 In PATTERN, * stands for one token and > at the end for one or more. Quote it: the shell knows both.
 
 Examples:
-  trunkline sub 'orders.>'                              # from now on, until Ctrl-C
-  trunkline sub 'orders.>' --from first                 # everything that is held, then live
-  trunkline sub 'orders.*.new' --from -10m              # the last ten minutes, then live
+  trunkline sub 'orders.>'                     # from now on, until Ctrl-C
+  trunkline sub 'orders.>' --from first        # everything that is held, then live
+  trunkline sub 'orders.*.new' --from -10m     # the last ten minutes, then live
   trunkline sub 'orders.>' --from time:2026-11-21T08:00:00Z
   trunkline sub 'orders.>' --from seq:42 --stream main
-  trunkline sub 'pkg.>' --from first --raw --count 1000 --timeout 5s > first-1000.txt
-  trunkline sub 'jobs.>' --group workers                # each record to one member of the group
-  trunkline sub 'jobs.>' --cursor audit                 # goes on where the cursor of this name stands
+  trunkline sub 'pkg.>' --from first --raw --count 1000 --timeout 5s > pkg.txt
+  trunkline sub 'jobs.>' --group workers       # each record to one of the group
+  trunkline sub 'jobs.>' --cursor audit        # goes on where this cursor stands
 
 When the connection is lost it is made again, and the subscription goes on behind the last record.
 
-Exit codes: 0 when --count records came, or at Ctrl-C without --count; 1 when --timeout ran out; 130 at Ctrl-C before
+Exit codes: 0 when --count records came, or at Ctrl-C without --count; 1 when --timeout ran out; 130 at Ctrl-C before \
 --count records came.")]
 pub(super) struct Subscribe {
     /// The pattern of subjects

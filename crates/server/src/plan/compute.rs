@@ -15,7 +15,7 @@ use crate::config::{
 };
 
 /// What the command line says; each wins over the file.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Flags {
     /// `--data`.
     pub data: Option<PathBuf>,
@@ -65,6 +65,7 @@ impl Plan {
         let workers = draft.workers();
         let plan = Self {
             config_file: named,
+            flags: flags.clone(),
             data_dir: draft.data_dir(),
             ready_file: flags.ready_file.clone(),
             listeners: draft.listeners(),

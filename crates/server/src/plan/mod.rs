@@ -30,6 +30,9 @@ pub use stream::{RetentionPlan, StreamPlan};
 pub struct Plan {
     /// The configuration file, if there was one. `SIGHUP` reads it again.
     pub config_file: Option<PathBuf>,
+    /// What the command line said over it, and says again when it is read again.
+    #[serde(skip)]
+    pub flags: Flags,
     /// Directory of locks, durable streams and cursors.
     pub data_dir: PathBuf,
     /// Written when connections are accepted: the bound addresses, one on each line. For whoever started the server with

@@ -64,6 +64,8 @@ pub enum Error {
     Added {
         /// Its name.
         name: String,
+        /// Its description in the data directory, when it was added while the server ran.
+        path: Option<PathBuf>,
         /// Why not.
         reason: String,
     },
@@ -90,10 +92,20 @@ impl fmt::Display for Error {
                 "cannot open stream {name} in {}: {error}",
                 path.display()
             ),
-            Self::Added { name, reason } => write!(
+            Self::Added {
+                name,
+                path: Some(path),
+                reason,
+            } => write!(
                 f,
-                "stream {name}, which was added while the server ran, cannot be opened: {reason}; change the configuration, or remove the stream's description from the data directory"
+                "stream {name}, which was added while the server ran, cannot be opened: {reason}; change the configuration, or remove {}",
+                path.display()
             ),
+            Self::Added {
+                name,
+                path: None,
+                reason,
+            } => write!(f, "stream {name} cannot be opened: {reason}"),
             Self::System { doing, error } => write!(f, "cannot {doing}: {error}"),
         }
     }

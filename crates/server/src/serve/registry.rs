@@ -108,6 +108,13 @@ impl Registry {
             .map(|entry| entry.plan.worker as u8)
     }
 
+    /// The streams of the configuration, by name.
+    pub(super) fn configured(&self) -> Vec<StreamPlan> {
+        let streams = self.lock();
+        let configured = streams.values().filter(|entry| entry.configured);
+        configured.map(|entry| entry.plan.clone()).collect()
+    }
+
     /// The worker of a stream, and whether the configuration declares it.
     pub(super) fn find(&self, name: &str) -> Option<(usize, bool)> {
         self.lock()

@@ -7,7 +7,7 @@ use super::message::Message;
 use super::start::open;
 use super::{Error, Server};
 use crate::config::File;
-use crate::plan::{Flags, Machine, Plan, StreamPlan};
+use crate::plan::{Machine, Plan, StreamPlan};
 
 impl Server {
     /// Reads the configuration again and takes over what can change while running. What is wrong with it is logged, and nothing
@@ -19,13 +19,8 @@ impl Server {
             );
             return;
         };
-        // The command line allowed the addresses that are in use; a reload opens none.
-        let flags = Flags {
-            insecure_listen: true,
-            ..Flags::default()
-        };
-        let read =
-            File::read(&path).and_then(|file| Plan::compute(Some(&file), &flags, &Machine::here()));
+        let read = File::read(&path)
+            .and_then(|file| Plan::compute(Some(&file), &self.plan.flags, &Machine::here()));
         match read {
             Ok(fresh) => self.take_over(fresh),
             Err(problems) => {
@@ -35,29 +30,34 @@ impl Server {
     }
 
     fn take_over(&mut self, fresh: Plan) {
-        let (mut added, mut later) = (0, Vec::new());
+        let (mut added, mut later) = (0, self.settings_that_differ(&fresh));
+        let mut known = self.registry.configured();
         for mut stream in fresh.streams {
             stream.worker = self.plan.worker_of(&stream.name);
-            match self
-                .plan
-                .streams
-                .iter()
-                .find(|known| known.name == stream.name)
-            {
-                Some(known) if *known == stream => {}
-                Some(_) => later.push(format!("stream {}", stream.name)),
-                None if self.registry.find(&stream.name).is_some() => {}
-                None => match self.adopt(stream.clone()) {
+            if let Some(index) = known.iter().position(|known| known.name == stream.name) {
+                if known.swap_remove(index) != stream {
+                    later.push(format!("stream {}", stream.name));
+                }
+            } else if self.registry.find(&stream.name).is_some() {
+                tracing::error!(
+                    stream = stream.name,
+                    "a stream of the configuration was added while the server ran: remove one of the two before the next start"
+                );
+            } else {
+                match self.adopt(stream.clone()) {
                     Ok(()) => added += 1,
                     Err(error) => {
                         tracing::error!(stream = stream.name, %error, "a stream of the configuration cannot be opened")
                     }
-                },
+                }
             }
         }
-        if fresh.limits != self.plan.limits {
-            later.push("limits".to_owned());
-        }
+        known.sort_by(|a, b| a.name.cmp(&b.name));
+        later.extend(
+            known
+                .iter()
+                .map(|gone| format!("stream {} is gone", gone.name)),
+        );
         if later.is_empty() {
             tracing::info!(added, "the configuration was read again");
         } else {
@@ -69,10 +69,30 @@ impl Server {
         }
     }
 
+    /// What else than streams differs, by the keys of the file.
+    fn settings_that_differ(&self, fresh: &Plan) -> Vec<String> {
+        let now = &self.plan;
+        let settings = [
+            ("data", now.data_dir != fresh.data_dir),
+            ("listen", now.listeners != fresh.listeners),
+            ("workers", now.workers.len() != fresh.workers.len()),
+            (
+                "pin",
+                now.workers.len() == fresh.workers.len() && now.workers != fresh.workers,
+            ),
+            ("idle", now.idle != fresh.idle),
+            ("io", now.io != fresh.io),
+            ("limits", now.limits != fresh.limits),
+        ];
+        let differ = settings.into_iter().filter(|(_, differs)| *differs);
+        differ.map(|(key, _)| key.to_owned()).collect()
+    }
+
     fn adopt(&mut self, stream: StreamPlan) -> Result<(), Error> {
         let name = stream.name.clone();
         let refused = |reason: String| Error::Added {
             name: name.clone(),
+            path: None,
             reason,
         };
         let id = self

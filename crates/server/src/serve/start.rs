@@ -89,9 +89,6 @@ pub(super) fn start(plan: Plan) -> Result<Server, Error> {
             doing: "start the workers",
             error,
         })?;
-    if let Some(choice) = workers.choices().first() {
-        tracing::info!(backend = ?choice.backend, reason = choice.reason, "input and output");
-    }
     for address in &addresses {
         tracing::info!(%address, "listening");
     }
@@ -144,6 +141,7 @@ fn seeds(
     for (name, description) in registry.data.added()? {
         let stream = StreamPlan::from_text(&description, &plan.limits, plan.workers.len())
             .map_err(|problems| Error::Added {
+                path: Some(registry.data.description(&name)),
                 name: name.clone(),
                 reason: problems.to_string(),
             })?;
@@ -157,11 +155,21 @@ fn seeds(
         let id = registry
             .claim(&stream, configured)
             .map_err(|refusal| Error::Added {
+                path: (!configured).then(|| registry.data.description(&stream.name)),
                 name: stream.name.clone(),
                 reason: refusal.to_string(),
             })?;
         let opened = open(id, stream, plan, &registry.data)?;
         seeds[opened.plan.worker].streams.push(opened);
+    }
+    for name in registry.data.streams()? {
+        if registry.find(&name).is_none() {
+            tracing::warn!(
+                stream = name,
+                path = %plan.stream_dir(&name).display(),
+                "this stream is in the data directory and not in the configuration: its records are kept, and not served"
+            );
+        }
     }
     Ok(seeds.into_iter().map(Some).collect())
 }

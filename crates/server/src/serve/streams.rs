@@ -6,7 +6,7 @@ use trunkline_route::Pattern;
 use trunkline_wire::AckLevel;
 
 use crate::config::{Bytes, Span};
-use crate::plan::{Ack, Limits, RetentionPlan, Storage, StreamPlan, Visible};
+use crate::plan::{Ack, Limits, Storage, StreamPlan, Visible};
 use crate::storage::StreamDir;
 use crate::system;
 
@@ -103,12 +103,13 @@ pub(super) fn describe(
             State::Ok => "ok".to_owned(),
             state => format!("{state:?}"),
         },
-        retention: retention(&plan.retention),
+        retention: retention(plan),
         configured,
     }
 }
 
-fn retention(kept: &RetentionPlan) -> String {
+fn retention(plan: &StreamPlan) -> String {
+    let kept = &plan.retention;
     let bounds = [
         kept.bytes.map(|bytes| Bytes(bytes).to_string()),
         kept.age_ns.map(|ns| Span(ns).to_string()),
@@ -116,7 +117,10 @@ fn retention(kept: &RetentionPlan) -> String {
     ];
     let bounds: Vec<String> = bounds.into_iter().flatten().collect();
     if bounds.is_empty() {
-        "unlimited".to_owned()
+        match plan.storage {
+            Storage::File => "unlimited".to_owned(),
+            Storage::Memory => format!("its tail of {}", Bytes(plan.tail_bytes)),
+        }
     } else {
         bounds.join(", ")
     }

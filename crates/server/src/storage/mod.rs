@@ -156,12 +156,18 @@ impl DataDir {
         Ok(added)
     }
 
+    /// Where a stream that was added is remembered.
+    #[must_use]
+    pub fn description(&self, name: &str) -> PathBuf {
+        self.path.join(ADDED).join(format!("{name}.json"))
+    }
+
     /// Remembers a stream that was added while the server runs.
     ///
     /// # Errors
     /// The system's; nothing is remembered then.
     pub fn add(&self, name: &str, description: &str) -> Result<(), StorageError> {
-        let path = self.path.join(ADDED).join(format!("{name}.json"));
+        let path = self.description(name);
         replace(&path, description.as_bytes()).map_err(failed("write", &path))
     }
 
