@@ -90,6 +90,28 @@ fn every_stream_takes_and_gives_records_whichever_worker_has_the_connection() {
 }
 
 #[test]
+fn what_is_read_from_the_disk_comes_before_what_is_in_memory_whichever_worker_has_it() {
+    let mut server = Server::with(&config());
+    let publish = |server: &Server, lines: &str| {
+        for stream in 0..STREAMS {
+            let subject = format!("t{stream}.x");
+            let published = server.feed(&["pub", &subject, "--lines"], lines.as_bytes());
+            assert_eq!(published.code, 0, "{}", published.err);
+        }
+    };
+    publish(&server, "1\n2\n");
+    assert_eq!(server.end("TERM"), 0, "{}", server.log());
+    server.restart();
+    publish(&server, "3\n");
+    for stream in 0..STREAMS {
+        let pattern = format!("t{stream}.>");
+        let all = "sub --from first --raw --count 3 --timeout 5s".split(' ');
+        let sub = server.run(&all.chain([&*pattern]).collect::<Vec<_>>());
+        assert_eq!((sub.code, &*sub.out), (0, "1\n2\n3\n"), "{pattern}");
+    }
+}
+
+#[test]
 fn one_subscription_over_all_workers_gets_each_stream_in_order_and_once() {
     let server = Server::with(&config());
     let live = server

@@ -315,17 +315,6 @@ impl Node {
 
     /// Gives back what the last step of the shard let go.
     fn settle(&mut self, reactor: &mut AnyReactor) {
-        for cold in std::mem::take(&mut self.post.cold) {
-            let bytes = &reactor.buffer(self.post.buffers.id(cold.buffer))
-                [cold.offset..cold.offset + cold.len];
-            let message = Message::DeliverCopied {
-                session: cold.session,
-                channel: cold.channel,
-                bytes: bytes.into(),
-                hold: cold.hold,
-            };
-            self.post.send(cold.session.worker(), message);
-        }
         for number in self.post.released.drain(..) {
             reactor.recycle(self.post.buffers.forget(number));
         }

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 
 use trunkline_broker::{HoldId, Out, SessionId, Source, Span};
 use trunkline_log::LogId;
-use trunkline_reactor::{BufferId, MeshEnd, RegionId, Slice};
+use trunkline_reactor::{AnyReactor, BufferId, MeshEnd, Reactor, RegionId, Slice};
 use trunkline_wire::frame::FRAME_HEADER_BYTES;
 use trunkline_wire::{
     Ack, Body, ErrorBody, ErrorCode, ErrorFlags, FrameEncoder, FrameFlags, FrameHeader, Opcode,
@@ -103,10 +103,8 @@ pub(super) struct Post {
     pub(super) buffers: Buffers,
     /// Deliveries to sessions that are gone.
     pub(super) unsent: Vec<Held>,
-    /// Deliveries from read buffers to sessions of other workers, to be copied.
-    pub(super) cold: Vec<ColdDelivery>,
     /// What waits for other workers, by their number.
-    mail: Vec<VecDeque<Message>>,
+    mail: Vec<VecDeque<Letter>>,
     worker: u8,
     /// Sessions of this worker that hold records which publishers wait for.
     pub(super) reclaims: Vec<SessionId>,
@@ -126,7 +124,6 @@ impl Post {
             regions: Regions::default(),
             buffers: Buffers::default(),
             unsent: Vec::new(),
-            cold: Vec::new(),
             // One more for the control thread.
             mail: (0..=workers).map(|_| VecDeque::new()).collect(),
             worker,
@@ -239,7 +236,7 @@ impl Post {
 impl Post {
     /// Queues a message for another worker.
     pub(super) fn send(&mut self, to: u8, message: Message) {
-        self.mail[to as usize].push_back(message);
+        self.mail[to as usize].push_back(Letter::Ready(message));
     }
 
     /// Queues a message for every other worker.
@@ -252,12 +249,19 @@ impl Post {
     }
 
     /// Hands queued messages to the mesh, as far as its rings have room.
-    pub(super) fn post_mail(&mut self, mesh: &mut MeshEnd<Message>) -> usize {
+    pub(super) fn post_mail(&mut self, mesh: &mut MeshEnd<Message>, reactor: &AnyReactor) -> usize {
         let mut sent = 0;
         for (to, queue) in self.mail.iter_mut().enumerate() {
-            while let Some(message) = queue.pop_front() {
+            while let Some(letter) = queue.pop_front() {
+                let message = match letter {
+                    Letter::Ready(message) => message,
+                    Letter::Cold(cold) => {
+                        let buffer = self.buffers.id(cold.buffer);
+                        cold.copied(reactor.buffer(buffer))
+                    }
+                };
                 if let Err(message) = mesh.send(to, message) {
-                    queue.push_front(message);
+                    queue.push_front(Letter::Ready(message));
                     break;
                 }
                 sent += 1;
@@ -374,14 +378,17 @@ impl Out for Post {
                 };
                 self.delivery(id, [&header.encode(), &[]], (home, hold), Some(slice));
             }
-            Source::Buffer(buffer) => self.cold.push(ColdDelivery {
-                session: id,
-                channel,
-                buffer,
-                offset: position as usize,
-                len: len as usize,
-                hold,
-            }),
+            Source::Buffer(buffer) => {
+                let cold = ColdDelivery {
+                    session: id,
+                    channel,
+                    buffer,
+                    offset: position as usize,
+                    len: len as usize,
+                    hold,
+                };
+                self.mail[home as usize].push_back(Letter::Cold(cold));
+            }
         }
     }
 
@@ -496,14 +503,33 @@ fn short<'a>(error: &ErrorBody<'a>) -> ErrorBody<'a> {
 const MESSAGE_BYTES_MAX: usize = 512;
 /// The largest control frame that is written here: an Error with its message.
 const ERROR_BYTES_MAX: usize = FRAME_HEADER_BYTES + 26 + MESSAGE_BYTES_MAX + 64;
+
+/// What waits for another worker. The order is that of the shard: records from a read buffer come before newer ones from the tail.
+enum Letter {
+    Ready(Message),
+    /// Copied when it leaves; until then the shard keeps the buffer for its hold.
+    Cold(ColdDelivery),
+}
+
 /// A delivery from a read buffer to a session of another worker.
-pub(super) struct ColdDelivery {
-    pub(super) session: SessionId,
-    pub(super) channel: u16,
-    pub(super) buffer: u32,
-    pub(super) offset: usize,
-    pub(super) len: usize,
-    pub(super) hold: HoldId,
+struct ColdDelivery {
+    session: SessionId,
+    channel: u16,
+    buffer: u32,
+    offset: usize,
+    len: usize,
+    hold: HoldId,
+}
+
+impl ColdDelivery {
+    fn copied(self, buffer: &[u8]) -> Message {
+        Message::DeliverCopied {
+            session: self.session,
+            channel: self.channel,
+            bytes: buffer[self.offset..self.offset + self.len].into(),
+            hold: self.hold,
+        }
+    }
 }
 
 /// How long a session that was told to go may take to read it.

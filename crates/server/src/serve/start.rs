@@ -275,7 +275,7 @@ fn work(
                 };
             }
         };
-        work += done.work + node.post.post_mail(&mut worker.mesh);
+        work += done.work + node.post.post_mail(&mut worker.mesh, &worker.reactor);
         // Where cursors stand has to be known, by all workers, before anybody asks.
         if !told && node.shard.is_ready() {
             (told, ready, work) = (true, ready + 1, work + 1);
