@@ -575,7 +575,7 @@ fn streams_are_added_and_removed_while_the_server_runs() {
         "--keep-bytes",
         "10GB",
     ]);
-    assert_eq!(wrong.code, 5, "{}", wrong.out);
+    assert_eq!(wrong.code, 2, "{}", wrong.out);
     assert!(wrong.err.contains("did you mean 10GiB?"), "{}", wrong.err);
     assert!(
         server
