@@ -1,8 +1,11 @@
-//! Deliveries that are on their way, and what each keeps from being reused.
+//! Deliveries that are on their way, what each keeps from being reused, and what becomes free when it has left.
 
 use trunkline_log::Hold;
 
+use crate::deliver::deliveries_needed;
+use crate::feed::wake_parked;
 use crate::out::{HoldId, Out, SessionId};
+use crate::shard::Shard;
 use crate::slab::{Key, Slab};
 
 /// A delivery that was handed over and is not sent yet.
@@ -69,6 +72,76 @@ impl Buffers {
             out.release_buffer(buffer);
         }
         count
+    }
+}
+
+impl Shard {
+    /// What a delivery hands over, if that lies in a tail: to be copied before [`on_copied`](Self::on_copied).
+    pub fn bytes_of(&self, hold: HoldId) -> Option<&[u8]> {
+        let delivery = self.deliveries.at(key_of(hold))?;
+        let Keeps::Tail { position, .. } = delivery.keeps else {
+            return None;
+        };
+        let stream = self.streams.at(delivery.stream)?;
+        Some(stream.log.bytes(position, delivery.bytes))
+    }
+
+    /// A delivery was copied out of its tail, where nothing keeps its place any more. [`on_sent`](Self::on_sent) is still to come.
+    pub fn on_copied(&mut self, hold: HoldId) {
+        let Some(delivery) = self.deliveries.at_mut(key_of(hold)) else {
+            return;
+        };
+        if let Keeps::Tail { hold, .. } = std::mem::replace(&mut delivery.keeps, Keeps::Nothing)
+            && let Some(stream) = self.streams.at_mut(delivery.stream)
+        {
+            stream.log.release(hold);
+        }
+    }
+
+    /// A delivery has left, or will never leave. Buffers that it gives back are released by the next turn.
+    pub fn on_sent(&mut self, hold: HoldId) {
+        let Some(delivery) = self.deliveries.remove(key_of(hold)) else {
+            return;
+        };
+        match delivery.keeps {
+            Keeps::Tail { hold, .. } => {
+                if let Some(stream) = self.streams.at_mut(delivery.stream) {
+                    stream.log.release(hold);
+                }
+            }
+            Keeps::Buffer(buffer) => self.buffers.release(buffer),
+            Keeps::Nothing => {}
+        }
+        if let Some(channel) = self.channels.at_mut(delivery.channel)
+            && channel.tracks
+            && !channel.explicit
+            && delivery.first <= delivery.last
+        {
+            channel.unconfirmed.remove(delivery.first, delivery.last);
+            let feed = channel.feed;
+            if let Some(feed) = self.feeds.at(feed) {
+                self.cursors.touch_soon(feed.durable);
+            }
+        }
+        if let Some(session) = self.sessions.at_mut(delivery.session) {
+            session.in_flight_bytes -= u64::from(delivery.bytes);
+            if session.waits && session.in_flight_bytes < self.config.limits.session_in_flight_bytes
+            {
+                session.waits = false;
+                for channel in &session.channels {
+                    if let Some(channel) = self.channels.at(*channel) {
+                        wake_parked(&mut self.feeds, &mut self.ready, channel.feed);
+                    }
+                }
+            }
+        }
+        if !self.starved.is_empty()
+            && self.deliveries.room() >= deliveries_needed(&self.config.limits)
+        {
+            for key in self.starved.drain(..) {
+                wake_parked(&mut self.feeds, &mut self.ready, key);
+            }
+        }
     }
 }
 

@@ -1,11 +1,13 @@
 //! A place in a stream, and the channels that read from it: one, or the members of a queue group.
 
+use std::collections::VecDeque;
+
 use trunkline_log::{Cursor, Hold, Log, Seek, Token};
 use trunkline_route::Pattern;
 use trunkline_wire::{GapReason, Policy};
 
 use crate::ranges::Ranges;
-use crate::slab::Key;
+use crate::slab::{Key, Slab};
 
 /// A reader of a stream.
 ///
@@ -182,3 +184,23 @@ impl Matches {
 
 /// The tail is reused in blocks of this many bytes.
 const HOLD_BLOCK: u64 = 64 << 10;
+
+/// Puts a feed into the queue unless it is there or waits for a read.
+pub(crate) fn wake(feeds: &mut Slab<Feed>, ready: &mut VecDeque<Key>, key: Key) {
+    if let Some(feed) = feeds.at_mut(key)
+        && !matches!(feed.state, FeedState::Ready | FeedState::Reading)
+    {
+        feed.state = FeedState::Ready;
+        ready.push_back(key);
+    }
+}
+
+/// The same for one that waits for a member to be able to take something.
+pub(crate) fn wake_parked(feeds: &mut Slab<Feed>, ready: &mut VecDeque<Key>, key: Key) {
+    if feeds
+        .at(key)
+        .is_some_and(|feed| feed.state == FeedState::Parked)
+    {
+        wake(feeds, ready, key);
+    }
+}

@@ -11,8 +11,7 @@ use trunkline_wire::{
 
 use crate::Now;
 use crate::channel::Channel;
-use crate::deliver::{wake, wake_parked};
-use crate::feed::{Feed, FeedState, Filter, Matches};
+use crate::feed::{Feed, FeedState, Filter, Matches, wake, wake_parked};
 use crate::out::{Out, SessionId};
 use crate::ranges::Ranges;
 use crate::refusal::Refusal;
