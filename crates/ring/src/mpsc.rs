@@ -32,11 +32,12 @@
 use std::fmt;
 use std::io;
 
-use crate::atomic::{Arc, AtomicUsize, Ordering};
+use crate::atomic::{Arc, AtomicUsize, Ordering, spin_loop};
 use crate::block::Block;
 use crate::capacity::Capacity;
 use crate::full::Full;
 use crate::memory::Region;
+use crate::pace::Pace;
 use crate::padded::CachePadded;
 use crate::stamped::Stamped;
 
@@ -89,7 +90,12 @@ fn halves<T: Send>(block: Block<Header, Stamped<T>>) -> (Producer<T>, Consumer<T
             ring: Arc::clone(&ring),
             limit,
         },
-        Consumer { ring, position },
+        Consumer {
+            ring,
+            position,
+            ready: position,
+            pace: Pace::default(),
+        },
     )
 }
 
@@ -131,6 +137,28 @@ impl<T> Ring<T> {
             .released
             .load(Ordering::Acquire)
             .wrapping_add(self.capacity())
+    }
+
+    /// The end of the elements that are there from `position` on, at most a group of them.
+    #[inline(always)]
+    fn look(&self, position: usize) -> usize {
+        let most = position.wrapping_add(self.block.capacity().group());
+        let mut end = position;
+        while end != most && self.is_ready(end) {
+            end = end.wrapping_add(1);
+        }
+        end
+    }
+
+    /// As [`look`](Self::look), when a group is there or the time is over in which a busy stream makes one.
+    fn look_at_leisure(&self, position: usize) -> usize {
+        let last = position.wrapping_add(self.block.capacity().group() - 1);
+        let mut spins = 0;
+        while spins < SPINS && !self.is_ready(last) {
+            spin_loop();
+            spins += 1;
+        }
+        self.look(position)
     }
 
     /// Whether the element of `position` is there, for the consumer at that position.
@@ -268,6 +296,9 @@ pub struct Consumer<T> {
     ring: Arc<Ring<T>>,
     /// The next element's position. Ahead of `released` by less than a group between calls.
     position: usize,
+    /// The elements before it are there, as the last look found.
+    ready: usize,
+    pace: Pace,
 }
 
 impl<T: Send> Consumer<T> {
@@ -277,11 +308,11 @@ impl<T: Send> Consumer<T> {
     /// back in groups, when nothing is there, or by [`give_back`](Self::give_back).
     #[inline]
     pub fn pop(&mut self) -> Option<T> {
-        if !self.ring.is_ready(self.position) {
+        if self.position == self.ready && !self.look() {
             self.give_back();
             return None;
         }
-        // SAFETY: stamped for this position: an element; moving on sees to it that it is not read again.
+        // SAFETY: a look saw its stamp: an element; moving on sees to it that it is not read again.
         let value = unsafe { self.ring.block.slot(self.position).read() };
         self.position = self.position.wrapping_add(1);
         if self.position & (self.ring.block.capacity().group() - 1) == 0 {
@@ -296,27 +327,47 @@ impl<T: Send> Consumer<T> {
     pub fn pop_each(&mut self, max: usize, mut take: impl FnMut(T)) -> usize {
         let first = self.position;
         // Releases also when `take` panics: what it was handed is no longer in the ring.
-        let batch = ReleaseOnDrop { consumer: self };
+        let ReleaseOnDrop { consumer } = &mut ReleaseOnDrop { consumer: self };
         let mut count = 0;
-        while count < max && batch.consumer.ring.is_ready(batch.consumer.position) {
-            let position = batch.consumer.position;
-            batch.consumer.position = position.wrapping_add(1);
+        while count < max && (consumer.position != consumer.ready || consumer.look()) {
+            let position = consumer.position;
+            consumer.position = position.wrapping_add(1);
             // SAFETY: as in `pop`.
-            take(unsafe { batch.consumer.ring.block.slot(position).read() });
+            take(unsafe { consumer.ring.block.slot(position).read() });
             count += 1;
         }
-        debug_assert_eq!(count, batch.consumer.position.wrapping_sub(first));
+        debug_assert_eq!(count, consumer.position.wrapping_sub(first));
         count
     }
 
     /// No element is there to be popped.
     pub fn is_empty(&self) -> bool {
-        !self.ring.is_ready(self.position)
+        self.position == self.ready && !self.ring.is_ready(self.position)
     }
 
     /// How many elements the ring holds at most.
     pub fn capacity(&self) -> usize {
         self.ring.capacity()
+    }
+
+    /// Looks for elements behind those that are known, of which none is left. Each look that reaches the last takes the line
+    /// away in which producers write, so few of them in a stream make it pause.
+    #[inline(always)]
+    fn look(&mut self) -> bool {
+        let (ring, position) = (&self.ring, self.position);
+        self.ready = ring.look(position);
+        match self.ready.wrapping_sub(position) {
+            0 => {
+                self.pace.found_nothing();
+                return false;
+            }
+            found if found == ring.block.capacity().group() => self.pace.found_many(),
+            _ => {
+                let look = || ring.look_at_leisure(position);
+                self.ready = self.pace.found_few(self.ready, look);
+            }
+        }
+        true
     }
 
     /// Gives the slots of all elements that were popped back to the producers.
@@ -359,3 +410,6 @@ impl<T: Send> Drop for ReleaseOnDrop<'_, T> {
         self.consumer.give_back();
     }
 }
+
+/// How long a consumer that pauses waits for a group of elements: one to four microseconds, by processor.
+const SPINS: u32 = 64;
