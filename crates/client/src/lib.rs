@@ -28,3 +28,8 @@ pub use trunkline_wire::headers::Headers;
 pub use trunkline_wire::{
     Ack, AckLevel, ErrorCode, Failure, Gap, GapReason, Policy, Start, SubjectError,
 };
+
+/// The program of the README compiles as it stands there.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
