@@ -58,8 +58,13 @@ pub fn ours(backend: Backend, time: Duration, data: &Path) -> Result<Sample, Fai
         Backend::Epoll => IoBackend::Epoll,
         Backend::Uring => IoBackend::IoUring,
     };
+    // As for a pinned worker of the server: what blocks is done elsewhere.
+    let config_of_reactor = Config {
+        offload_cpus: cores::pair().map_or(Vec::new(), |pair| vec![pair[1]]),
+        ..Config::default()
+    };
     let (mut reactor, _) =
-        AnyReactor::new(backend, &Config::default()).map_err(|error| error.to_string())?;
+        AnyReactor::new(backend, &config_of_reactor).map_err(|error| error.to_string())?;
     let tail = reactor.register_region(log.pin());
     let mut volume = Volume {
         dir,

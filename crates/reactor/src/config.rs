@@ -20,6 +20,9 @@ pub struct Config {
     pub read_buffer_bytes: u32,
     /// Threads for blocking work, started when first needed. Default 2.
     pub offload_threads: usize,
+    /// CPUs that these threads may run on; empty, which is the default, for those of the thread that needs the first one. [`Builder`](crate::Builder) gives the
+    /// reactors of pinned workers those that no worker has.
+    pub offload_cpus: Vec<usize>,
     /// Sets `TCP_NODELAY` on every accepted, opened or added connection. Default true.
     pub no_delay: bool,
     /// Most buffers that one socket gets before the others have their turn. Default 4. Readiness back-end only.
@@ -59,6 +62,7 @@ impl Default for Config {
             read_buffers: 8,
             read_buffer_bytes: 262_144,
             offload_threads: 2,
+            offload_cpus: Vec::new(),
             no_delay: true,
             receive_burst: 4,
             sockets_per_turn: 16,

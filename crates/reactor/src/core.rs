@@ -167,7 +167,7 @@ impl<S> Core<S> {
             reads_waiting: VecDeque::new(),
             timers: TimerWheel::new(clock.now_ns()),
             local: VecDeque::with_capacity(1024),
-            offload: Offload::new(config.offload_threads, waker.clone()),
+            offload: Offload::new(config, waker.clone()),
             waker,
         })
     }

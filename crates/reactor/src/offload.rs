@@ -8,8 +8,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
+use crate::config::Config;
 use crate::errno;
 use crate::sys::{self, Span, SpanMut};
+use crate::topology::bind_current_thread;
 use crate::waker::Waker;
 
 /// Blocking work that comes back with a number.
@@ -37,6 +39,7 @@ pub(crate) struct Offload {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
     max_threads: usize,
+    cpus: Vec<usize>,
     collected: Vec<(u32, i32)>,
 }
 
@@ -55,7 +58,7 @@ struct Queue {
 }
 
 impl Offload {
-    pub(crate) fn new(max_threads: usize, waker: Waker) -> Self {
+    pub(crate) fn new(config: &Config, waker: Waker) -> Self {
         let queue = Queue {
             works: VecDeque::new(),
             waiting: 0,
@@ -71,7 +74,8 @@ impl Offload {
         Self {
             shared: Arc::new(shared),
             threads: Vec::new(),
-            max_threads: max_threads.max(1),
+            max_threads: config.offload_threads.max(1),
+            cpus: config.offload_cpus.clone(),
             collected: Vec::new(),
         }
     }
@@ -125,8 +129,13 @@ impl Offload {
     fn start_thread(&mut self) -> io::Result<()> {
         let shared = Arc::clone(&self.shared);
         let name = format!("offload-{}", self.threads.len());
-        self.threads
-            .push(Builder::new().name(name).spawn(move || shared.serve())?);
+        let cpus = self.cpus.clone();
+        let body = move || {
+            // Not being where it was meant to be, it still does its work.
+            let _ = bind_current_thread(&cpus);
+            shared.serve();
+        };
+        self.threads.push(Builder::new().name(name).spawn(body)?);
         Ok(())
     }
 }

@@ -69,6 +69,19 @@ impl Topology {
             .len()
     }
 
+    /// The CPUs besides `taken`; all when none is left, none when none is taken.
+    pub(crate) fn besides(&self, taken: &[Option<usize>]) -> Vec<usize> {
+        if taken.iter().all(Option::is_none) {
+            return Vec::new();
+        }
+        let all = self.cpus.iter().map(|cpu| cpu.index);
+        let left: Vec<usize> = all
+            .clone()
+            .filter(|cpu| !taken.contains(&Some(*cpu)))
+            .collect();
+        if left.is_empty() { all.collect() } else { left }
+    }
+
     /// CPUs for `count` workers: a physical core each while there are any, filling one node before the next, then the siblings.
     /// CPU 0, where most interrupts arrive, comes last within its kind. Fewer than `count` when there are not so many.
     pub fn placement(&self, count: usize) -> Vec<usize> {
@@ -92,11 +105,21 @@ impl Topology {
 /// # Errors
 /// What the system answered: the CPU does not exist, or is not allowed.
 pub fn pin_current_thread(cpu: usize) -> io::Result<()> {
-    if cpu >= CpuSet::MAX_CPU {
-        return Err(io::Error::from(io::ErrorKind::InvalidInput));
+    bind_current_thread(&[cpu])
+}
+
+/// Lets the calling thread run on these CPUs only; none means that nothing changes.
+pub(crate) fn bind_current_thread(cpus: &[usize]) -> io::Result<()> {
+    if cpus.is_empty() {
+        return Ok(());
     }
     let mut set = CpuSet::new();
-    set.set(cpu);
+    for cpu in cpus {
+        if *cpu >= CpuSet::MAX_CPU {
+            return Err(io::Error::from(io::ErrorKind::InvalidInput));
+        }
+        set.set(*cpu);
+    }
     Ok(sched_setaffinity(None, &set)?)
 }
 

@@ -161,7 +161,7 @@ impl Builder {
     ///
     /// # Errors
     /// The first worker that could not start says why; none runs then.
-    pub fn start<M, F>(self, main: F) -> io::Result<Workers<M>>
+    pub fn start<M, F>(mut self, main: F) -> io::Result<Workers<M>>
     where
         M: Send + 'static,
         F: Fn(Worker<M>) -> io::Result<()> + Send + Sync + 'static,
@@ -181,6 +181,10 @@ impl Builder {
             .idle
             .unwrap_or_else(|| Idle::for_machine(count, topology.cpus().len()));
         let cpus = self.placement(&topology, count);
+        // A thread starts where its creator may run, which for a pinned worker is the one CPU that it needs itself.
+        if self.config.offload_cpus.is_empty() {
+            self.config.offload_cpus = topology.besides(&cpus);
+        }
         let (main, stop) = (Arc::new(main), Arc::new(AtomicBool::new(false)));
         let mut starting = Vec::with_capacity(count);
         for (index, cpu) in cpus.into_iter().enumerate() {

@@ -1,10 +1,10 @@
 //! Workers as a whole: start, mesh, wake, jobs, stop.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use trunkline_reactor::{Idle, IoBackend, Turn, WorkerStrategy, Workers};
+use trunkline_reactor::{Idle, IoBackend, Reactor, Turn, WorkerStrategy, Workers};
 
 #[test]
 fn a_message_goes_round_parked_workers_and_comes_back_outside() {
@@ -105,6 +105,33 @@ fn a_deadline_ends_a_parked_wait() {
         std::thread::yield_now();
     }
     assert!(turns.load(Ordering::SeqCst) >= 5);
+    workers.stop();
+    workers.join().unwrap();
+}
+
+#[test]
+fn what_blocks_runs_on_cpus_that_no_pinned_worker_has() {
+    let cpus = rustix::thread::sched_getaffinity(None).unwrap();
+    if cpus.count() < 2 {
+        eprintln!("SKIPPED: there is one CPU only");
+        return;
+    }
+    let (say, said) = mpsc::channel();
+    let workers = Workers::builder()
+        .workers(WorkerStrategy::Fixed(1))
+        .start::<(), _>(move |mut worker| {
+            let (say, own) = (say.clone(), worker.cpu.unwrap());
+            let job = move || {
+                let cpus = rustix::thread::sched_getaffinity(None).unwrap();
+                say.send((cpus.count() > 0, cpus.is_set(own))).unwrap();
+                0
+            };
+            worker.reactor.offload(Box::new(job), 1).unwrap();
+            worker.run(|_, _| Turn::default())
+        })
+        .unwrap();
+    let patience = Duration::from_secs(10);
+    assert_eq!(said.recv_timeout(patience), Ok((true, false)));
     workers.stop();
     workers.join().unwrap();
 }
