@@ -3,35 +3,48 @@
 use std::time::Instant;
 
 use crate::shell::{self, Tally};
-use crate::{Outcome, fuzz, licences, sim, test, tidy};
+use crate::{Outcome, Skippable, advisories, fuzz, licences, sim, test, tidy};
 
 /// Runs every step, then says how each went. A failed step does not stop the others: one run shows all that is wrong.
 pub(crate) fn run() -> Outcome {
     let mut tally = Tally::default();
-    let mut rows: Vec<(&str, Outcome, f64)> = Vec::new();
-    let steps: [(&str, &mut dyn FnMut() -> Outcome); 8] = [
-        ("format", &mut format),
-        ("tidy", &mut tidy::run),
-        ("licences", &mut licences::run),
-        ("lints", &mut lints),
-        ("documentation", &mut documentation),
-        ("fuzz smoke", &mut || fuzz::smoke()),
-        ("simulation", &mut || sim::run(sim::CI_SEEDS)),
-        ("test", &mut || test::all(&mut tally)),
+    let mut rows: Vec<(&str, Skippable, f64)> = Vec::new();
+    let whole = |outcome: Outcome| outcome.map(|()| None);
+    let steps: [(&str, &mut dyn FnMut() -> Skippable); 9] = [
+        ("format", &mut || whole(format())),
+        ("tidy", &mut || whole(tidy::run())),
+        ("licences", &mut || whole(licences::run())),
+        ("advisories", &mut advisories::run),
+        ("lints", &mut || whole(lints())),
+        ("documentation", &mut || whole(documentation())),
+        ("fuzz smoke", &mut fuzz::smoke),
+        ("simulation", &mut || whole(sim::run(sim::CI_SEEDS))),
+        ("test", &mut || whole(test::all(&mut tally))),
     ];
     for (name, step) in steps {
         eprintln!("\n== {name}");
         let start = Instant::now();
         let outcome = step();
-        if let Err(message) = &outcome {
-            eprintln!("xtask: {name} failed: {message}");
+        match &outcome {
+            Err(message) => eprintln!("xtask: {name} failed: {message}"),
+            Ok(Some(reason)) => eprintln!("xtask: {name} SKIPPED: {reason}"),
+            Ok(None) => {}
         }
         rows.push((name, outcome, start.elapsed().as_secs_f64()));
     }
     eprintln!();
     for (name, outcome, seconds) in &rows {
-        let verdict = if outcome.is_ok() { "ok" } else { "FAILED" };
+        let verdict = match outcome {
+            Ok(None) => "ok",
+            Ok(Some(_)) => "SKIPPED",
+            Err(_) => "FAILED",
+        };
         eprintln!("{name:<16}{verdict:<8}{seconds:>7.1} s");
+    }
+    for (name, outcome, _) in &rows {
+        if let Ok(Some(reason)) = outcome {
+            eprintln!("{name} SKIPPED: {reason}");
+        }
     }
     test::close(tally);
     let failed: Vec<&str> = rows

@@ -1,7 +1,7 @@
-//! Licences and advisories of what we depend on.
+//! Licences of what we depend on, and where it comes from.
 //!
-//! `cargo deny` does it where it is installed (`deny.toml`). It is a large program to build, so a machine without it gets
-//! the licences checked here, against the same list, and is told that advisories were not looked at.
+//! `cargo deny` checks them where it is installed (`deny.toml`). It is a large program to build, so a machine without it gets
+//! the licences checked here, against the same list. Advisories are in `advisories.rs`.
 
 use crate::{Outcome, shell, workspace};
 
@@ -9,25 +9,8 @@ use crate::{Outcome, shell, workspace};
 pub(crate) fn run() -> Outcome {
     if shell::has_cargo_command("deny") {
         let deny = ["deny", "--locked", "check", "licenses", "bans", "sources"];
-        shell::run(&mut shell::cargo(&deny))?;
-        // The advisory database is fetched; no network is not the project's fault.
-        let fetched = shell::run(&mut shell::cargo(&["deny", "fetch", "db"]));
-        return match fetched {
-            Ok(()) => shell::run(&mut shell::cargo(&[
-                "deny",
-                "--locked",
-                "check",
-                "advisories",
-            ])),
-            Err(reason) => {
-                eprintln!(
-                    "xtask: ADVISORIES NOT CHECKED: the database cannot be fetched: {reason}"
-                );
-                Ok(())
-            }
-        };
+        return shell::run(&mut shell::cargo(&deny));
     }
-    eprintln!("xtask: ADVISORIES NOT CHECKED: cargo-deny is not installed");
     own()
 }
 

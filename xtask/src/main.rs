@@ -4,6 +4,7 @@
 //! does not check are checked by `tidy`.
 #![forbid(unsafe_code)]
 
+mod advisories;
 mod bench;
 mod ci;
 mod fuzz;
@@ -26,6 +27,11 @@ fn main() -> ExitCode {
         ["ci"] => ci::run(),
         ["tidy"] => tidy::run(),
         ["licences"] => licences::run(),
+        ["advisories"] => advisories::run().map(|skipped| {
+            if let Some(reason) = skipped {
+                eprintln!("xtask: ADVISORIES NOT CHECKED: {reason}");
+            }
+        }),
         ["fuzz"] => fuzz::run(DEFAULT_FUZZ_SECONDS),
         ["fuzz", seconds] => match seconds.parse() {
             Ok(seconds) => fuzz::run(seconds),
@@ -62,16 +68,21 @@ fn main() -> ExitCode {
 /// What a task returns: the reason in a sentence when it failed.
 type Outcome = Result<(), String>;
 
+/// The same for a task that is left out where something is missing: then it returns why.
+type Skippable = Result<Option<String>, String>;
+
 const DEFAULT_FUZZ_SECONDS: u64 = 10;
 
 const HELP: &str = "\
 Usage: cargo xtask TASK
 
-  setup           installs what the tests need beside Rust, where it is missing
+  setup           installs what the tests need beside Rust, and cargo-deny, where they are missing and can be had
   test            everything that must pass: tests, examples in the documentation, loom models
-  ci              what CI runs: format, lints, documentation, tidy, licences, fuzz smoke, simulation, test
+  ci              what CI runs: format, lints, documentation, tidy, licences, advisories, fuzz smoke,
+                  simulation, test; what it leaves out it says at the end
   tidy            the project's rules: crate arrows, unsafe code, leftovers, stray files
-  licences        licences (and, where they can be had, advisories) of the dependencies
+  licences        licences of the dependencies
+  advisories      published advisories about them, where cargo-deny is installed and the database can be fetched
   fuzz [SECONDS]  each fuzz target for so long (default 10); needs a nightly toolchain and a C++ compiler
   sim [SEEDS]     the simulated world (default 800 seeds): crashes, disks, networks and clocks that fail
   bench …         the benchmarks behind docs/BENCHMARKS.md, with peers or without; `bench help` says how

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::{Outcome, shell};
+use crate::{Outcome, advisories, shell};
 
 /// Program, Debian package, and why it is needed.
 const NEEDED: [(&str, &str, &str); 2] = [
@@ -11,16 +11,11 @@ const NEEDED: [(&str, &str, &str); 2] = [
 ];
 
 /// Program, how to get it, and what is lost without it.
-const OPTIONAL: [(&str, &str, &str); 4] = [
+const OPTIONAL: [(&str, &str, &str); 3] = [
     (
         "cargo-nextest",
         "cargo install cargo-nextest --locked",
         "tests run one crate after another",
-    ),
-    (
-        "cargo-deny",
-        "cargo install cargo-deny --locked",
-        "no check against published advisories",
     ),
     (
         "c++",
@@ -36,6 +31,12 @@ const OPTIONAL: [(&str, &str, &str); 4] = [
 
 /// Installs what is missing as root on Debian; elsewhere says what to do.
 pub(crate) fn run() -> Outcome {
+    needed()?;
+    advisories::install();
+    Ok(())
+}
+
+fn needed() -> Outcome {
     let missing: Vec<_> = NEEDED
         .iter()
         .filter(|needed| !shell::has_program(needed.0))

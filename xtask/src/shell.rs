@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, IsTerminal, Read, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use crate::Outcome;
 
@@ -75,6 +76,39 @@ pub(crate) fn run_counting(command: &mut Command, tally: &mut Tally) -> Outcome 
     } else {
         Err(format!("{shown}: {status}"))
     }
+}
+
+/// Runs a program that may take so long, in silence; the reason why it failed is its last words.
+pub(crate) fn within(command: &mut Command, limit: Duration) -> Outcome {
+    let shown = show(command);
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|error| format!("{shown}: {error}"))?;
+    let end = Instant::now() + limit;
+    while child
+        .try_wait()
+        .map_err(|error| format!("{shown}: {error}"))?
+        .is_none()
+    {
+        if Instant::now() > end {
+            let _already_gone = child.kill();
+            let _already_gone = child.wait();
+            return Err(format!("{shown}: no answer within {limit:?}"));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let ended = child
+        .wait_with_output()
+        .map_err(|error| format!("{shown}: {error}"))?;
+    if ended.status.success() {
+        return Ok(());
+    }
+    let words = String::from_utf8_lossy(&ended.stderr);
+    let last = words.lines().rfind(|line| !line.trim().is_empty());
+    Err(format!("{shown}: {}", last.unwrap_or("failed")))
 }
 
 /// What a program prints, or nothing when it is not there or fails.
@@ -171,6 +205,19 @@ fn plain(line: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_program_that_takes_too_long_is_ended_and_one_that_fails_is_quoted() {
+        let limit = Duration::from_millis(100);
+        let late = within(Command::new("sleep").arg("60"), limit).unwrap_err();
+        assert!(late.contains("no answer within 100ms"), "{late}");
+        let mut fails = Command::new("sh");
+        fails.args(["-c", "echo first >&2; echo why >&2; exit 1"]);
+        let failed = within(&mut fails, Duration::from_secs(20)).unwrap_err();
+        assert!(failed.ends_with(": why"), "{failed}");
+        let done = within(&mut Command::new("true"), Duration::from_secs(20));
+        assert_eq!(done, Ok(()));
+    }
 
     #[test]
     fn counts_what_both_runners_report() {
