@@ -3,18 +3,21 @@
 //! The decision table is in `docs/format/log.md`. Everything is looked at before anything is changed; what is changed can be interrupted anywhere and is
 //! then done again.
 
+mod heads;
+mod proven;
+
 use std::collections::{BTreeMap, VecDeque};
 
-use trunkline_wire::record::{Kind, PREFIX_BYTES, RawRecord};
+use trunkline_wire::record::PREFIX_BYTES;
 
 use crate::config::LogConfig;
-use crate::directory::{Directory, is_zero};
+use crate::directory::Directory;
 use crate::files::Files;
-use crate::index::{Entry, Index};
+use crate::index::Index;
 use crate::layout::{BLOCK_BYTES, PAGE_BYTES, SEGMENT_RECORD_BYTES};
-use crate::log::{Log, NAME_BYTES_MAX, Parts};
+use crate::log::{Log, Parts};
 use crate::mark::{LogId, Mark, SEQUENCE_FIRST};
-use crate::marks::{self, Evidence, HeadError, Identity, SegmentHead, Stand};
+use crate::marks::{self, Evidence, Identity, SegmentHead, Stand};
 use crate::open::{Damage, Defect, OpenError, Recovery, Torn};
 use crate::scan::{self, Ending, Scan};
 use crate::segments::{Base, Segments};
@@ -182,96 +185,6 @@ impl<F: Files> Recoverer<'_, F> {
         self.assemble(identity, segments, subjects, index, &end, next, first)
     }
 
-    /// The segment records of all files, and what they have in common. `None`: a stream that was never used.
-    fn read_heads(&mut self) -> Result<Option<(Identity, Heads)>, OpenError> {
-        let mut heads = BTreeMap::new();
-        let mut identity: Option<Identity> = None;
-        for (&segment, &bytes) in &self.listed {
-            let mut page = [0; SEGMENT_RECORD_BYTES as usize];
-            if bytes < page.len() as u64 {
-                continue;
-            }
-            self.files.read(segment, 0, &mut page)?;
-            let head = match marks::read_segment(&page) {
-                Ok(head) => head,
-                Err(HeadError::Newer {
-                    version,
-                    incompatible,
-                }) => {
-                    return Err(OpenError::Newer {
-                        segment,
-                        version,
-                        incompatible,
-                    });
-                }
-                Err(HeadError::Invalid) => continue,
-            };
-            let known = *identity.get_or_insert(head.identity);
-            if known != head.identity || head.index != segment {
-                let other_stream = known != head.identity;
-                return Err(OpenError::Foreign {
-                    segment,
-                    index: head.index,
-                    other_stream,
-                });
-            }
-            heads.insert(segment, head);
-        }
-        let Some(identity) = identity else {
-            if self.is_unused()? {
-                return Ok(None);
-            }
-            let (&segment, _) = self.listed.first_key_value().expect("there is a file");
-            return Err(damaged(
-                Defect::Head,
-                segment,
-                0..SEGMENT_RECORD_BYTES,
-                0,
-                None,
-            ));
-        };
-        let sane = identity.segment_bytes > 0 && identity.segment_bytes.is_multiple_of(BLOCK_BYTES);
-        for (&segment, &bytes) in &self.listed {
-            if bytes != identity.segment_bytes || !sane {
-                return Err(damaged(
-                    Defect::Length { bytes },
-                    segment,
-                    bytes..identity.segment_bytes,
-                    0,
-                    None,
-                ));
-            }
-        }
-        Ok(Some((identity, heads)))
-    }
-
-    /// Only segment 0 is there, and nothing behind its first page, in which no record ever stands.
-    fn is_unused(&mut self) -> Result<bool, OpenError> {
-        if self.listed.len() != 1 || !self.listed.contains_key(&0) {
-            return Ok(false);
-        }
-        let image = self.files.load(0, self.listed[&0])?;
-        Ok(image.get(PAGE_BYTES as usize..).is_some_and(is_zero))
-    }
-
-    /// The durable frontier: searched from the last file backwards until a segment starts at or below it.
-    fn find_durable(&mut self, identity: Identity, heads: &Heads) -> Result<Mark, OpenError> {
-        let mut durable = heads
-            .values()
-            .map(|head| head.evidence.durable)
-            .max()
-            .unwrap_or_default();
-        for &segment in self.listed.keys().rev() {
-            let base = segment * identity.segment_bytes;
-            let image = self.files.load(segment, identity.segment_bytes)?;
-            durable = durable.max(scan::durable_in(image, base, identity.salt));
-            if durable.position >= base && heads.contains_key(&segment) {
-                break;
-            }
-        }
-        Ok(durable)
-    }
-
     /// Verifies every record from `start` to the end of the log.
     fn verify(
         &mut self,
@@ -376,153 +289,6 @@ impl<F: Files> Recoverer<'_, F> {
             next.sequence,
             sequence,
         ))
-    }
-
-    /// Of segments that were synced whole, only the ends are read.
-    fn read_proven(
-        &mut self,
-        identity: Identity,
-        heads: &Heads,
-        segments: std::ops::Range<u64>,
-        end: &End,
-        subjects: &mut Subjects,
-        index: &mut Index,
-    ) -> Result<(VecDeque<Base>, u64), OpenError> {
-        let mut bases = VecDeque::new();
-        let mut last_ns = 0;
-        let mut expected: Option<u64> = None;
-        for segment in segments.clone() {
-            if !self.listed.contains_key(&segment) {
-                let first = expected.or(heads
-                    .get(&segment.saturating_sub(1))
-                    .map(|head| head.base_sequence));
-                let next = heads
-                    .range(segment..)
-                    .next()
-                    .map(|(_, head)| head.base_sequence);
-                return Err(damaged(
-                    Defect::Missing,
-                    segment,
-                    0..identity.segment_bytes,
-                    first.unwrap_or(0),
-                    next,
-                ));
-            }
-            let next = heads.get(&(segment + 1)).map(|head| head.base_sequence);
-            let head = heads
-                .get(&segment)
-                .filter(|head| expected.is_none_or(|known| known == head.base_sequence));
-            let Some(head) = head else {
-                let first = expected.unwrap_or(0);
-                return Err(damaged(
-                    Defect::Head,
-                    segment,
-                    0..SEGMENT_RECORD_BYTES,
-                    first,
-                    next,
-                ));
-            };
-            bases.push_back(Base {
-                index: segment,
-                sequence: head.base_sequence,
-                before_ns: head.base_ns,
-            });
-            let (sequence, timestamp_ns) = self.read_seal(identity, head, subjects, index)?;
-            (expected, last_ns) = (Some(sequence), timestamp_ns);
-        }
-        let joins = end
-            .bases
-            .front()
-            .map_or(end.scan.next.sequence, |base| base.sequence);
-        if let Some(sequence) = expected.filter(|sequence| *sequence != joins) {
-            return Err(damaged(
-                Defect::Head,
-                segments.end,
-                0..SEGMENT_RECORD_BYTES,
-                sequence,
-                Some(joins),
-            ));
-        }
-        Ok((bases, last_ns))
-    }
-
-    /// Reads a seal: the index goes to `index`, subjects that are not known yet to `subjects`. Returns the sequence that comes next, and the time of the last record.
-    fn read_seal(
-        &mut self,
-        identity: Identity,
-        head: &SegmentHead,
-        subjects: &mut Subjects,
-        index: &mut Index,
-    ) -> Result<(u64, u64), OpenError> {
-        let (segment, bytes) = (head.index, identity.segment_bytes);
-        let base = segment * bytes;
-        let refused = |offset: u64| {
-            damaged(
-                Defect::Seal,
-                segment,
-                offset..bytes,
-                head.base_sequence,
-                None,
-            )
-        };
-        let mut trailer = [0; 8];
-        self.files.read(segment, bytes - 8, &mut trailer)?;
-        let offset = marks::seal_offset(&trailer).map_or(bytes, u64::from);
-        if offset < SEGMENT_RECORD_BYTES || offset >= bytes {
-            return Err(refused(bytes - 8));
-        }
-        let mut record = vec![0; (bytes - offset) as usize];
-        self.files.read(segment, offset, &mut record)?;
-        let Some(seal) = marks::read_seal(&record, identity.salt, base + offset) else {
-            return Err(refused(offset));
-        };
-        for entry in seal.index {
-            let position = entry.position.get();
-            index.push(Entry {
-                sequence: entry.sequence.get(),
-                timestamp_ns: entry.timestamp_ns.get(),
-                position,
-            });
-        }
-        for subject in seal.subjects {
-            let (id, at) = (subject.subject_id.get(), u64::from(subject.offset.get()));
-            if subjects.name(id).is_none()
-                && !self.read_definition(segment, bytes, at, id, subjects)?
-            {
-                return Err(damaged(
-                    Defect::Records,
-                    segment,
-                    at..at + 40,
-                    head.base_sequence,
-                    None,
-                ));
-            }
-        }
-        Ok((seal.next_sequence, seal.last_ns))
-    }
-
-    fn read_definition(
-        &mut self,
-        segment: u64,
-        segment_bytes: u64,
-        offset: u64,
-        id: u32,
-        subjects: &mut Subjects,
-    ) -> Result<bool, OpenError> {
-        let mut buffer = [0; 40 + (NAME_BYTES_MAX + 1)];
-        let len = (buffer.len() as u64).min(segment_bytes.saturating_sub(offset)) as usize;
-        self.files.read(segment, offset, &mut buffer[..len])?;
-        let Ok(Some(raw)) = RawRecord::peek(&buffer[..len], u32::MAX) else {
-            return Ok(false);
-        };
-        let Ok(record) = raw.verify() else {
-            return Ok(false);
-        };
-        let name = std::str::from_utf8(record.body()).unwrap_or("");
-        Ok(record.kind() == Kind::Definition
-            && record.subject_id() == id
-            && !name.is_empty()
-            && subjects.adopt(id, name))
     }
 
     /// Makes what is kept durable and what is not kept zero.

@@ -1,0 +1,164 @@
+//! Segments that were synced whole: their seals say what is in them, so only their ends are read.
+
+use std::collections::VecDeque;
+
+use trunkline_wire::record::{Kind, RawRecord};
+
+use super::{End, Heads, Recoverer, damaged};
+use crate::files::Files;
+use crate::index::{Entry, Index};
+use crate::layout::SEGMENT_RECORD_BYTES;
+use crate::log::NAME_BYTES_MAX;
+use crate::marks::{self, Identity, SegmentHead};
+use crate::open::{Defect, OpenError};
+use crate::segments::Base;
+use crate::subjects::Subjects;
+
+impl<F: Files> Recoverer<'_, F> {
+    /// Of segments that were synced whole, only the ends are read.
+    pub(super) fn read_proven(
+        &mut self,
+        identity: Identity,
+        heads: &Heads,
+        segments: std::ops::Range<u64>,
+        end: &End,
+        subjects: &mut Subjects,
+        index: &mut Index,
+    ) -> Result<(VecDeque<Base>, u64), OpenError> {
+        let mut bases = VecDeque::new();
+        let mut last_ns = 0;
+        let mut expected: Option<u64> = None;
+        for segment in segments.clone() {
+            if !self.listed.contains_key(&segment) {
+                let first = expected.or(heads
+                    .get(&segment.saturating_sub(1))
+                    .map(|head| head.base_sequence));
+                let next = heads
+                    .range(segment..)
+                    .next()
+                    .map(|(_, head)| head.base_sequence);
+                return Err(damaged(
+                    Defect::Missing,
+                    segment,
+                    0..identity.segment_bytes,
+                    first.unwrap_or(0),
+                    next,
+                ));
+            }
+            let next = heads.get(&(segment + 1)).map(|head| head.base_sequence);
+            let head = heads
+                .get(&segment)
+                .filter(|head| expected.is_none_or(|known| known == head.base_sequence));
+            let Some(head) = head else {
+                let first = expected.unwrap_or(0);
+                return Err(damaged(
+                    Defect::Head,
+                    segment,
+                    0..SEGMENT_RECORD_BYTES,
+                    first,
+                    next,
+                ));
+            };
+            bases.push_back(Base {
+                index: segment,
+                sequence: head.base_sequence,
+                before_ns: head.base_ns,
+            });
+            let (sequence, timestamp_ns) = self.read_seal(identity, head, subjects, index)?;
+            (expected, last_ns) = (Some(sequence), timestamp_ns);
+        }
+        let joins = end
+            .bases
+            .front()
+            .map_or(end.scan.next.sequence, |base| base.sequence);
+        if let Some(sequence) = expected.filter(|sequence| *sequence != joins) {
+            return Err(damaged(
+                Defect::Head,
+                segments.end,
+                0..SEGMENT_RECORD_BYTES,
+                sequence,
+                Some(joins),
+            ));
+        }
+        Ok((bases, last_ns))
+    }
+
+    /// Reads a seal: the index goes to `index`, subjects that are not known yet to `subjects`. Returns the sequence that comes next, and the time of the last record.
+    fn read_seal(
+        &mut self,
+        identity: Identity,
+        head: &SegmentHead,
+        subjects: &mut Subjects,
+        index: &mut Index,
+    ) -> Result<(u64, u64), OpenError> {
+        let (segment, bytes) = (head.index, identity.segment_bytes);
+        let base = segment * bytes;
+        let refused = |offset: u64| {
+            damaged(
+                Defect::Seal,
+                segment,
+                offset..bytes,
+                head.base_sequence,
+                None,
+            )
+        };
+        let mut trailer = [0; 8];
+        self.files.read(segment, bytes - 8, &mut trailer)?;
+        let offset = marks::seal_offset(&trailer).map_or(bytes, u64::from);
+        if offset < SEGMENT_RECORD_BYTES || offset >= bytes {
+            return Err(refused(bytes - 8));
+        }
+        let mut record = vec![0; (bytes - offset) as usize];
+        self.files.read(segment, offset, &mut record)?;
+        let Some(seal) = marks::read_seal(&record, identity.salt, base + offset) else {
+            return Err(refused(offset));
+        };
+        for entry in seal.index {
+            let position = entry.position.get();
+            index.push(Entry {
+                sequence: entry.sequence.get(),
+                timestamp_ns: entry.timestamp_ns.get(),
+                position,
+            });
+        }
+        for subject in seal.subjects {
+            let (id, at) = (subject.subject_id.get(), u64::from(subject.offset.get()));
+            if subjects.name(id).is_none()
+                && !self.read_definition(segment, bytes, at, id, subjects)?
+            {
+                return Err(damaged(
+                    Defect::Records,
+                    segment,
+                    at..at + 40,
+                    head.base_sequence,
+                    None,
+                ));
+            }
+        }
+        Ok((seal.next_sequence, seal.last_ns))
+    }
+
+    fn read_definition(
+        &mut self,
+        segment: u64,
+        segment_bytes: u64,
+        offset: u64,
+        id: u32,
+        subjects: &mut Subjects,
+    ) -> Result<bool, OpenError> {
+        let mut buffer = [0; 40 + (NAME_BYTES_MAX + 1)];
+        let len = (buffer.len() as u64).min(segment_bytes.saturating_sub(offset)) as usize;
+        self.files.read(segment, offset, &mut buffer[..len])?;
+        let Ok(Some(raw)) = RawRecord::peek(&buffer[..len], u32::MAX) else {
+            return Ok(false);
+        };
+        let Ok(record) = raw.verify() else {
+            return Ok(false);
+        };
+        let name = std::str::from_utf8(record.body()).unwrap_or("");
+        Ok(record.kind() == Kind::Definition
+            && record.subject_id() == id
+            && !name.is_empty()
+            && subjects.adopt(id, name))
+    }
+}
