@@ -8,7 +8,9 @@
 mod arena;
 mod connections;
 mod cursors;
+mod everyone;
 mod feed;
+mod inbox;
 mod inlet;
 mod ledger;
 mod message;

@@ -1,4 +1,4 @@
-//! Publishing and commands between workers: dealing a session's runs out to the owners of its streams, and taking those of other workers'
+//! Publishing between workers: dealing a session's runs out to the owners of its streams, and taking those of other workers'
 //! sessions in.
 //!
 //! ```text
@@ -11,13 +11,11 @@
 use std::collections::{HashMap, VecDeque};
 
 use trunkline_broker::{Now, PublishError, PublishFrame, SessionId};
-use trunkline_reactor::{AnyReactor, Reactor};
 use trunkline_wire::record::{Kind, RawRecord, Stamp, body_record_bytes, encode};
-use trunkline_wire::{AckLevel, Body, ErrorBody, ErrorCode, Failure, FrameHeader, Run, Subscribe};
+use trunkline_wire::{AckLevel, ErrorBody, FrameHeader, Run};
 
 use super::message::Message;
 use super::node::Node;
-use super::tag::Peer;
 
 /// Where a session's records go, by the session's subject id.
 #[derive(Default)]
@@ -49,6 +47,20 @@ impl Routes {
 pub(super) struct Relay {
     free: Vec<Vec<u8>>,
     waiting: HashMap<SessionId, VecDeque<(PublishFrame, Vec<u8>)>>,
+}
+
+impl Relay {
+    /// A session has closed: what waits for room is nobody's.
+    pub(super) fn forget(&mut self, session: SessionId) {
+        self.waiting.remove(&session);
+    }
+
+    /// Takes a buffer back, for another run.
+    pub(super) fn keep(&mut self, buffer: Vec<u8>) {
+        if self.free.len() < FREE_BUFFERS_MAX {
+            self.free.push(buffer);
+        }
+    }
 }
 
 /// What became of a run at its home.
@@ -321,220 +333,14 @@ impl Node {
         }
     }
 
-    /// What came over the mesh.
-    pub(super) fn on_message(
-        &mut self,
-        from: usize,
-        message: Message,
-        now: Now,
-        reactor: &mut AnyReactor,
-    ) {
-        let from = from as u8;
-        match message {
-            Message::Tail { log, pinned, bytes } => {
-                let region = reactor.register_region(pinned);
-                self.post.regions.set(log.0, Some((region, bytes - 1)));
-            }
-            Message::Open(session) => {
-                if let Err(refusal) = self.shard.open_session(session) {
-                    self.post.end(session, &refusal.body(), 0);
-                }
-            }
-            Message::Close(session) => {
-                self.relay.waiting.remove(&session);
-                self.shard.close_session(session, now, &mut self.post);
-            }
-            Message::Publish {
-                session,
-                frame,
-                bytes,
-            } => self.on_publish(session, frame, bytes, now),
-            Message::Subscribe {
-                session,
-                request,
-                body,
-            } => {
-                let result = match Subscribe::decode(&body) {
-                    Ok(subscribe) => self
-                        .shard
-                        .subscribe(session, &subscribe, now, &mut self.post)
-                        .map_err(|refusal| (refusal.code, refusal.message.into())),
-                    Err(malformed) => Err((ErrorCode::MALFORMED, malformed.to_string().into())),
-                };
-                self.post.send(
-                    from,
-                    Message::Answered {
-                        session,
-                        request,
-                        result,
-                    },
-                );
-            }
-            Message::Unsubscribe {
-                session,
-                request,
-                subscription,
-            } => {
-                let result = self
-                    .shard
-                    .unsubscribe(session, subscription, now, &mut self.post)
-                    .map(|()| 0)
-                    .map_err(|refusal| (refusal.code, refusal.message.into()));
-                self.post.send(
-                    from,
-                    Message::Answered {
-                        session,
-                        request,
-                        result,
-                    },
-                );
-            }
-            Message::Credit {
-                session,
-                channel,
-                bytes,
-            } => {
-                if let Err(refusal) = self.shard.credit(session, channel, bytes) {
-                    self.post.control(session, &refusal.body(), channel);
-                }
-            }
-            Message::Confirm {
-                session,
-                channel,
-                first,
-                last,
-            } => {
-                if let Err(refusal) = self.shard.confirm(session, channel, first, last, now) {
-                    self.post.control(session, &refusal.body(), channel);
-                }
-            }
-            Message::Respond {
-                session,
-                correlation,
-                payload,
-            } => self
-                .shard
-                .respond(session, correlation, &payload, &mut self.post),
-            Message::RespondFailed {
-                session,
-                correlation,
-                code,
-                message,
-            } => {
-                let failure = Failure {
-                    code,
-                    message: &message,
-                };
-                self.shard
-                    .respond_failed(session, correlation, &failure, &mut self.post);
-            }
-            Message::Sent(hold) => self.shard.on_sent(hold),
-            Message::System {
-                session,
-                correlation,
-                subject,
-                payload,
-            } => self.system_call(session, correlation, &subject, &payload, now, reactor),
-            Message::Added {
-                opened,
-                configured,
-                asked,
-            } => self.finish_add(*opened, configured, asked, now, reactor),
-            Message::List {
-                session,
-                correlation,
-            } => {
-                let streams = self.stream_list();
-                self.post.send(
-                    from,
-                    Message::Listed {
-                        session,
-                        correlation,
-                        streams,
-                    },
-                );
-            }
-            Message::Listed {
-                session,
-                correlation,
-                streams,
-            } => self.on_listed(session, correlation, streams),
-
-            Message::Taken { session, bytes } => {
-                if self.relay.free.len() < FREE_BUFFERS_MAX {
-                    self.relay.free.push(bytes);
-                }
-                if let Some(ledger) = self
-                    .post
-                    .sessions
-                    .get(session)
-                    .and_then(|session| session.ledger.as_mut())
-                {
-                    ledger.runs_out -= 1;
-                }
-            }
-            Message::Deliver {
-                session,
-                channel,
-                span,
-                hold,
-            } => {
-                if let trunkline_broker::Source::Tail(log) = span.source {
-                    self.post.deliver_span(
-                        session,
-                        channel,
-                        log,
-                        span.position,
-                        span.len,
-                        (from, hold),
-                    );
-                }
-            }
-            Message::DeliverCopied {
-                session,
-                channel,
-                bytes,
-                hold,
-            } => self
-                .post
-                .deliver_bytes(session, channel, &bytes, (from, hold)),
-            Message::Frame { session, bytes } => self.post.small(session, [&bytes, &[]]),
-            Message::Acked {
-                session,
-                frame,
-                ack,
-            } => self.post.part_acked(session, from, frame, ack),
-            Message::Refused {
-                session,
-                frame,
-                bytes,
-            } => self.post.part_refused(session, from, frame, &bytes),
-            Message::End {
-                session,
-                code,
-                message,
-                offset,
-            } => {
-                self.post.end(
-                    session,
-                    &ErrorBody {
-                        offset,
-                        ..ErrorBody::new(code, &message)
-                    },
-                    0,
-                );
-            }
-            Message::Answered {
-                session,
-                request,
-                result,
-            } => self.part_answered(session, request, result),
-            Message::Drain | Message::Drained | Message::Ready => {}
-        }
-    }
-
     /// Records of another worker's session.
-    fn on_publish(&mut self, session: SessionId, frame: PublishFrame, bytes: Vec<u8>, now: Now) {
+    pub(super) fn on_publish(
+        &mut self,
+        session: SessionId,
+        frame: PublishFrame,
+        bytes: Vec<u8>,
+        now: Now,
+    ) {
         if let Some(waiting) = self.relay.waiting.get_mut(&session) {
             waiting.push_back((frame, bytes));
             return;
@@ -607,96 +413,6 @@ impl Node {
             }
         }
         work
-    }
-
-    /// Asks all workers for a subscription; the answer comes when all have theirs.
-    pub(super) fn subscribe_all(
-        &mut self,
-        peer: Peer,
-        id: SessionId,
-        request: u16,
-        subscribe: &Subscribe<'_>,
-        now: Now,
-    ) {
-        let workers = self.plan.workers.len();
-        let Some(ledger) = self
-            .post
-            .sessions
-            .peer(peer)
-            .and_then(|session| session.ledger.as_mut())
-        else {
-            return;
-        };
-        ledger.ask(request, workers);
-        // An encoder without room says how much it needs.
-        let len = subscribe
-            .encode(&mut [])
-            .unwrap_or_else(|short| short.needed);
-        let mut body = vec![0; len];
-        if subscribe.encode(&mut body).is_ok() {
-            self.post.send_to_others(|| Message::Subscribe {
-                session: id,
-                request,
-                body: body.as_slice().into(),
-            });
-        }
-        let own = self.shard.subscribe(id, subscribe, now, &mut self.post);
-        self.part_answered(
-            id,
-            request,
-            own.map_err(|refusal| (refusal.code, refusal.message.into())),
-        );
-    }
-
-    /// Ends a subscription on all workers.
-    pub(super) fn unsubscribe_all(
-        &mut self,
-        peer: Peer,
-        id: SessionId,
-        request: u16,
-        subscription: u16,
-        now: Now,
-    ) {
-        let workers = self.plan.workers.len();
-        let Some(ledger) = self
-            .post
-            .sessions
-            .peer(peer)
-            .and_then(|session| session.ledger.as_mut())
-        else {
-            return;
-        };
-        ledger.ask(request, workers);
-        self.post.send_to_others(|| Message::Unsubscribe {
-            session: id,
-            request,
-            subscription,
-        });
-        let own = self
-            .shard
-            .unsubscribe(id, subscription, now, &mut self.post);
-        self.part_answered(
-            id,
-            request,
-            own.map(|()| 0)
-                .map_err(|refusal| (refusal.code, refusal.message.into())),
-        );
-    }
-
-    fn part_answered(&mut self, id: SessionId, request: u16, result: super::ledger::Answer) {
-        let ledger = self
-            .post
-            .sessions
-            .get(id)
-            .and_then(|session| session.ledger.as_mut());
-        match ledger.and_then(|ledger| ledger.on_answer(request, result)) {
-            Some(Ok(count)) => self.answer_count(id, request, count),
-            Some(Err((code, message))) => {
-                self.post
-                    .control(id, &ErrorBody::new(code, &message), request)
-            }
-            None => {}
-        }
     }
 }
 

@@ -1,0 +1,220 @@
+//! What comes over the mesh from other workers, and what is done with it.
+
+use trunkline_broker::Now;
+use trunkline_reactor::{AnyReactor, Reactor};
+use trunkline_wire::{ErrorBody, ErrorCode, Failure, Subscribe};
+
+use super::message::Message;
+use super::node::Node;
+
+impl Node {
+    /// What came over the mesh.
+    pub(super) fn on_message(
+        &mut self,
+        from: usize,
+        message: Message,
+        now: Now,
+        reactor: &mut AnyReactor,
+    ) {
+        let from = from as u8;
+        match message {
+            Message::Tail { log, pinned, bytes } => {
+                let region = reactor.register_region(pinned);
+                self.post.regions.set(log.0, Some((region, bytes - 1)));
+            }
+            Message::Open(session) => {
+                if let Err(refusal) = self.shard.open_session(session) {
+                    self.post.end(session, &refusal.body(), 0);
+                }
+            }
+            Message::Close(session) => {
+                self.relay.forget(session);
+                self.shard.close_session(session, now, &mut self.post);
+            }
+            Message::Publish {
+                session,
+                frame,
+                bytes,
+            } => self.on_publish(session, frame, bytes, now),
+            Message::Subscribe {
+                session,
+                request,
+                body,
+            } => {
+                let result = match Subscribe::decode(&body) {
+                    Ok(subscribe) => self
+                        .shard
+                        .subscribe(session, &subscribe, now, &mut self.post)
+                        .map_err(|refusal| (refusal.code, refusal.message.into())),
+                    Err(malformed) => Err((ErrorCode::MALFORMED, malformed.to_string().into())),
+                };
+                self.post.send(
+                    from,
+                    Message::Answered {
+                        session,
+                        request,
+                        result,
+                    },
+                );
+            }
+            Message::Unsubscribe {
+                session,
+                request,
+                subscription,
+            } => {
+                let result = self
+                    .shard
+                    .unsubscribe(session, subscription, now, &mut self.post)
+                    .map(|()| 0)
+                    .map_err(|refusal| (refusal.code, refusal.message.into()));
+                self.post.send(
+                    from,
+                    Message::Answered {
+                        session,
+                        request,
+                        result,
+                    },
+                );
+            }
+            Message::Credit {
+                session,
+                channel,
+                bytes,
+            } => {
+                if let Err(refusal) = self.shard.credit(session, channel, bytes) {
+                    self.post.control(session, &refusal.body(), channel);
+                }
+            }
+            Message::Confirm {
+                session,
+                channel,
+                first,
+                last,
+            } => {
+                if let Err(refusal) = self.shard.confirm(session, channel, first, last, now) {
+                    self.post.control(session, &refusal.body(), channel);
+                }
+            }
+            Message::Respond {
+                session,
+                correlation,
+                payload,
+            } => self
+                .shard
+                .respond(session, correlation, &payload, &mut self.post),
+            Message::RespondFailed {
+                session,
+                correlation,
+                code,
+                message,
+            } => {
+                let failure = Failure {
+                    code,
+                    message: &message,
+                };
+                self.shard
+                    .respond_failed(session, correlation, &failure, &mut self.post);
+            }
+            Message::Sent(hold) => self.shard.on_sent(hold),
+            Message::System {
+                session,
+                correlation,
+                subject,
+                payload,
+            } => self.system_call(session, correlation, &subject, &payload, now, reactor),
+            Message::Added {
+                opened,
+                configured,
+                asked,
+            } => self.finish_add(*opened, configured, asked, now, reactor),
+            Message::List {
+                session,
+                correlation,
+            } => {
+                let streams = self.stream_list();
+                self.post.send(
+                    from,
+                    Message::Listed {
+                        session,
+                        correlation,
+                        streams,
+                    },
+                );
+            }
+            Message::Listed {
+                session,
+                correlation,
+                streams,
+            } => self.on_listed(session, correlation, streams),
+
+            Message::Taken { session, bytes } => {
+                self.relay.keep(bytes);
+                if let Some(ledger) = self
+                    .post
+                    .sessions
+                    .get(session)
+                    .and_then(|session| session.ledger.as_mut())
+                {
+                    ledger.runs_out -= 1;
+                }
+            }
+            Message::Deliver {
+                session,
+                channel,
+                span,
+                hold,
+            } => {
+                if let trunkline_broker::Source::Tail(log) = span.source {
+                    self.post.deliver_span(
+                        session,
+                        channel,
+                        log,
+                        span.position,
+                        span.len,
+                        (from, hold),
+                    );
+                }
+            }
+            Message::DeliverCopied {
+                session,
+                channel,
+                bytes,
+                hold,
+            } => self
+                .post
+                .deliver_bytes(session, channel, &bytes, (from, hold)),
+            Message::Frame { session, bytes } => self.post.small(session, [&bytes, &[]]),
+            Message::Acked {
+                session,
+                frame,
+                ack,
+            } => self.post.part_acked(session, from, frame, ack),
+            Message::Refused {
+                session,
+                frame,
+                bytes,
+            } => self.post.part_refused(session, from, frame, &bytes),
+            Message::End {
+                session,
+                code,
+                message,
+                offset,
+            } => {
+                self.post.end(
+                    session,
+                    &ErrorBody {
+                        offset,
+                        ..ErrorBody::new(code, &message)
+                    },
+                    0,
+                );
+            }
+            Message::Answered {
+                session,
+                request,
+                result,
+            } => self.part_answered(session, request, result),
+            Message::Drain | Message::Drained | Message::Ready => {}
+        }
+    }
+}
