@@ -12,9 +12,8 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use serde_json::Value;
-use support::{Ran, Server, finish};
+use support::{Ran, SMALL, Server, finish};
 
-const SMALL: &str = "limits: {max_record: 64KiB}\nstreams:\n- {name: main, subjects: ['>'], segment: 1MiB, tail: 512KiB}\n";
 const LINES: usize = 20_000;
 const PATIENCE: Duration = Duration::from_secs(60);
 

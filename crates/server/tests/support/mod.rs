@@ -1,6 +1,7 @@
 //! Runs the binary as a user does.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+pub(crate) mod machine;
 pub(crate) mod raw;
 
 use std::fs;
@@ -10,6 +11,16 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+
+/// One stream of small segments, so that tests see several.
+pub(crate) const SMALL: &str = "limits: {max_record: 64KiB}\nstreams:\n- {name: main, subjects: ['>'], segment: 1MiB, tail: 512KiB}\n";
+
+/// One stream for everything, and records of up to 64 KiB.
+pub(crate) const ONE_STREAM: &str = "\
+limits: {max_record: 64KiB}
+streams:
+- {name: main, subjects: ['>'], segment: 1MiB, tail: 1MiB}
+";
 
 /// What the binary printed and how it ended.
 pub(crate) struct Ran {

@@ -386,3 +386,11 @@ fn crc32c(mut crc: u32, bytes: &[u8]) -> u32 {
 }
 
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Subscribes with all the credit there is, policy `spill`, and reads nothing more.
+pub(crate) fn sleeper(server: &super::Server) -> Raw {
+    let mut asleep = Raw::greeted(&server.address);
+    asleep.send(&frame(SUBSCRIBE, 0, 1, &subscribe(1, 0, 4, 1 << 40, "a")));
+    while asleep.answer().expect("the subscription").opcode != ACK {}
+    asleep
+}

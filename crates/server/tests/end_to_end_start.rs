@@ -1,0 +1,251 @@
+//! What keeps a server from starting: directories, addresses, damage.
+
+mod support;
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use support::machine::{contents, mount_namespace, mounted, segments};
+use support::{SMALL, Server, finish, refused, refused_command, trunkline};
+
+const REFUSED_BY_MACHINE: i32 = 6;
+
+#[test]
+fn a_data_directory_that_cannot_be_written_is_refused_with_its_name_and_why() {
+    let base = tempfile::tempdir().unwrap();
+    fs::write(base.path().join("file"), "x").unwrap();
+    let below_a_file = base.path().join("file/data");
+    let data = below_a_file.to_str().unwrap();
+    let ran = refused(&["--listen", "127.0.0.1:0", "--data", data]);
+    assert_eq!(ran.code, REFUSED_BY_MACHINE, "{}", ran.err);
+    assert!(
+        ran.err.contains(data) && ran.err.contains("directory"),
+        "{}",
+        ran.err
+    );
+
+    // Somebody else's directory. Root may write everywhere, so as root this is another user's attempt.
+    let closed = base.path().join("closed");
+    fs::create_dir(&closed).unwrap();
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o555)).unwrap();
+    fs::set_permissions(base.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let data = closed.join("data");
+    let mut command = trunkline(&[
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--data",
+        data.to_str().unwrap(),
+    ]);
+    if fs::metadata(&closed).unwrap().uid() == 0 {
+        command.uid(65_534).gid(65_534);
+    }
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    match command.spawn() {
+        Ok(child) => {
+            let ran = finish(child, Duration::from_secs(20));
+            assert_eq!(ran.code, REFUSED_BY_MACHINE, "{}", ran.err);
+            assert!(
+                ran.err.contains("ermission denied") && ran.err.contains(closed.to_str().unwrap()),
+                "{}",
+                ran.err
+            );
+        }
+        Err(error) => eprintln!("SKIPPED: no other user can run the binary here: {error}"),
+    }
+
+    // A read-only file system.
+    let Some(namespace) = mount_namespace() else {
+        return;
+    };
+    let mount = base.path().join("mount");
+    fs::create_dir(&mount).unwrap();
+    let data = mount.join("data");
+    let serve = trunkline(&[
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--data",
+        data.to_str().unwrap(),
+    ]);
+    let ran = refused_command(mounted(namespace, "ro,size=1m", &mount, &serve));
+    assert_eq!(ran.code, REFUSED_BY_MACHINE, "{}", ran.err);
+    assert!(
+        ran.err.to_lowercase().contains("read-only file system"),
+        "{}",
+        ran.err
+    );
+}
+
+#[test]
+fn a_data_directory_that_another_server_has_is_refused_with_its_process() {
+    let server = Server::with(SMALL);
+    server.run(&["pub", "a", "before"]);
+    let data = server.data();
+    let ran = refused(&["--listen", "127.0.0.1:0", "--data", data.to_str().unwrap()]);
+    assert_eq!(ran.code, REFUSED_BY_MACHINE, "{}", ran.err);
+    assert!(
+        ran.err
+            .contains(&format!("in use by process {}", server.pid())),
+        "{}",
+        ran.err
+    );
+    assert!(ran.err.contains("--data"), "{}", ran.err);
+    assert_eq!(
+        server.run(&["pub", "a", "after"]).out,
+        "1 record stored, 5B, last sequence 2\n"
+    );
+}
+
+#[test]
+fn a_data_directory_of_a_newer_format_is_refused_and_left_alone() {
+    let mut server = Server::with(SMALL);
+    server.run(&["pub", "a", "x"]);
+    assert_eq!(server.end("TERM"), 0);
+    let format = server.data().join("FORMAT");
+    fs::write(&format, "trunkline data directory, format 2\n").unwrap();
+    let before = contents(&server.data());
+    let ran = server.refused();
+    assert_eq!(ran.code, REFUSED_BY_MACHINE, "{}", ran.err);
+    assert!(
+        ran.err.contains("format 2") && ran.err.contains("newer"),
+        "{}",
+        ran.err
+    );
+    // All but the lock, which says who had it last.
+    let lock = server.data().join("LOCK");
+    let (mut before, mut after) = (before, contents(&server.data()));
+    before.remove(&lock);
+    after.remove(&lock);
+    assert!(before == after);
+    fs::write(&format, "trunkline data directory, format 1\n").unwrap();
+    server.restart();
+    assert_eq!(server.stream("main")["last_sequence"].as_u64(), Some(1));
+}
+
+#[test]
+fn a_port_that_is_in_use_is_refused_with_the_address() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let base = tempfile::tempdir().unwrap();
+    let data = base.path().join("data");
+    let ran = refused(&["--listen", &address, "--data", data.to_str().unwrap()]);
+    assert_eq!(ran.code, REFUSED_BY_MACHINE, "{}", ran.err);
+    assert!(
+        ran.err
+            .contains(&format!("cannot listen on {address}: another process does")),
+        "{}",
+        ran.err
+    );
+    assert!(ran.err.contains("--listen"), "{}", ran.err);
+}
+
+#[test]
+fn an_address_that_other_machines_reach_needs_a_word_of_consent() {
+    let base = tempfile::tempdir().unwrap();
+    let data = base.path().join("data");
+    let data = data.to_str().unwrap();
+    for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:7400"] {
+        let ran = refused(&["--listen", address, "--data", data]);
+        assert_eq!(ran.code, 3, "{address}: {}", ran.err);
+        assert!(
+            ran.err.contains("no authentication") && ran.err.contains("--insecure-listen"),
+            "{address}: {}",
+            ran.err
+        );
+        assert!(
+            !Path::new(data).exists(),
+            "something was made before the refusal"
+        );
+    }
+    let server = Server::with_flags(SMALL, &["--listen", "0.0.0.0:0", "--insecure-listen"]);
+    assert!(
+        server.log().contains("other machines can connect"),
+        "{}",
+        server.log()
+    );
+}
+
+#[test]
+fn damage_to_what_was_synced_is_refused_with_the_segment_and_the_range() {
+    let mut server = Server::with(SMALL);
+    let lines: String = (0..3000)
+        .map(|line| format!("line {line} {}\n", "x".repeat(line % 200)))
+        .collect();
+    assert_eq!(
+        server
+            .feed(
+                &["pub", "a", "--lines", "--ack", "synced"],
+                lines.as_bytes()
+            )
+            .code,
+        0
+    );
+    // The mark that says how far the sync came is written when it is quiet.
+    server.wait_for("main", "the sync", |info| {
+        info["synced_sequence"].as_u64() == Some(3000)
+    });
+    assert_eq!(
+        server
+            .feed(&["pub", "a", "--lines", "--ack", "synced"], b"one more\n")
+            .code,
+        0
+    );
+    assert_eq!(server.end("TERM"), 0);
+    let segment = segments(&server).remove(0);
+    let file = fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(&segment)
+        .unwrap();
+    let at = 100_003;
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).unwrap();
+    file.write_all_at(&[byte[0] ^ 0x40], at).unwrap();
+    let before = contents(&server.data().join("streams"));
+
+    let ran = server.refused();
+    assert_eq!(ran.code, REFUSED_BY_MACHINE, "{}", ran.err);
+    assert!(ran.err.contains("cannot open stream main"), "{}", ran.err);
+    let range = ran
+        .err
+        .split("segment 0 is damaged at bytes ")
+        .nth(1)
+        .expect(&ran.err);
+    let range = range.split([' ', ',', '\n']).next().unwrap();
+    let (start, end) = range.split_once("..").unwrap();
+    let (start, end): (u64, u64) = (start.parse().unwrap(), end.parse().unwrap());
+    assert!((start..end).contains(&at), "{}", ran.err);
+    assert!(ran.err.contains("held sequences"), "{}", ran.err);
+    // No command is named that there is not.
+    assert!(!ran.err.contains("log repair"), "{}", ran.err);
+    assert!(
+        contents(&server.data().join("streams")) == before,
+        "a refused start changed the data"
+    );
+
+    // With the byte back, everything is.
+    file.write_all_at(&byte, at).unwrap();
+    server.restart();
+    let sub = server.run(&[
+        "sub",
+        "a",
+        "--from",
+        "first",
+        "--raw",
+        "--count",
+        "3001",
+        "--timeout",
+        "20s",
+    ]);
+    assert!(
+        sub.code == 0 && sub.out == format!("{lines}one more\n"),
+        "{}",
+        sub.err
+    );
+}
