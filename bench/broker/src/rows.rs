@@ -201,7 +201,7 @@ struct Rows {
 
 impl Rows {
     fn time(&self) -> Duration {
-        Duration::from_millis(if self.quick { 800 } else { 3000 })
+        Duration::from_millis(if self.quick { 800 } else { 2000 })
     }
 
     fn row(
@@ -228,8 +228,8 @@ impl Rows {
             }
         } else {
             Effort {
-                samples: 7,
-                rounds: 14,
+                samples: 5,
+                rounds: 10,
             }
         };
         Row {

@@ -22,7 +22,7 @@ pub fn rows(options: &Options) -> Vec<Row> {
 }
 
 fn appends(options: &Options, writers: usize, sync: Syncs) -> Row {
-    let time = Duration::from_millis(if options.quick { 700 } else { 4000 });
+    let time = Duration::from_millis(if options.quick { 700 } else { 2000 });
     let work = Writers {
         count: writers,
         bytes: 1024,
@@ -101,7 +101,7 @@ fn appends(options: &Options, writers: usize, sync: Syncs) -> Row {
 }
 
 fn stalls(options: &Options) -> Row {
-    let time = Duration::from_millis(if options.quick { 1500 } else { 8000 });
+    let time = Duration::from_millis(if options.quick { 1500 } else { 4000 });
     let ours = |backend: Backend| {
         let data = options.data();
         Contender::new(format!("trunkline log, {}", backend.word()), move || {
