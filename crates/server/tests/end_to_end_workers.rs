@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use support::raw::{
@@ -14,7 +14,9 @@ use support::raw::{
     payloads, subscribe,
 };
 use support::{Ran, Server, finish};
-use trunkline_client::{AckLevel, Client, Start, Subscription};
+use trunkline_client::{
+    AckLevel, Client, Connection, ConnectionOptions, Event, Start, Subscription,
+};
 
 /// Eight streams, which hash to both workers.
 fn config() -> String {
@@ -336,4 +338,59 @@ fn flushing_to_synced_waits_for_the_streams_of_all_workers() {
     raw.send(&frame(PUBLISH, EXPECTS_RESPONSE, 1, b""));
     let answer = raw.answer().unwrap();
     assert_eq!((answer.opcode, answer.sequence), (ACK, 1));
+}
+
+#[test]
+fn subscribers_get_as_much_as_they_asked_for_at_once_from_the_files_of_another_worker() {
+    const RECORDS: u64 = 12_000;
+    for io in ["epoll", "io_uring"] {
+        let mut server = Server::with_flags(&config(), &["--io", io]);
+        let client = Client::connect(&server.address).unwrap();
+        let publisher = client.publisher();
+        for _ in 0..RECORDS {
+            publisher.publish("t0.x", &[7; 1000]).unwrap();
+        }
+        publisher.flush(Duration::from_secs(20)).unwrap();
+        client.close();
+        assert_eq!(server.end("TERM"), 0, "{}", server.log());
+        // Nothing is in memory now.
+        server.restart();
+        // Of so many connections some are far from the stream.
+        thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| read_everything_late(&server, RECORDS));
+            }
+        });
+    }
+}
+
+/// Asks for everything at once, asks for signs of life for a while without reading, and then reads.
+fn read_everything_late(server: &Server, records: u64) {
+    let mut connection =
+        Connection::connect(&server.address, &ConnectionOptions::default()).unwrap();
+    let everything = Subscription::new("t0.>")
+        .start(Start::First)
+        .credit_bytes(16 << 20);
+    connection.subscribe(&everything).unwrap();
+    let begin = Instant::now();
+    while begin.elapsed() < Duration::from_millis(100) {
+        connection.ping().unwrap();
+        connection.flush().unwrap();
+        thread::sleep(Duration::from_millis(1));
+    }
+    let mut next = 1;
+    while next <= records {
+        assert!(begin.elapsed() < Duration::from_secs(20), "{next} is due");
+        let polled = connection.poll(|event| {
+            if let Event::Record { message, .. } = event {
+                assert_eq!(message.sequence(), next);
+                next += 1;
+            }
+        });
+        match polled {
+            Ok(0) => thread::yield_now(),
+            Ok(_) => {}
+            Err(error) => panic!("{error} before {next}\n{}", server.log()),
+        }
+    }
 }

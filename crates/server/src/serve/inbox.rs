@@ -4,8 +4,9 @@ use trunkline_broker::Now;
 use trunkline_reactor::{AnyReactor, Reactor};
 use trunkline_wire::{ErrorBody, ErrorCode, Failure, Subscribe};
 
+use super::arena::CHUNK_BYTES;
 use super::message::Message;
-use super::node::Node;
+use super::node::{CHUNKS_PER_TURN, Node};
 
 impl Node {
     /// What came over the mesh.
@@ -180,9 +181,13 @@ impl Node {
                 channel,
                 bytes,
                 hold,
-            } => self
-                .post
-                .deliver_bytes(session, channel, &bytes, (from, hold)),
+            } => {
+                // Many of them may come in one turn, each longer than what a turn sets aside. Without memory the session ends.
+                let chunks = CHUNKS_PER_TURN + bytes.len().div_ceil(CHUNK_BYTES);
+                let _ = self.post.arena.reserve(chunks, reactor);
+                self.post
+                    .deliver_bytes(session, channel, &bytes, (from, hold));
+            }
             Message::Frame { session, bytes } => self.post.small(session, [&bytes, &[]]),
             Message::Acked {
                 session,

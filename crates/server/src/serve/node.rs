@@ -346,4 +346,4 @@ pub(super) const SERVER_NAME: &str = concat!("trunkline ", env!("CARGO_PKG_VERSI
 const COMPLETIONS_PER_REAP: usize = 256;
 const COMPLETIONS_PER_TURN: usize = 4096;
 /// Arena chunks that are free at the start of each turn: 1 MiB of frame headers and answers.
-const CHUNKS_PER_TURN: usize = 256;
+pub(super) const CHUNKS_PER_TURN: usize = 256;

@@ -33,8 +33,8 @@ enum Piece {
     Records { slice: Slice, hold: Held },
     /// `len` bytes at the start of `chunk`, which is given back afterwards: records that were copied.
     Copy { chunk: ChunkId, len: u32 },
-    /// Nothing: `hold` is released when everything before it has left.
-    Mark { hold: Held },
+    /// Nothing: `hold` is released when everything before it has left. Of that, `len` bytes were records.
+    Mark { hold: Held, len: u32 },
 }
 
 impl Piece {
@@ -58,6 +58,8 @@ pub(super) struct Outbox {
     in_flight: usize,
     queued_bytes: usize,
     small_bytes: usize,
+    /// Of these, records that came as a copy.
+    delivered_bytes: usize,
 }
 
 impl Outbox {
@@ -70,9 +72,10 @@ impl Outbox {
         self.in_flight > 0
     }
 
-    /// Bytes waiting in arena chunks: what a peer that sends but does not read makes grow.
+    /// Bytes waiting in arena chunks that are no records: what a peer that sends but does not read makes grow. Records are bounded by
+    /// the credit that the peer gives.
     pub(super) fn small_bytes(&self) -> usize {
-        self.small_bytes
+        self.small_bytes.saturating_sub(self.delivered_bytes)
     }
 
     /// Queues small bytes. Returns false, with nothing queued, if the arena has too few free chunks.
@@ -128,9 +131,11 @@ impl Outbox {
         self.pieces.push_back(Piece::Records { slice, hold });
     }
 
-    /// Has `hold` released when everything queued so far has left.
-    pub(super) fn push_mark(&mut self, hold: Held) {
-        self.pieces.push_back(Piece::Mark { hold });
+    /// Has `hold` released when everything queued so far has left; the last `len` of it are records, as small bytes.
+    pub(super) fn push_mark(&mut self, hold: Held, len: usize) {
+        self.delivered_bytes += len;
+        let len = len as u32;
+        self.pieces.push_back(Piece::Mark { hold, len });
     }
 
     /// Puts the slices of the next send into `into`, which has room for [`SLICES_PER_SEND`]. No send is under way.
@@ -194,7 +199,11 @@ impl Outbox {
                     }
                 }
                 Some(Piece::Copy { chunk, .. }) => arena.give_back(chunk),
-                Some(Piece::Records { hold, .. } | Piece::Mark { hold }) => released(hold),
+                Some(Piece::Records { hold, .. }) => released(hold),
+                Some(Piece::Mark { hold, len }) => {
+                    self.delivered_bytes -= len as usize;
+                    released(hold);
+                }
                 None => {}
             }
         }
@@ -236,7 +245,7 @@ impl Outbox {
                         let len = part.len() as u32;
                         self.pieces.push_back(Piece::Copy { chunk, len });
                     }
-                    self.pieces.push_back(Piece::Mark { hold });
+                    self.pieces.push_back(Piece::Mark { hold, len: 0 });
                     copied(hold);
                 }
                 None => {

@@ -147,7 +147,7 @@ impl Post {
         if push(&mut session.outbox, &mut self.arena, small) {
             match records {
                 Some(slice) => session.outbox.push_records(slice, hold),
-                None => session.outbox.push_mark(hold),
+                None => session.outbox.push_mark(hold, small[1].len()),
             }
         } else {
             session.phase = Phase::Closing {
