@@ -1,5 +1,7 @@
 //! The command line.
 
+use std::path::PathBuf;
+
 use sim::{Fault, Options, STEPS};
 
 /// What is to be run.
@@ -13,6 +15,10 @@ pub(crate) struct Arguments {
     pub(crate) trace: bool,
     /// Only the exit status says how it went.
     pub(crate) quiet: bool,
+    /// A failing seed is reported as it is.
+    pub(crate) shrink: bool,
+    /// Where the counts go.
+    pub(crate) counts: Option<PathBuf>,
     /// Fails when a kind of fault never struck.
     pub(crate) all_faults: bool,
 }
@@ -29,6 +35,8 @@ impl Arguments {
             jobs: std::thread::available_parallelism().map_or(1, usize::from),
             trace: false,
             quiet: false,
+            shrink: true,
+            counts: None,
             all_faults: false,
         };
         let mut words = words;
@@ -65,6 +73,8 @@ impl Arguments {
                     arguments.without.extend(off);
                 }
                 "--trace" => arguments.trace = true,
+                "--counts" => arguments.counts = Some(value()?.into()),
+                "--no-shrink" => arguments.shrink = false,
                 "--quiet" => arguments.quiet = true,
                 "--all-faults" => arguments.all_faults = true,
                 _ => return Err(format!("sim: `{word}` is not an option\n\n{HELP}")),
@@ -104,6 +114,8 @@ Usage: cargo run -p sim --release -- [OPTIONS]
   --only KINDS     kinds of faults that are not switched off
   --jobs N         threads (default: all cores)
   --trace          prints every event
+  --counts FILE    writes what was counted
+  --no-shrink      looks for no shorter run when a seed fails
   --all-faults     fails when a kind of fault never struck
   --quiet          prints nothing; the exit status says whether all invariants held
 ";

@@ -57,6 +57,7 @@ faults! {
         RemoveError "remove-EIO" one in 2;
         RemoveMissing "remove-ENOENT" one in 3;
         Stall "stall-of-10-s" one in 120;
+        StandStill "stands-still-under-load" one in 900;
         OutOfOrder "out-of-order-completion" one in 3;
     "process":
         Kill "kill" one in 700;
@@ -85,6 +86,7 @@ faults! {
         Duplicate "duplicated-bytes" one in 1500;
         Dropped "dropped-bytes" one in 1500;
         SlowReader "slow-reader" one in 150;
+        Surge "nothing-gets-to-subscribers-under-load" one in 1500;
         SlowWriter "slow-writer" one in 80;
     "client":
         Oversized "record-over-the-limit" one in 40;

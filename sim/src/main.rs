@@ -29,8 +29,14 @@ fn main() -> ExitCode {
     let totals = run_all(&arguments, start);
     if let Some((options, violation)) = &totals.failure {
         if !arguments.quiet {
-            report::failure(options, violation);
+            report::failure(options, violation, arguments.shrink);
         }
+        return ExitCode::FAILURE;
+    }
+    if let Some(path) = &arguments.counts
+        && let Err(message) = totals.write(path, start.elapsed())
+    {
+        eprintln!("sim: {message}");
         return ExitCode::FAILURE;
     }
     if arguments.quiet {
@@ -101,7 +107,8 @@ fn stop_at_panics(arguments: &Arguments) {
                 seed: SEED.get(),
                 ..arguments.options()
             };
-            report::failure(&options, &info.to_string());
+            let reason = info.to_string().replace('\n', " ");
+            report::failure(&options, &format!("panic: {reason}"), arguments.shrink);
         }
         std::process::exit(1);
     }));

@@ -1,5 +1,6 @@
 //! What is printed.
 
+use std::path::Path;
 use std::time::Duration;
 
 use sim::{Fault, Invariant, Options, Outcome, Stats};
@@ -120,11 +121,52 @@ impl Totals {
     }
 }
 
+impl Totals {
+    /// Leaves the counts in a file: name, tab, count.
+    pub(crate) fn write(&self, path: &Path, elapsed: Duration) -> Result<(), String> {
+        let rows = [
+            ("seeds", self.seeds),
+            ("steps", self.stats.steps),
+            (
+                "simulated hours",
+                self.stats.simulated_ns / 3_600_000_000_000,
+            ),
+            ("records sent", self.records.0),
+            ("records acknowledged", self.records.1),
+            ("records delivered", self.stats.delivered),
+            ("recoveries", self.stats.recoveries),
+            ("crash states tried beside", self.stats.crash_states),
+            ("faults", self.faults.iter().sum()),
+            ("checks", self.checks.iter().sum()),
+        ];
+        let mut text = format!("seconds\t{:.1}\n", elapsed.as_secs_f64());
+        for (name, count) in rows {
+            text.push_str(&format!("{name}\t{count}\n"));
+        }
+        for fault in Fault::all() {
+            let count = self.faults[fault as usize];
+            text.push_str(&format!(
+                "fault: {}: {}\t{count}\n",
+                fault.group(),
+                fault.name()
+            ));
+        }
+        for invariant in Invariant::all() {
+            let count = self.checks[invariant as usize];
+            text.push_str(&format!("invariant: {}\t{count}\n", invariant.name()));
+        }
+        std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))
+    }
+}
+
 /// Says which seed failed and why, and how to see it again with as little as possible around it.
-pub(crate) fn failure(options: &Options, reason: &str) {
+pub(crate) fn failure(options: &Options, reason: &str, shrinks: bool) {
     eprintln!("sim: seed {} failed: {reason}", options.seed);
-    eprintln!("sim: looking for a shorter run that fails");
-    let shrunk = shrink::shrink(options);
+    let mut shrunk = options.clone();
+    if shrinks {
+        eprintln!("sim: looking for a shorter run that fails");
+        shrunk = shrink::shrink(options);
+    }
     eprintln!("sim: replay with\n\n    {}\n", command(&shrunk));
 }
 

@@ -3,14 +3,14 @@
 use std::time::Instant;
 
 use crate::shell::{self, Tally};
-use crate::{Outcome, Skippable, advisories, fuzz, licences, sim, test, tidy};
+use crate::{Outcome, Skippable, advisories, fuzz, licences, planted, sim, test, tidy, torture};
 
 /// Runs every step, then says how each went. A failed step does not stop the others: one run shows all that is wrong.
 pub(crate) fn run() -> Outcome {
     let mut tally = Tally::default();
     let mut rows: Vec<(&str, Skippable, f64)> = Vec::new();
     let whole = |outcome: Outcome| outcome.map(|()| None);
-    let steps: [(&str, &mut dyn FnMut() -> Skippable); 9] = [
+    let steps: [(&str, &mut dyn FnMut() -> Skippable); 11] = [
         ("format", &mut || whole(format())),
         ("tidy", &mut || whole(tidy::run())),
         ("licences", &mut || whole(licences::run())),
@@ -19,6 +19,8 @@ pub(crate) fn run() -> Outcome {
         ("documentation", &mut || whole(documentation())),
         ("fuzz smoke", &mut fuzz::smoke),
         ("simulation", &mut || whole(sim::run(sim::CI_SEEDS))),
+        ("planted bugs", &mut || whole(planted::run(""))),
+        ("torture", &mut || whole(torture::run(torture::CI_KILLS))),
         ("test", &mut || whole(test::all(&mut tally))),
     ];
     for (name, step) in steps {

@@ -5,10 +5,11 @@
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Instant;
 
 use serde_json::Value;
 
-use crate::{Outcome, Skippable, shell, workspace};
+use crate::{Outcome, Skippable, evidence, shell, workspace};
 
 /// Runs each target for some seconds.
 pub(crate) fn run(seconds: u64) -> Outcome {
@@ -23,7 +24,7 @@ pub(crate) fn run(seconds: u64) -> Outcome {
             .env("RUSTFLAGS", FLAGS.join(" "))
             .env("CARGO_TARGET_DIR", &target_dir),
     )?;
-    let mut outcome = Ok(());
+    let (mut outcome, mut rows) = (Ok(()), String::new());
     for target in targets()? {
         let corpus = root().join("corpus").join(&target);
         std::fs::create_dir_all(&corpus)
@@ -43,9 +44,14 @@ pub(crate) fn run(seconds: u64) -> Outcome {
                 "-verbosity=0",
             ])
             .current_dir(root());
+        let begin = Instant::now();
         outcome = outcome.and(shell::run(&mut command));
+        rows.push_str(&format!("{target}\t{:.1}\n", begin.elapsed().as_secs_f64()));
     }
-    outcome
+    evidence::counted("fuzz", |path| {
+        outcome?;
+        std::fs::write(path, rows).map_err(|error| format!("{}: {error}", path.display()))
+    })
 }
 
 /// A few seconds of each where the tools are there; elsewhere it says why nothing was fuzzed.

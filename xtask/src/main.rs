@@ -7,13 +7,16 @@
 mod advisories;
 mod bench;
 mod ci;
+mod evidence;
 mod fuzz;
 mod licences;
+mod planted;
 mod setup;
 mod shell;
 mod sim;
 mod test;
 mod tidy;
+mod torture;
 mod workspace;
 
 use std::process::ExitCode;
@@ -37,11 +40,19 @@ fn main() -> ExitCode {
             Ok(seconds) => fuzz::run(seconds),
             Err(_) => Err(format!("`{seconds}` is not a number of seconds")),
         },
+        ["planted"] => planted::run(""),
+        ["planted", filter] => planted::run(filter),
         ["sim"] => sim::run(sim::CI_SEEDS),
         ["sim", seeds] => match seeds.parse() {
             Ok(seeds) => sim::run(seeds),
             Err(_) => Err(format!("`{seeds}` is not a number of seeds")),
         },
+        ["torture"] => torture::run(torture::CI_KILLS),
+        ["torture", "--kills", kills] => match kills.parse() {
+            Ok(kills) => torture::run(kills),
+            Err(_) => Err(format!("`{kills}` is not a number of kills")),
+        },
+        ["evidence"] => evidence::run(),
         ["bench", ref rest @ ..] => bench::run(rest),
         ["help" | "--help" | "-h"] => {
             print!("{HELP}");
@@ -79,12 +90,16 @@ Usage: cargo xtask TASK
   setup           installs what the tests need beside Rust, and cargo-deny, where they are missing and can be had
   test            everything that must pass: tests, examples in the documentation, loom models
   ci              what CI runs: format, lints, documentation, tidy, licences, advisories, fuzz smoke,
-                  simulation, test; what it leaves out it says at the end
+                  simulation, planted bugs, torture, test; what it leaves out it says at the end
   tidy            the project's rules: crate arrows, unsafe code, leftovers, stray files
   licences        licences of the dependencies
   advisories      published advisories about them, where cargo-deny is installed and the database can be fetched
   fuzz [SECONDS]  each fuzz target for so long (default 10); needs a nightly toolchain and a C++ compiler
+  planted [NAME]  bugs that are planted on purpose, and what catches each; NAME is part of a bug's name
   sim [SEEDS]     the simulated world (default 800 seeds): crashes, disks, networks and clocks that fail
+  torture [--kills N]
+                  the real server, killed so often (default 300) at random moments under load
+  evidence        EVIDENCE.md, from what sim, planted, torture and fuzz have counted on this commit
   bench …         the benchmarks behind docs/BENCHMARKS.md, with peers or without; `bench help` says how
 
 CI=true keeps going after a failed step and never asks anything; no task reads standard input.

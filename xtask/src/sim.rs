@@ -1,6 +1,6 @@
 //! The simulated world of `sim/`: seeds in which everything goes wrong that can.
 
-use crate::{Outcome, shell, workspace};
+use crate::{Outcome, evidence, shell, workspace};
 
 /// Runs so many seeds; every kind of fault must strike at least once.
 pub(crate) fn run(seeds: u64) -> Outcome {
@@ -26,7 +26,7 @@ pub(crate) fn run(seeds: u64) -> Outcome {
         .env("CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS", "true")
         .env("CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS", "true")
         .env("CARGO_TARGET_DIR", workspace::target_dir().join("sim"));
-    shell::run(&mut command)
+    evidence::counted("sim", |path| shell::run(command.arg("--counts").arg(path)))
 }
 
 /// What CI runs: less than a minute on two cores.

@@ -36,6 +36,9 @@ struct Channel {
     next: u64,
     /// Older records were not asked for.
     not_before_ns: u64,
+    /// The first record of the time that was asked for may still be looked for: what is removed meanwhile is as if it had been
+    /// removed before the subscription.
+    seeking: bool,
     /// Bytes that came since credit was given.
     used: u64,
     names: BTreeMap<u32, String>,
@@ -174,6 +177,7 @@ impl Subscriber {
             stream: stream.unwrap_or(0),
             next,
             not_before_ns,
+            seeking: not_before_ns > 0,
             used: 0,
             names: BTreeMap::new(),
         };
@@ -332,6 +336,7 @@ fn on_record(
         format!("sequence {due:?} of {name} was left out before {sequence}")
     })?;
     channel.next = sequence + 1;
+    channel.seeking = false;
     let model = &mut desk.models[channel.stream];
     let promise = model.promise(model.visible, sequence, link.epoch);
     desk.checks.result(Invariant::Durability, promise)
@@ -346,7 +351,12 @@ fn missing(
     models: &[StreamModel],
 ) -> Option<u64> {
     let model = &models[channel.stream];
-    (channel.next..end).find(|sequence| {
+    let next = if channel.seeking {
+        channel.next.max(model.first)
+    } else {
+        channel.next
+    };
+    (next..end).find(|sequence| {
         model.get_in(*sequence, epoch).is_some_and(|entry| {
             entry.timestamp_ns >= channel.not_before_ns && pattern_matches(pattern, entry.subject)
         })

@@ -45,6 +45,10 @@ pub(crate) struct World {
     epoch: u32,
     /// The process is stopped until then.
     stopped_until_ns: u64,
+    /// The disk does nothing before this step.
+    disk_resumes_at_step: u64,
+    /// Nothing is sent to subscribers before this step.
+    surge_ends_at_step: u64,
     /// Power has failed since logs were last opened.
     power_failed: bool,
     /// By stream: reads of this incarnation that went wrong.
@@ -110,6 +114,8 @@ impl World {
             process: None,
             epoch: 0,
             stopped_until_ns: 0,
+            disk_resumes_at_step: 0,
+            surge_ends_at_step: 0,
             power_failed: false,
             stats: Stats::default(),
         }
@@ -161,7 +167,12 @@ fn streams(rng: &mut Rng) -> Vec<StreamModel> {
         } else {
             level
         };
-        let segment_bytes = 64 << 10;
+        // In long ones the tail runs full while the disk stands still; short ones end all the time.
+        let segment_bytes = if rng.below(4) == 0 {
+            512 << 10
+        } else {
+            64 << 10
+        };
         let retention = Retention {
             bytes_max: (rng.below(2) == 0).then_some(4 * segment_bytes),
             age_ns_max: (rng.below(4) == 0).then_some(20 * SECOND),

@@ -3,7 +3,7 @@
 use trunkline_log::Request;
 
 use super::World;
-use crate::client::{Client, Desk};
+use crate::client::{Client, Desk, Role};
 use crate::clock::SECOND;
 use crate::faults::Fault;
 use crate::invariant::{Invariant, Violation};
@@ -31,6 +31,14 @@ impl World {
         if self.faults.strikes(Fault::Freeze) {
             self.stopped_until_ns = now.mono_ns + self.faults.below(Fault::Freeze, 20 * SECOND);
         }
+        if self.faults.strikes(Fault::StandStill) {
+            let steps = self.faults.below(Fault::StandStill, 800);
+            self.disk_resumes_at_step = self.stats.steps + steps;
+        }
+        if self.faults.strikes(Fault::Surge) {
+            let steps = self.faults.below(Fault::Surge, 400);
+            self.surge_ends_at_step = self.stats.steps + steps;
+        }
         if self.process.is_none() && self.rng.below(5) == 0 {
             self.start()?;
         }
@@ -45,6 +53,15 @@ impl World {
             37..=54 => self.a_connection_is_heard()?,
             55..=68 => self.a_connection_is_answered()?,
             69..=80 => self.turn()?,
+            81..=94 if self.stats.steps < self.disk_resumes_at_step => {
+                self.everybody_presses_on()?;
+            }
+            81..=94 if self.stats.steps < self.surge_ends_at_step => {
+                for _ in 0..4 {
+                    self.everybody_presses_on()?;
+                    while self.disk_works()? {}
+                }
+            }
             81..=94 => {
                 for _ in 0..1 + self.rng.below(6) {
                     self.disk_works()?;
@@ -55,6 +72,23 @@ impl World {
         }
         self.clock.advance(self.rng.below(50_000));
         Ok(())
+    }
+
+    /// Clients send as much as they may: what is not written, or not delivered, must be kept somewhere or left with them.
+    fn everybody_presses_on(&mut self) -> Result<(), Violation> {
+        for nth in 0..self.clients.len() {
+            self.client_acts(nth);
+            self.client_talks(nth, 64 << 10)?;
+            if let Some(number) = self.clients[nth].link
+                && self.is_running()
+            {
+                self.connection_is_heard(number, 64 << 10)?;
+                if matches!(self.clients[nth].role, Role::Publisher(_)) {
+                    self.connection_is_answered(number, 64 << 10);
+                }
+            }
+        }
+        self.turn()
     }
 
     fn is_running(&self) -> bool {
@@ -162,7 +196,13 @@ impl World {
             return Ok(());
         };
         let most = 1 + self.rng.below(16 << 10) as usize;
-        self.connection_is_answered(number, most);
+        let held_up = self.stats.steps < self.surge_ends_at_step
+            && self.clients.iter().any(|client| {
+                client.link == Some(number) && matches!(client.role, Role::Subscriber(_))
+            });
+        if !held_up {
+            self.connection_is_answered(number, most);
+        }
         Ok(())
     }
 

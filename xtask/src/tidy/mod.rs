@@ -8,7 +8,7 @@ mod text;
 
 use std::path::{Path, PathBuf};
 
-use crate::{Outcome, workspace};
+use crate::{Outcome, planted, workspace};
 
 /// The repository as the rules see it.
 pub(crate) struct Tree {
@@ -53,6 +53,7 @@ pub(crate) fn run() -> Outcome {
     let mut complaints = Vec::new();
     arrows::check(&workspace::members()?, &mut complaints);
     text::check(&tree, &mut complaints);
+    planted::check(&mut complaints);
     for file in text::long(&tree) {
         eprintln!("xtask: note: {file}");
     }

@@ -244,10 +244,10 @@ fn decisions(tree: &Tree, complaints: &mut Vec<String>) {
 
 const LONG_FILE_LINES: usize = 700;
 const LARGE_FILE_BYTES: u64 = 2 << 20;
-const ROOT_FOLDERS: [&str; 9] = [
-    ".cargo", ".ci", "bench", "crates", "docs", "fuzz", "sim", "xtask", "examples",
+const ROOT_FOLDERS: [&str; 10] = [
+    ".cargo", ".ci", "bench", "crates", "docs", "fuzz", "sim", "torture", "xtask", "examples",
 ];
-const ROOT_FILES: [&str; 16] = [
+const ROOT_FILES: [&str; 17] = [
     ".gitattributes",
     ".gitignore",
     "ARCHITECTURE.md",
@@ -255,6 +255,7 @@ const ROOT_FILES: [&str; 16] = [
     "CONTRIBUTING.md",
     "Cargo.lock",
     "Cargo.toml",
+    "EVIDENCE.md",
     "LICENSE-APACHE",
     "LICENSE-MIT",
     "README.md",

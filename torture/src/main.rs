@@ -1,0 +1,94 @@
+//! Kills the real server at random moments under load, and holds what is left against the ledgers of its clients.
+//!
+//! One [`arena`] for each io back-end, side by side: a data directory, a [`server`] on it, [`publisher`]s and a [`watcher`] over
+//! TCP, and a [`ledger`] of what was sent, acknowledged, seen and found. What comes by chance comes from the seed, but the
+//! moments at which things happen are the machine's: a failure keeps the directory, and is not replayed.
+#![forbid(unsafe_code)]
+
+mod arena;
+mod arguments;
+mod ledger;
+mod publisher;
+mod reader;
+mod record;
+mod rng;
+mod server;
+mod tally;
+mod watcher;
+
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use self::arena::{Arena, Ended};
+use self::arguments::Arguments;
+use self::tally::Tally;
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::parse(std::env::args().skip(1)) {
+        Ok(arguments) => arguments,
+        Err(message) => {
+            eprint!("{message}");
+            return ExitCode::from(2);
+        }
+    };
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("torture: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<(), String> {
+    eprintln!("torture: seed {}", arguments.seed);
+    let begin = Instant::now();
+    let tally = Tally::default();
+    let failed = AtomicBool::new(false);
+    let mut arenas = Vec::new();
+    for io in &arguments.io {
+        match Arena::new(arguments, io, &tally, &failed)? {
+            Some(arena) => arenas.push(arena),
+            None => eprintln!(
+                "torture: {} SKIPPED: this machine has none",
+                io.to_uppercase()
+            ),
+        }
+    }
+    let Some(share) = arguments.kills.checked_div(arenas.len() as u64) else {
+        return Err("no io back-end can be used".into());
+    };
+    let ended = std::thread::scope(|scope| {
+        let tortured = arenas.into_iter().map(|arena| {
+            scope.spawn(|| {
+                let ended = arena.torture(share.max(1));
+                failed.fetch_or(ended.is_err(), Ordering::Relaxed);
+                ended
+            })
+        });
+        let tortured: Vec<_> = tortured.collect();
+        let mut told = Instant::now();
+        while tortured.iter().any(|one| !one.is_finished()) {
+            std::thread::park_timeout(Duration::from_millis(50));
+            if told.elapsed() > Duration::from_secs(5) {
+                told = Instant::now();
+                eprintln!("torture: {}", tally.line(arguments.kills, begin.elapsed()));
+            }
+        }
+        let ended = tortured.into_iter().map(|one| {
+            one.join()
+                .unwrap_or_else(|_| Err("an arena panicked".into()))
+        });
+        ended.collect::<Vec<Result<Ended, String>>>()
+    });
+    let failures: Vec<String> = ended.into_iter().filter_map(Result::err).collect();
+    if !failures.is_empty() {
+        return Err(failures.join("\ntorture: "));
+    }
+    tally.print(begin.elapsed());
+    match &arguments.counts {
+        Some(path) => tally.write(path, arguments.seed, begin.elapsed()),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,161 @@
+//! The server's process.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// Everything to start a server with; each start is another process on the same data.
+#[derive(Debug)]
+pub(crate) struct Recipe {
+    program: PathBuf,
+    /// Holds `trunkline.yaml`, `data`, `log` and `ready`.
+    directory: PathBuf,
+    io: String,
+}
+
+/// A server that runs. Dropped, it is killed.
+#[derive(Debug)]
+pub(crate) struct Server {
+    process: Child,
+    /// Where it listens.
+    pub(crate) address: String,
+}
+
+impl Recipe {
+    pub(crate) fn new(
+        program: &Path,
+        directory: &Path,
+        io: &str,
+        config: &str,
+    ) -> Result<Self, String> {
+        let failed = |error| format!("{}: {error}", directory.display());
+        fs::create_dir_all(directory).map_err(failed)?;
+        fs::write(directory.join("trunkline.yaml"), config).map_err(failed)?;
+        Ok(Self {
+            program: program.into(),
+            directory: directory.into(),
+            io: io.into(),
+        })
+    }
+
+    /// Starts a server and waits until it takes connections.
+    pub(crate) fn start(&self, workers: u64) -> Result<Server, String> {
+        let ready = self.directory.join("ready");
+        let _ = fs::remove_file(&ready);
+        let mut server = Server {
+            process: self.spawn(workers)?,
+            address: String::new(),
+        };
+        let begin = Instant::now();
+        loop {
+            // It is there at once, with everything in it.
+            if let Ok(address) = fs::read_to_string(&ready)
+                && address.ends_with('\n')
+            {
+                server.address = address.trim().to_owned();
+                return Ok(server);
+            }
+            if let Ok(Some(status)) = server.process.try_wait() {
+                return Err(format!(
+                    "the server does not start: {status}\n{}",
+                    self.log()
+                ));
+            }
+            if begin.elapsed() > START_LIMIT {
+                return Err(format!("the server does not start in time\n{}", self.log()));
+            }
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    /// Starts a server, and kills it after a time in which it may have come anywhere.
+    pub(crate) fn start_and_kill(&self, workers: u64, after: Duration) -> Result<(), String> {
+        let server = Server {
+            process: self.spawn(workers)?,
+            address: String::new(),
+        };
+        std::thread::sleep(after);
+        drop(server);
+        Ok(())
+    }
+
+    /// What the last server logged.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.directory.join("log")).unwrap_or_default()
+    }
+
+    fn spawn(&self, workers: u64) -> Result<Child, String> {
+        let failed = |error| format!("{}: {error}", self.program.display());
+        let log = File::create(self.directory.join("log")).map_err(failed)?;
+        Command::new(&self.program)
+            .args(["serve", "--listen", "127.0.0.1:0", "--idle", "park"])
+            .args(["--io", &self.io, "--workers", &workers.to_string()])
+            .arg("--config")
+            .arg(self.directory.join("trunkline.yaml"))
+            .arg("--data")
+            .arg(self.directory.join("data"))
+            .arg("--ready-file")
+            .arg(self.directory.join("ready"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .map_err(failed)
+    }
+}
+
+impl Server {
+    /// Kills it on the spot.
+    pub(crate) fn kill(self) {
+        drop(self);
+    }
+
+    /// Whether it has ended by itself, and how.
+    pub(crate) fn ended(&mut self) -> Option<String> {
+        let status = self.process.try_wait().ok()??;
+        Some(status.to_string())
+    }
+
+    /// Whether it ends by itself at this moment, and how.
+    pub(crate) fn dies(&mut self) -> Option<String> {
+        for _ in 0..100 {
+            if let Some(status) = self.ended() {
+                return Some(status);
+            }
+            std::thread::sleep(LOOK);
+        }
+        None
+    }
+
+    /// Asks it to stop, and kills it when it has not after a time. Whether it had.
+    ///
+    /// # Errors
+    /// It stopped with an error.
+    pub(crate) fn stop_or_kill(mut self, after: Duration) -> Result<bool, String> {
+        if let Some(pid) = Pid::from_raw(self.process.id() as i32) {
+            kill_process(pid, Signal::TERM).map_err(|error| error.to_string())?;
+        }
+        let begin = Instant::now();
+        while begin.elapsed() < after {
+            match self.process.try_wait() {
+                Ok(Some(status)) if status.success() => return Ok(true),
+                Ok(Some(status)) => return Err(format!("a clean stop ended with {status}")),
+                _ => std::thread::sleep(LOOK),
+            }
+        }
+        Ok(false)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+const START_LIMIT: Duration = Duration::from_secs(30);
+const LOOK: Duration = Duration::from_millis(1);

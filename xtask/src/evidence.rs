@@ -1,0 +1,190 @@
+//! `EVIDENCE.md`: numbers that were only ever written by the programs that counted.
+//!
+//! A task that counts leaves a file `evidence/TASK.tsv` in the target folder: a name, a tab and a count on each line, and the commit
+//! that was tested. The page is made of these files; what has none of the present commit is run first.
+
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::{Outcome, fuzz, planted, shell, sim, torture, workspace};
+
+/// Writes the page, after running what was not run on this commit. Longer runs of a task before it are kept: the last one of a task
+/// counts.
+pub(crate) fn run() -> Outcome {
+    let commit = commit()?;
+    if commit.ends_with(CHANGED) {
+        return Err("there are changes that are not committed: evidence is about a commit".into());
+    }
+    let tasks: [(&str, &dyn Fn() -> Outcome); 4] = [
+        ("sim", &|| sim::run(sim::CI_SEEDS)),
+        ("planted", &|| planted::run("")),
+        ("torture", &|| torture::run(torture::CI_KILLS)),
+        ("fuzz", &|| fuzz::smoke().map(drop)),
+    ];
+    for (task, run) in tasks {
+        if Counted::read(task)?.is_none_or(|counted| counted.commit != commit) {
+            run()?;
+        }
+    }
+    let path = workspace::root().join("EVIDENCE.md");
+    fs::write(&path, page(&commit)?).map_err(|error| format!("{}: {error}", path.display()))?;
+    eprintln!("xtask: wrote {}", path.display());
+    Ok(())
+}
+
+/// Runs a task that leaves its counts in the file that it is given, and signs them with the commit. When it fails there
+/// are none.
+pub(crate) fn counted(task: &str, run: impl FnOnce(&Path) -> Outcome) -> Outcome {
+    let path = path(task)?;
+    let _ = fs::remove_file(&path);
+    run(&path)?;
+    let failed = |error| format!("{}: {error}", path.display());
+    let mut text = fs::read_to_string(&path).map_err(failed)?;
+    let _ = writeln!(text, "commit\t{}", commit()?);
+    fs::write(&path, text).map_err(failed)
+}
+
+/// What a task has left.
+struct Counted {
+    commit: String,
+    rows: Vec<(String, String)>,
+}
+
+impl Counted {
+    fn read(task: &str) -> Result<Option<Self>, String> {
+        let Ok(text) = fs::read_to_string(path(task)?) else {
+            return Ok(None);
+        };
+        let rows = text.lines().filter_map(|line| line.split_once('\t'));
+        let mut rows: Vec<(String, String)> = rows
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
+        // The last line: a file without it is of a run that did not end.
+        let signed = rows.pop().filter(|(name, _)| name == "commit");
+        Ok(signed.map(|(_, commit)| Self { commit, rows }))
+    }
+
+    fn value(&self, name: &str) -> &str {
+        let row = self.rows.iter().find(|row| row.0 == name);
+        row.map_or("?", |row| &row.1)
+    }
+
+    /// The rows whose names start so, without it.
+    fn below(&self, start: &str) -> impl Iterator<Item = (&str, &str)> {
+        self.rows
+            .iter()
+            .filter_map(move |(name, value)| Some((name.strip_prefix(start)?, value.as_str())))
+    }
+}
+
+fn page(commit: &str) -> Result<String, String> {
+    let read = |task: &str| Counted::read(task)?.ok_or(format!("{task} has left no counts"));
+    let (sim, planted, torture) = (read("sim")?, read("planted")?, read("torture")?);
+    let mut page = format!(
+        "# Evidence\n\nWritten by `cargo xtask evidence` from what the programs counted that tested commit `{commit}`. \
+         [docs/TESTING.md](docs/TESTING.md) says what they are.\n"
+    );
+    page.push_str("\n## Simulation\n\n| what | count |\n|---|---:|\n");
+    for (name, value) in &sim.rows {
+        if !name.contains(": ") {
+            row(&mut page, name, value);
+        }
+    }
+    row(&mut page, "violations", "0");
+    page.push_str("\n| invariant | checks |\n|---|---:|\n");
+    for (name, value) in sim.below("invariant: ") {
+        row(&mut page, name, value);
+    }
+    page.push_str("\n| fault | struck |\n|---|---:|\n");
+    for (name, value) in sim.below("fault: ") {
+        row(&mut page, name, value);
+    }
+    let _ = write!(
+        page,
+        "\n## Planted bugs\n\n{} of {} caught.\n\n| bug | caught by | which fails |\n|---|---|---|\n",
+        planted.rows.len(),
+        planted.rows.len()
+    );
+    for (name, value) in &planted.rows {
+        let mut parts = value.split('\t');
+        let mut part = || parts.next().unwrap_or_default();
+        let (by, what, kind) = (part(), part(), part());
+        let _ = writeln!(page, "| {name}: {what} | {by} | {kind} |");
+    }
+    let _ = write!(
+        page,
+        "\n## Kills of the real server\n\n{} kills: 0 acknowledged records lost, 0 twice, 0 out of order.\n\n| what | count |\n|---|---:|\n",
+        torture.value("kills")
+    );
+    for (name, value) in &torture.rows {
+        row(&mut page, name, value);
+    }
+    page.push_str("\n## Fuzzing\n\n");
+    match Counted::read("fuzz")?.filter(|fuzz| fuzz.commit == commit) {
+        Some(fuzz) => {
+            page.push_str("| target | seconds |\n|---|---:|\n");
+            for (name, value) in &fuzz.rows {
+                row(&mut page, name, value);
+            }
+        }
+        None => page.push_str("Not run: the machine has not what it needs.\n"),
+    }
+    Ok(page)
+}
+
+fn row(page: &mut String, name: &str, value: &str) {
+    let _ = writeln!(page, "| {name} | {} |", grouped(value));
+}
+
+/// A number with commas.
+fn grouped(value: &str) -> String {
+    if value.len() < 5 || !value.bytes().all(|byte| byte.is_ascii_digit()) || value.len() > 15 {
+        return value.into();
+    }
+    let mut text = String::new();
+    for (index, digit) in value.chars().enumerate() {
+        if index > 0 && (value.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// The present commit, and whether there are changes; the page itself is none.
+fn commit() -> Result<String, String> {
+    let git = |arguments: &[&str]| {
+        let mut command = Command::new("git");
+        shell::output(command.args(arguments).current_dir(workspace::root()))
+            .ok_or("evidence needs a git checkout")
+    };
+    let commit = git(&["rev-parse", "--short=12", "HEAD"])?;
+    let changes = git(&["status", "--porcelain"])?;
+    let changed = changes.lines().any(|line| !line.ends_with(" EVIDENCE.md"));
+    let suffix = if changed { CHANGED } else { "" };
+    Ok(format!("{}{suffix}", commit.trim()))
+}
+
+/// Where the counts of a task are; its folder is there.
+fn path(task: &str) -> Result<PathBuf, String> {
+    let folder = workspace::target_dir().join("evidence");
+    fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    Ok(folder.join(format!("{task}.tsv")))
+}
+
+const CHANGED: &str = " with changes";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped_and_nothing_else_is() {
+        assert_eq!(grouped("1234567"), "1,234,567");
+        assert_eq!(grouped("123456"), "123,456");
+        assert_eq!(grouped("1234"), "1234");
+        assert_eq!(grouped("12.345"), "12.345");
+    }
+}

@@ -1,0 +1,154 @@
+//! The measure of the tests: bugs that are planted on purpose, each of which must be caught.
+//!
+//! [`bug`] is the format of the files in `sim/planted/`, [`copy`] the copy of the sources in which they are planted: the working tree
+//! is never changed. Afterwards everything that caught a bug is run without it, and must find nothing.
+
+mod bug;
+mod copy;
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use self::bug::{Bug, Layer};
+use self::copy::Copy;
+use crate::{Outcome, evidence, workspace};
+
+/// Plants each bug whose name contains `filter`, and says what caught it.
+pub(crate) fn run(filter: &str) -> Outcome {
+    let bugs = bug::read(&workspace::root().join("sim/planted"), filter)?;
+    if bugs.is_empty() {
+        return Err(format!("no planted bug has `{filter}` in its name"));
+    }
+    if !filter.is_empty() {
+        return try_all(&bugs).map(drop);
+    }
+    evidence::counted("planted", |path| {
+        let rows = try_all(&bugs)?;
+        std::fs::write(path, rows).map_err(|error| format!("{}: {error}", path.display()))
+    })
+}
+
+/// Whether each bug still has its place; for `tidy`.
+pub(crate) fn check(complaints: &mut Vec<String>) {
+    match bug::read(&workspace::root().join("sim/planted"), "") {
+        Ok(bugs) => complaints.extend(bugs.iter().filter_map(|bug| {
+            let sound = std::fs::read_to_string(workspace::root().join(&bug.file));
+            let planted = sound
+                .map_err(|error| format!("{}: {error}", bug.file.display()))
+                .and_then(|sound| bug.plant(&sound));
+            planted.err()
+        })),
+        Err(complaint) => complaints.push(complaint),
+    }
+}
+
+/// Returns the table's rows: name, catcher, what the bug is, what failed.
+fn try_all(bugs: &[Bug]) -> Result<String, String> {
+    let begin = Instant::now();
+    let copy = Copy::new()?;
+    let (mut rows, mut escaped, mut catchers) = (String::new(), Vec::new(), BTreeSet::new());
+    println!("{:<44} {:<14} what it said", "bug", "caught by");
+    for bug in bugs {
+        match try_one(&copy, bug)? {
+            Some(Caught { catcher, said }) => {
+                let shown: String = said.chars().take(SHOWN_CHARS).collect();
+                println!("{:<44} {:<14} {shown}", bug.name, catcher.to_string());
+                let row = [&bug.name, &catcher.to_string(), &bug.what, kind(&said)];
+                rows.push_str(&(row.join("\t") + "\n"));
+                catchers.insert(catcher);
+            }
+            None => {
+                println!("{:<44} {:<14} {}", bug.name, "NOTHING", bug.what);
+                escaped.push(bug.name.as_str());
+            }
+        }
+    }
+    let false_alarm = control(&copy, &catchers)?;
+    println!(
+        "\n{} of {} planted bugs caught in {:.0} s; without them {}",
+        bugs.len() - escaped.len(),
+        bugs.len(),
+        begin.elapsed().as_secs_f64(),
+        false_alarm
+            .as_deref()
+            .unwrap_or("nothing that caught one finds anything"),
+    );
+    if !escaped.is_empty() {
+        return Err(format!("not caught: {}", escaped.join(", ")));
+    }
+    match false_alarm {
+        Some(alarm) => Err(format!("without a bug, {alarm}")),
+        None => Ok(rows),
+    }
+}
+
+/// What caught a bug.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Catcher {
+    Seed(u64),
+    Test { package: String, name: String },
+}
+
+struct Caught {
+    catcher: Catcher,
+    said: String,
+}
+
+impl std::fmt::Display for Catcher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let text = match self {
+            Self::Seed(seed) => format!("seed {seed}"),
+            Self::Test { package, name } => format!("{package}: {name}"),
+        };
+        f.pad(&text)
+    }
+}
+
+fn try_one(copy: &Copy, bug: &Bug) -> Result<Option<Caught>, String> {
+    copy.planted(bug, || match &bug.layer {
+        Layer::Simulation { seed } => {
+            copy.build()?;
+            // Where it was last caught is where it is caught again most quickly.
+            let known = seed.map(|seed| copy.simulate(seed, 1)).transpose()?;
+            let found = match known.flatten() {
+                Some(found) => Some(found),
+                None => copy.simulate(0, SEEDS)?,
+            };
+            Ok(found.map(|(seed, said)| Caught {
+                catcher: Catcher::Seed(seed),
+                said,
+            }))
+        }
+        Layer::Test { package, name } => Ok(copy.test(package, name)?.map(|said| Caught {
+            catcher: Catcher::Test {
+                package: package.clone(),
+                name: name.clone(),
+            },
+            said,
+        })),
+    })
+}
+
+/// Runs without a bug what has caught one: the first that fails.
+fn control(copy: &Copy, catchers: &BTreeSet<Catcher>) -> Result<Option<String>, String> {
+    copy.build()?;
+    for catcher in catchers {
+        let alarm = match catcher {
+            Catcher::Seed(seed) => copy.simulate(*seed, 1)?.map(|found| found.1),
+            Catcher::Test { package, name } => copy.test(package, name)?,
+        };
+        if let Some(alarm) = alarm {
+            return Ok(Some(format!("{catcher} fails: {alarm}")));
+        }
+    }
+    Ok(None)
+}
+
+/// The invariant, or the kind of failure.
+fn kind(said: &str) -> &str {
+    said.split(": ").next().unwrap_or_default()
+}
+
+/// As many as the simulation runs in CI.
+const SEEDS: u64 = crate::sim::CI_SEEDS;
+const SHOWN_CHARS: usize = 100;
