@@ -40,6 +40,19 @@ impl Spread {
             high,
         })
     }
+
+    fn exactly(value: f64) -> Self {
+        let (median, low, high) = (value, value, value);
+        Self { median, low, high }
+    }
+
+    fn times(self, factor: f64) -> Self {
+        Self {
+            median: self.median * factor,
+            low: self.low * factor,
+            high: self.high * factor,
+        }
+    }
 }
 
 /// The summaries of a row: by place, then in the order in which contenders came first.
@@ -198,19 +211,33 @@ pub fn verdicts(bar: &Bar, summaries: &[Summary]) -> Vec<Verdict> {
 /// What became of a bar.
 #[derive(Clone, Debug)]
 pub struct Verdict {
-    pub met: bool,
+    pub result: Met,
     pub place: Place,
     pub text: String,
 }
 
+/// Whether it is met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Met {
+    Yes,
+    /// The medians miss it, by less than the samples vary.
+    WithinSpread,
+    No,
+}
+
+impl Met {
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Yes => "met",
+            Self::WithinSpread => "missed within the spread",
+            Self::No => "missed",
+        }
+    }
+}
+
 impl std::fmt::Display for Verdict {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "bar {}: {}",
-            if self.met { "met" } else { "MISSED" },
-            self.text
-        )
+        write!(f, "bar {}: {}", self.result.word(), self.text)
     }
 }
 
@@ -218,32 +245,38 @@ fn verdict(bar: &Bar, summaries: &[Summary], place: Place) -> Option<Verdict> {
     let figure = bar.figure;
     let own = |name: &str| {
         let mut of_place = summaries.iter().filter(|summary| summary.place == place);
-        Some(
-            of_place
-                .find(|summary| summary.contender == name)?
-                .figures
-                .get(&figure)?
-                .median,
-        )
+        of_place
+            .find(|summary| summary.contender == name)?
+            .figures
+            .get(&figure)
+            .copied()
     };
     let ours = own(&bar.contender)?;
     let (wanted, than) = match &bar.than {
-        Than::Value(value) => (*value, String::new()),
-        Than::Peer(peer, factor) => (own(peer)? * factor, format!(" = {factor} × {peer}")),
+        Than::Value(value) => (Spread::exactly(*value), String::new()),
+        Than::Peer(peer, factor) => {
+            let than = format!(" = {factor} × {peer}");
+            (own(peer)?.times(*factor), than)
+        }
         Than::BestPeer(factor) => {
             let best = sorted(summaries, place, figure)
                 .into_iter()
                 .find(|summary| !is_ours(summary))?;
             (
-                best.figures.get(&figure)?.median * factor,
+                best.figures.get(&figure)?.times(*factor),
                 format!(" = {factor} × {}", best.contender),
             )
         }
     };
-    let met = if figure.more_is_better() {
-        ours >= wanted
+    let (met, touches) = if figure.more_is_better() {
+        (ours.median >= wanted.median, ours.high >= wanted.low)
     } else {
-        ours <= wanted
+        (ours.median <= wanted.median, ours.low <= wanted.high)
+    };
+    let result = match (met, touches) {
+        (true, _) => Met::Yes,
+        (false, true) => Met::WithinSpread,
+        (false, false) => Met::No,
     };
     let sign = if figure.more_is_better() {
         '≥'
@@ -254,11 +287,15 @@ fn verdict(bar: &Bar, summaries: &[Summary], place: Place) -> Option<Verdict> {
         "{}, {}: {} {} {sign} {}{than}",
         bar.contender,
         figure.label(),
-        figure.show(ours),
+        figure.show(ours.median),
         figure.unit(),
-        figure.show(wanted)
+        figure.show(wanted.median)
     );
-    Some(Verdict { met, place, text })
+    Some(Verdict {
+        result,
+        place,
+        text,
+    })
 }
 
 #[cfg(test)]
@@ -312,16 +349,22 @@ mod tests {
             ("peer".to_owned(), sample(6.0, 0.0)),
         ];
         let summaries = of(&samples, 40.0, false);
-        let met = |bar: Bar| verdicts(&bar, &summaries)[0].met;
-        assert!(met(Bar::times_best("trunkline", Figure::Ns, 1.0)));
-        assert!(!met(Bar::times("trunkline", Figure::Ns, 0.7, "peer")));
-        assert!(met(Bar::value("trunkline", Figure::Ns, 5.0)));
-        assert!(
-            verdicts(
-                &Bar::times("trunkline", Figure::Ns, 1.0, "nobody"),
-                &summaries
-            )
-            .is_empty()
+        let result = |bar: Bar| verdicts(&bar, &summaries)[0].result;
+        let (trunkline, ns) = ("trunkline", Figure::Ns);
+        assert_eq!(result(Bar::times_best(trunkline, ns, 1.0)), Met::Yes);
+        assert_eq!(result(Bar::times(trunkline, ns, 0.7, "peer")), Met::No);
+        assert_eq!(result(Bar::value(trunkline, ns, 5.0)), Met::Yes);
+        assert!(verdicts(&Bar::times(trunkline, ns, 1.0, "nobody"), &summaries).is_empty());
+    }
+
+    #[test]
+    fn a_bar_that_is_missed_by_less_than_samples_vary_says_so() {
+        let samples = [5.0, 6.0, 7.0].map(|ns| ("trunkline".to_owned(), sample(ns, 0.0)));
+        let summaries = of(&samples, 40.0, false);
+        let result = |ns| verdicts(&Bar::value("trunkline", Figure::Ns, ns), &summaries)[0].result;
+        assert_eq!(
+            [4.9, 5.5, 6.0].map(result),
+            [Met::No, Met::WithinSpread, Met::Yes]
         );
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use bench_harness::contest::is_ours;
 use bench_harness::sample::Place;
-use bench_harness::summary::sorted;
+use bench_harness::summary::{Met, sorted};
 use bench_harness::{Failure, Figure};
 
 use crate::charts::{self, escape};
@@ -80,10 +80,11 @@ fn facts(report: &Report, html: &mut String) {
 fn verdicts(report: &Report, html: &mut String) {
     html.push_str("<h2 id=\"bars\">What was to be reached</h2><table>");
     for (row, verdict) in report.verdicts() {
-        let (class, word) = if verdict.met {
-            ("met", "met")
-        } else {
-            ("missed", "missed")
+        let word = verdict.result.word();
+        let class = match verdict.result {
+            Met::Yes => "met",
+            Met::WithinSpread => "level",
+            Met::No => "missed",
         };
         put(
             html,
@@ -240,7 +241,7 @@ const HEAD: &str = "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8
 <meta name=\"viewport\" content=\"width=device-width\"><title>Trunkline beside its peers</title><style>\
 body{font:15px/1.45 sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem;color:#1a1d21;background:#fff}\
 table{border-collapse:collapse;margin:.6rem 0}td,th{padding:.2rem .7rem;border-bottom:1px solid #dde1e5;text-align:left;vertical-align:top}\
-.n{font-variant-numeric:tabular-nums}.ours{font-weight:bold;color:#0072b2}.met{color:#007a54}.missed{color:#b33000;font-weight:bold}\
+.n{font-variant-numeric:tabular-nums}.ours{font-weight:bold;color:#0072b2}.met{color:#007a54}.level{color:#7a5c00}.missed{color:#b33000;font-weight:bold}\
 .note{background:#fff6da;padding:.5rem .8rem}nav{margin:1rem 0}nav a{margin-right:.8rem}svg{display:block;max-width:100%;margin:.6rem 0}\
 code{font-size:13px}h2{border-top:2px solid #1a1d21;padding-top:.6rem;margin-top:2.4rem}</style></head><body>\
 <h1>Trunkline beside its peers</h1>";

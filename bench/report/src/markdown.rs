@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use bench_harness::Figure;
 use bench_harness::contest::is_ours;
 use bench_harness::sample::Place;
-use bench_harness::summary::{Summary, sorted};
+use bench_harness::summary::{Met, Summary, sorted};
 
 use crate::report::{Report, Row};
 
@@ -52,7 +52,10 @@ fn bars(report: &Report, text: &mut String) {
     }
     text.push_str("\n## What was to be reached\n\n| row | cores | | |\n|---|---|---|---|\n");
     for (row, verdict) in verdicts {
-        let word = if verdict.met { "met" } else { "**missed**" };
+        let word = match verdict.result {
+            Met::No => "**missed**",
+            result => result.word(),
+        };
         line(
             text,
             format_args!(
