@@ -84,19 +84,14 @@ impl Terminal {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let clone = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        for name in [
-            "Cargo.toml",
-            "Cargo.lock",
-            ".cargo",
-            "crates",
-            "sim",
-            "xtask",
-        ] {
-            symlink(
-                clone.join(name).canonicalize().unwrap(),
-                directory.path().join(name),
-            )
-            .unwrap();
+        for entry in fs::read_dir(clone.canonicalize().unwrap()).unwrap() {
+            let entry = entry.unwrap();
+            let name = entry.file_name();
+            // Not what a clone has not, and a newcomer may have made: builds, a server's data and configuration.
+            let made = name == "target" || name == "trunkline-data" || name == "trunkline.yaml";
+            if !made {
+                symlink(entry.path(), directory.path().join(name)).unwrap();
+            }
         }
         let programs = directory.path().join("programs");
         fs::create_dir(&programs).unwrap();
