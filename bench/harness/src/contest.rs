@@ -319,9 +319,8 @@ impl Contest {
 
 impl Row {
     fn is_good(&self, sample: &Sample) -> bool {
-        !sample.moved()
-            && !sample.disturbed()
-            && !(self.discard_preempted && sample.preemptions > 0)
+        let preempted = self.discard_preempted && sample.preemptions > 0;
+        !(sample.moved() || sample.disturbed() || preempted)
     }
 }
 

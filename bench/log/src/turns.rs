@@ -274,11 +274,13 @@ pub fn plain(time: Duration, data: &Path) -> Result<Sample, Failure> {
     file.sync_all().map_err(|error| error.to_string())?;
     let end = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        scope.spawn(
-            || {
-                while !end.load(Ordering::Relaxed) && file.sync_data().is_ok() {}
-            },
-        );
+        scope.spawn(|| {
+            while !end.load(Ordering::Relaxed) {
+                if file.sync_data().is_err() {
+                    break;
+                }
+            }
+        });
         let (record, mut position, mut batch) = ([7; BODY_BYTES], 0, Vec::new());
         let sample = on_worker(|| {
             paced(time, |owed, _| {

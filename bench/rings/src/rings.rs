@@ -327,8 +327,9 @@ impl<T: Item> Receive1<T> for DisruptorReceiver<T> {
     fn try_receive(&mut self, mut take: impl FnMut(&T)) -> usize {
         match self.0.poll() {
             Ok(mut events) => {
-                let count = (&mut events).len();
-                (&mut events).for_each(&mut take);
+                let events = &mut events;
+                let count = events.len();
+                events.for_each(&mut take);
                 count
             }
             Err(_) => 0,

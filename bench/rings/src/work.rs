@@ -221,23 +221,23 @@ pub fn one_thread<T: Item, R: Ring<T>>(operations: u64) -> Sample {
     .expect("no check failed")
 }
 
+/// How an end of a ring is made from another.
+pub type Cloned<T> = fn(&T) -> T;
+
 /// Several senders on core 0, several receivers on core 1. Whoever finds the ring full or empty
 /// tries some times more and then lets the other threads of its core run.
 pub fn many<T: Item, R: Ring<T>>(
     operations: u64,
-    clone_sender: fn(&R::Sender) -> R::Sender,
-    clone_receiver: Option<fn(&R::Receiver) -> R::Receiver>,
+    clone_sender: Cloned<R::Sender>,
+    clone_receiver: Option<Cloned<R::Receiver>>,
 ) -> Sample {
     const SENDERS: u64 = 2;
     let pair = [core(0), core(1)];
     let before = cores::crossing_ns(pair);
     let each = operations / SENDERS;
     let (sender, receiver) = R::make();
-    let senders: Vec<_> = (1..SENDERS)
-        .map(|_| clone_sender(&sender))
-        .chain([])
-        .collect();
-    let senders: Vec<_> = senders.into_iter().chain([sender]).collect();
+    let mut senders: Vec<_> = (1..SENDERS).map(|_| clone_sender(&sender)).collect();
+    senders.push(sender);
     let mut receivers: Vec<_> = clone_receiver
         .iter()
         .map(|clone| clone(&receiver))
