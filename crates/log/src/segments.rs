@@ -128,3 +128,69 @@ impl Segments {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Segments 3, 4 and 5 of 1000 bytes, from sequences 10, 20 and 30 and times 100, 200 and 300 on.
+    fn segments() -> Segments {
+        let base = |index: u64| Base {
+            index,
+            sequence: (index - 2) * 10,
+            before_ns: (index - 2) * 100,
+        };
+        Segments::new((3..=5).map(base).collect(), 1000)
+    }
+
+    fn mark(sequence: u64, position: u64) -> Mark {
+        Mark { sequence, position }
+    }
+
+    #[test]
+    fn a_position_belongs_to_one_segment() {
+        let segments = segments();
+        assert_eq!(segments.locate(3999), (3, 999));
+        assert_eq!(segments.locate(4000), (4, 0));
+        assert_eq!((segments.end_of(3999), segments.end_of(4000)), (4000, 5000));
+        assert_eq!(
+            (segments.active_start(), segments.active_end()),
+            (5000, 6000)
+        );
+        assert_eq!((segments.first_index(), segments.active_index()), (3, 5));
+        assert_eq!(segments.count(), 3);
+    }
+
+    #[test]
+    fn starts_are_found_by_sequence_time_and_position() {
+        let segments = segments();
+        assert_eq!(segments.at_sequence(9), None);
+        assert_eq!(segments.at_sequence(10), Some((mark(10, 3000), 100)));
+        assert_eq!(segments.at_sequence(19), Some((mark(10, 3000), 100)));
+        assert_eq!(segments.at_sequence(20), Some((mark(20, 4000), 200)));
+        assert_eq!(segments.at_sequence(99), Some((mark(30, 5000), 300)));
+        // A record of that very time may be the last one before it.
+        assert_eq!(segments.at_time(100), None);
+        assert_eq!(segments.at_time(101), Some((mark(10, 3000), 100)));
+        assert_eq!(segments.at_time(200), Some((mark(10, 3000), 100)));
+        assert_eq!(segments.at_time(201), Some((mark(20, 4000), 200)));
+        assert_eq!(segments.after_position(2999), Some(mark(10, 3000)));
+        assert_eq!(segments.after_position(3000), Some(mark(20, 4000)));
+        assert_eq!(segments.after_position(4999), Some(mark(30, 5000)));
+        assert_eq!(segments.after_position(5000), None);
+    }
+
+    #[test]
+    fn the_next_segment_is_used_once_it_is_prepared_and_the_first_goes() {
+        let mut segments = segments();
+        assert!(!segments.is_next_prepared());
+        segments.on_prepared();
+        assert!(segments.is_next_prepared());
+        segments.rotate(40, 400);
+        assert!(!segments.is_next_prepared());
+        assert_eq!((segments.active_index(), segments.count()), (6, 4));
+        assert_eq!(segments.second().map(|base| base.index), Some(4));
+        segments.remove_first();
+        assert_eq!((segments.first_index(), segments.count()), (4, 3));
+    }
+}

@@ -11,6 +11,7 @@ use crate::layout::SEGMENT_RECORD_BYTES;
 use crate::log::NAME_BYTES_MAX;
 use crate::marks::{self, Identity, SegmentHead};
 use crate::open::{Defect, OpenError};
+use crate::scan;
 use crate::segments::Base;
 use crate::subjects::Subjects;
 
@@ -126,13 +127,11 @@ impl<F: Files> Recoverer<'_, F> {
             if subjects.name(id).is_none()
                 && !self.read_definition(segment, bytes, at, id, subjects)?
             {
-                return Err(damaged(
-                    Defect::Records,
-                    segment,
-                    at..at + 40,
-                    head.base_sequence,
-                    None,
-                ));
+                let first = head.base_sequence;
+                let image = self.files.load(segment, bytes)?;
+                let next = scan::next_in_place(image, at as usize, base, identity.salt, first);
+                let stop = next.map_or(bytes, |(stop, _)| stop as u64);
+                return Err(damaged(Defect::Records, segment, at..stop, first, None));
             }
         }
         Ok((seal.next_sequence, seal.last_ns))

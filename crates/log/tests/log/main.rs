@@ -1,6 +1,7 @@
 //! The log against disks in memory and real ones.
 
 mod appends;
+mod corruption;
 mod crashes;
 mod damage;
 #[path = "../support/dir_files.rs"]
@@ -9,6 +10,7 @@ mod faults;
 mod golden;
 mod readers;
 mod real_files;
+mod reports;
 mod retention;
 mod verification;
 mod world;
