@@ -21,6 +21,8 @@ pub(crate) struct Arguments {
     pub(crate) counts: Option<PathBuf>,
     /// Fails when a kind of fault never struck.
     pub(crate) all_faults: bool,
+    /// Instead of seeds, all sequences of so many operations.
+    pub(crate) small_scope: Option<u64>,
 }
 
 impl Arguments {
@@ -38,6 +40,7 @@ impl Arguments {
             shrink: true,
             counts: None,
             all_faults: false,
+            small_scope: None,
         };
         let mut words = words;
         let mut one_seed = false;
@@ -72,6 +75,7 @@ impl Arguments {
                     let off = Fault::all().filter(|fault| !only.contains(&fault.name()));
                     arguments.without.extend(off);
                 }
+                "--small-scope" => arguments.small_scope = Some(number(&value()?)?),
                 "--trace" => arguments.trace = true,
                 "--counts" => arguments.counts = Some(value()?.into()),
                 "--no-shrink" => arguments.shrink = false,
@@ -116,6 +120,7 @@ Usage: cargo run -p sim --release -- [OPTIONS]
   --trace          prints every event
   --counts FILE    writes what was counted
   --no-shrink      looks for no shorter run when a seed fails
+  --small-scope N  instead of seeds: every sequence of up to N operations, every crash
   --all-faults     fails when a kind of fault never struck
   --quiet          prints nothing; the exit status says whether all invariants held
 ";

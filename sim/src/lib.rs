@@ -11,6 +11,8 @@
 //!      └───────────────────── model, invariants ◄──── observe, replay ◄─────┘
 //! ```
 //!
+//! Beside it, [`run_small`] tries everything that is small: all sequences of a few operations on one log, and all crashes.
+//!
 //! What it leaves out: the reactor, the server's own files (configuration, lock), more than one worker. The tests around the real
 //! program are for those; see `docs/TESTING.md`.
 #![forbid(unsafe_code)]
@@ -25,10 +27,12 @@ mod model;
 mod net;
 mod run;
 mod server;
+mod small;
 mod trace;
 mod world;
 
 pub use faults::{Fault, Faults};
 pub use invariant::{Invariant, Violation};
 pub use run::{Options, Outcome, STEPS, run};
+pub use small::{Small, current_small, run_small};
 pub use world::Stats;

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use sim::{Fault, Options};
+use sim::{Fault, Options, Small};
 
 use self::arguments::Arguments;
 use self::report::Totals;
@@ -24,6 +24,9 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    if let Some(length) = arguments.small_scope {
+        return small_scope(length as usize, &arguments);
+    }
     stop_at_panics(&arguments);
     let start = Instant::now();
     let totals = run_all(&arguments, start);
@@ -49,6 +52,46 @@ fn main() -> ExitCode {
         .collect();
     if arguments.all_faults && !missing.is_empty() {
         eprintln!("sim: these faults never struck: {}", missing.join(", "));
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
+}
+
+/// Tries all sequences of so many operations.
+fn small_scope(length: usize, arguments: &Arguments) -> ExitCode {
+    std::panic::set_hook(Box::new(|info| {
+        let reason = info.to_string().replace('\n', " ");
+        eprintln!("sim: {} failed: panic: {reason}", sim::current_small());
+        std::process::exit(1);
+    }));
+    let start = Instant::now();
+    let counts = Small::default();
+    let tried = std::thread::scope(|scope| {
+        let trying = scope.spawn(|| sim::run_small(length, arguments.jobs, &counts));
+        let mut told = Instant::now();
+        while !trying.is_finished() {
+            std::thread::park_timeout(Duration::from_millis(20));
+            if !arguments.quiet && told.elapsed() > Duration::from_secs(2) {
+                told = Instant::now();
+                let [(_, sequences), _, (_, states), (_, different)] = counts.rows();
+                eprintln!(
+                    "sim: {sequences} sequences, {states} crash states, {different} different ones"
+                );
+            }
+        }
+        trying.join().unwrap_or_else(|_| Err("panicked".into()))
+    });
+    if let Err(reason) = tried {
+        eprintln!("sim: small scope failed: {reason}");
+        return ExitCode::FAILURE;
+    }
+    if !arguments.quiet {
+        report::small(length, &counts, start.elapsed());
+    }
+    if let Some(path) = &arguments.counts
+        && let Err(message) = report::write_small(length, &counts, path, start.elapsed())
+    {
+        eprintln!("sim: {message}");
         return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS

@@ -51,6 +51,22 @@ impl Drive {
         self.file(directory, Name::Segment(segment))
     }
 
+    /// Bytes of a segment, through the page cache, as many as there are.
+    pub(crate) fn read(
+        &self,
+        directory: LogDirectory,
+        segment: u64,
+        offset: u64,
+        len: u32,
+    ) -> Vec<u8> {
+        let names = self.directories.get(&directory);
+        let file = names.and_then(|names| names.find(Name::Segment(segment)));
+        let file = file.and_then(|file| self.files.get(&file));
+        let image = file.map_or(&[][..], File::cached);
+        let end = image.len().min((offset + u64::from(len)) as usize);
+        image.get(offset as usize..end).unwrap_or(&[]).to_vec()
+    }
+
     pub(super) fn file(&mut self, directory: LogDirectory, name: Name) -> Option<&mut File> {
         let file = self.directories.get(&directory)?.find(name)?;
         self.files.get_mut(&file)

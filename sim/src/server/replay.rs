@@ -6,8 +6,6 @@ use trunkline_log::{
 use trunkline_wire::record::Records;
 use trunkline_wire::{Kind, Record};
 
-use crate::disk::Drive;
-
 /// What a replay came upon, in order.
 pub(crate) enum Found<'a> {
     /// A data record and the name of its subject.
@@ -37,13 +35,13 @@ impl Disk for OneRead {
     }
 }
 
-/// Hands over everything from `cursor` up to `upto`.
+/// Hands over everything from `cursor` up to `upto`. `read` gives the bytes of a segment from an offset on, as many as there are.
 ///
 /// # Errors
 /// What is wrong with the bytes that came.
 pub(crate) fn replay(
     log: &mut Log,
-    drive: &mut Drive,
+    mut read: impl FnMut(u64, u64, u32) -> Vec<u8>,
     mut cursor: Cursor,
     upto: Mark,
     mut on: impl FnMut(Found<'_>) -> Result<(), String>,
@@ -84,10 +82,7 @@ pub(crate) fn replay(
                 else {
                     return Err("a cold run without a read".into());
                 };
-                let file = drive.segment(log.id().0, segment);
-                let image = file.map_or(&[][..], |file| file.cached());
-                let end = image.len().min((offset + u64::from(len)) as usize);
-                let bytes = image.get(offset as usize..end).unwrap_or(&[]).to_vec();
+                let bytes = read(segment, offset, len);
                 match log.on_read(token, Ok(bytes.len() as u32)) {
                     ReadDone::Fetched(fetched) => loop {
                         match log.read_fetched(&fetched, &bytes, &cursor, upto, 32 << 10) {

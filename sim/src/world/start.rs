@@ -148,7 +148,7 @@ impl World {
                 )
             })?;
         let cursor = log.seek_first();
-        let replayed = check_replay(model, &self.ledger, log, &mut self.drive, cursor, first);
+        let replayed = check_replay(model, &self.ledger, log, &self.drive, cursor, first);
         self.checks.result(Invariant::Replay, replayed)?;
         // From somewhere, by sequence and by time.
         let some = first + self.rng.below(found - first + 1);
@@ -157,12 +157,12 @@ impl World {
                 format!("sequence {some} of {} is out of range", model.name)
             });
         };
-        let replayed = check_replay(model, &self.ledger, log, &mut self.drive, cursor, some);
+        let replayed = check_replay(model, &self.ledger, log, &self.drive, cursor, some);
         self.checks.result(Invariant::Replay, replayed)?;
         let time = model.get(some).map_or(u64::MAX, |entry| entry.timestamp_ns);
         let expected = model.at_time(time).max(first).min(found);
         let cursor = log.seek_time(time);
-        let replayed = check_replay(model, &self.ledger, log, &mut self.drive, cursor, expected);
+        let replayed = check_replay(model, &self.ledger, log, &self.drive, cursor, expected);
         self.checks.result(Invariant::Replay, replayed)
     }
 }
@@ -172,12 +172,14 @@ fn check_replay(
     model: &StreamModel,
     ledger: &Ledger,
     log: &mut Log,
-    drive: &mut crate::disk::Drive,
+    drive: &crate::disk::Drive,
     cursor: trunkline_log::Cursor,
     mut next: u64,
 ) -> Result<(), String> {
     let (name, end) = (model.name, log.received());
-    replay(log, drive, cursor, end, |found| {
+    let directory = log.id().0;
+    let read = |segment, offset, len| drive.read(directory, segment, offset, len);
+    replay(log, read, cursor, end, |found| {
         let (record, subject) = match found {
             Found::Record(record, subject) => (record, subject),
             Found::Lost(lost) if lost.why == Loss::Removed => {
