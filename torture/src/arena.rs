@@ -2,20 +2,21 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use trunkline_client::AckLevel;
 
 use crate::arguments::Arguments;
 use crate::ledger::Ledger;
+use crate::load;
 use crate::publisher::Publisher;
 use crate::reader;
-use crate::record::STREAMS;
+use crate::record::{STREAMS, configuration};
 use crate::rng::Rng;
 use crate::server::{Recipe, Server};
 use crate::tally::Tally;
-use crate::watcher;
+use crate::watcher::Seen;
 
 /// One back-end's directory, clients and ledger.
 #[derive(Debug)]
@@ -48,21 +49,11 @@ impl<'t> Arena<'t> {
         let directory = arguments
             .directory
             .join(format!("torture-{}-{io}", std::process::id()));
-        let mut config = String::from("limits: {max_record: 64KiB}\nstreams:\n");
-        for (name, rest) in STREAMS {
-            config.push_str(&format!(
-                "- {{name: {name}, subjects: ['{name}.>'], {rest}}}\n"
-            ));
-        }
+        let config = configuration(STREAMS);
         let recipe = Recipe::new(&arguments.server, &directory, io, &config)?;
-        match recipe.start(1) {
-            Ok(server) => server.kill(),
-            Err(reason) if io == "io_uring" => {
-                eprintln!("torture: {reason}");
-                let _ = fs::remove_dir_all(&directory);
-                return Ok(None);
-            }
-            Err(reason) => return Err(format!("{io}: {reason}")),
+        if !recipe.has_back_end()? {
+            let _ = fs::remove_dir_all(&directory);
+            return Ok(None);
         }
         let seed = arguments.seed ^ u64::from(io == "epoll");
         let publishers = CLIENTS
@@ -139,41 +130,36 @@ impl<'t> Arena<'t> {
         let stops = self.rng.below(8) == 0;
         let patience = Duration::from_micros(self.rng.below(20_000));
         let address = server.address.clone();
-        let publishers = &mut self.publishers;
         let tally = self.tally;
-        let (published, watched, killed) = std::thread::scope(|scope| {
-            let address = &address;
-            let publishing: Vec<_> = publishers
-                .iter_mut()
-                .map(|publisher| scope.spawn(move || (publisher.client(), publisher.run(address))))
-                .collect();
-            let watching = scope.spawn(move || watcher::watch(address));
-            std::thread::sleep(life);
-            let killed = match server.ended() {
-                Some(status) => Err(format!("the server ended by itself: {status}")),
-                None if stops => server.stop_or_kill(patience).map(|stopped| {
-                    let count = if stopped {
-                        &tally.clean_stops
-                    } else {
-                        &tally.kills_while_stopping
-                    };
-                    count.add(1);
-                    !stopped
-                }),
-                None => {
-                    server.kill();
-                    tally.kills_under_load.add(1);
-                    Ok(true)
+        let (work, killed) = load::work(
+            &mut self.publishers,
+            &address,
+            &AtomicU64::new(0),
+            move || {
+                std::thread::sleep(life);
+                match server.ended() {
+                    Some(status) => Err(format!("the server ended by itself: {status}")),
+                    None if stops => server.stop_or_kill(patience).map(|stopped| {
+                        let count = if stopped {
+                            &tally.clean_stops
+                        } else {
+                            &tally.kills_while_stopping
+                        };
+                        count.add(1);
+                        !stopped
+                    }),
+                    None => {
+                        server.kill();
+                        tally.kills_under_load.add(1);
+                        Ok(true)
+                    }
                 }
-            };
-            let published: Vec<_> = publishing.into_iter().map(join).collect();
-            (published, join(watching), killed)
-        });
-        if killed? {
+            },
+        )?;
+        if killed {
             self.killed();
         }
-        for (client, published) in published {
-            let published = published?;
+        for (client, published) in work.published {
             tally.sent.add(published.sent);
             tally.acked_stored.add(published.acked_stored);
             tally.acked_synced.add(published.acked_synced);
@@ -181,10 +167,9 @@ impl<'t> Arena<'t> {
                 self.ledger.streams[usize::from(stream)].add_run(client, run);
             }
         }
-        let watched = watched?;
-        tally.watched.add(watched.len() as u64);
-        for (stream, sequence, id) in watched {
-            self.ledger.streams[usize::from(stream)].add_watched(sequence, id);
+        tally.watched.add(work.watched.len() as u64);
+        for Seen { sequence, id, .. } in work.watched {
+            self.ledger.streams[usize::from(id.stream)].add_watched(sequence, id);
         }
         Ok(())
     }
@@ -214,12 +199,6 @@ impl<'t> Arena<'t> {
         self.kills += 1;
         self.tally.kills.add(1);
     }
-}
-
-fn join<T>(thread: std::thread::ScopedJoinHandle<'_, T>) -> T {
-    thread
-        .join()
-        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// Clients: streams, level, records in flight.

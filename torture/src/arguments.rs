@@ -11,6 +11,12 @@ pub(crate) struct Arguments {
     /// Data directories are made in it; removed when nothing was wrong.
     pub(crate) directory: PathBuf,
     pub(crate) kills: u64,
+    /// Not the server is killed, but the power fails.
+    pub(crate) power_loss: bool,
+    /// How often.
+    pub(crate) states: u64,
+    /// Only says what the machine lacks for it.
+    pub(crate) missing: bool,
     pub(crate) seed: u64,
     /// Back-ends, as `trunkline serve --io` calls them.
     pub(crate) io: Vec<String>,
@@ -25,6 +31,9 @@ impl Arguments {
             server: PathBuf::new(),
             directory: std::env::temp_dir(),
             kills: 300,
+            power_loss: false,
+            states: 300,
+            missing: false,
             seed: since.map_or(1, |since| since.as_nanos() as u64),
             io: vec!["epoll".into(), "io_uring".into()],
             counts: None,
@@ -47,13 +56,16 @@ impl Arguments {
                 "--server" => arguments.server = value()?.into(),
                 "--directory" => arguments.directory = value()?.into(),
                 "--kills" => arguments.kills = number(value()?)?,
+                "--power-loss" => arguments.power_loss = true,
+                "--states" => arguments.states = number(value()?)?,
+                "--missing" => arguments.missing = true,
                 "--seed" => arguments.seed = number(value()?)?,
                 "--io" => arguments.io = value()?.split(',').map(str::to_owned).collect(),
                 "--counts" => arguments.counts = Some(value()?.into()),
                 _ => return Err(format!("torture: `{word}` is not an option\n\n{HELP}")),
             }
         }
-        if arguments.server.as_os_str().is_empty() {
+        if arguments.server.as_os_str().is_empty() && !arguments.missing {
             return Err(format!("torture: --server is needed\n\n{HELP}"));
         }
         Ok(arguments)
@@ -66,6 +78,9 @@ Usage: torture --server FILE [OPTIONS]
   --server FILE      the trunkline program
   --directory DIR    where data directories are made (default: the system's for temporary files)
   --kills N          how many (default 300), over all back-ends
+  --power-loss       cuts the power of real file systems instead; needs root, FUSE and loop devices
+  --states N         how many crash states are checked then (default 300), over all file systems
+  --missing          says what this machine lacks for that, and ends
   --io NAMES         back-ends, comma between (default epoll,io_uring)
   --seed N           what chance starts from (default: the time)
   --counts FILE      writes what was counted

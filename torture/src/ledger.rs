@@ -6,16 +6,18 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use trunkline_client::AckLevel;
+
 use crate::record::{Id, STREAMS};
 
 /// The streams of one data directory.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Ledger {
     pub(crate) streams: Vec<Stream>,
 }
 
 /// What a stream is known to hold.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Stream {
     number: u16,
     /// The sequence of the first entry.
@@ -36,10 +38,23 @@ pub(crate) struct Run {
     pub(crate) first: u64,
     pub(crate) sent: u64,
     pub(crate) acked: u64,
-    /// Records that were acknowledged and the sequence that the Ack gave.
-    pub(crate) named: Vec<(u64, u64)>,
+    /// Records that an Ack has named.
+    pub(crate) named: Vec<Named>,
     /// The next number that the stream should have.
     due: u64,
+    /// One of its records was found: behind it nothing is missing.
+    is_found: bool,
+}
+
+/// A record that an Ack has named; all earlier ones of its run are acknowledged, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Named {
+    /// Where it is in the stream, as the Ack says.
+    pub(crate) sequence: u64,
+    pub(crate) number: u64,
+    pub(crate) level: AckLevel,
+    /// How often the device had flushed when the client had read the Ack.
+    pub(crate) flushes: u64,
 }
 
 impl Run {
@@ -48,6 +63,21 @@ impl Run {
         Self {
             first,
             ..Self::default()
+        }
+    }
+
+    /// What of it must be there when power fails after so many flushes of the device: what was acknowledged as synced by then.
+    pub(crate) fn synced(&self, flushes: u64) -> Self {
+        let counts = |named: &&Named| named.level == AckLevel::Synced && named.flushes <= flushes;
+        let named: Vec<Named> = self.named.iter().filter(counts).copied().collect();
+        let behind = named.iter().map(|named| named.number + 1).max();
+        Self {
+            first: self.first,
+            sent: self.sent,
+            acked: behind.map_or(0, |behind| behind - self.first),
+            named,
+            due: self.due,
+            is_found: false,
         }
     }
 }
@@ -157,13 +187,15 @@ impl Stream {
                 "PHANTOM or TWICE: {name} has at {sequence} {id:?}; that client sent {sent:?} since the last look"
             ));
         }
-        if id.number < run.due || (id.number > run.due && !self.has_gap) {
+        let may_skip = self.has_gap && !run.is_found;
+        if id.number < run.due || (id.number > run.due && !may_skip) {
             return Err(format!(
                 "LOST, TWICE or OUT OF ORDER: {name} has at {sequence} {id:?} where number {} is due",
                 run.due
             ));
         }
         run.due = id.number + 1;
+        run.is_found = true;
         self.entries.push_back(id);
         Ok(())
     }
@@ -183,13 +215,13 @@ impl Stream {
                     run.due
                 ));
             }
-            for (sequence, number) in &run.named {
-                let named = Id {
+            for named in &run.named {
+                let id = Id {
                     client: *client,
                     stream: self.number,
-                    number: *number,
+                    number: named.number,
                 };
-                self.holds(*sequence, named, "acknowledged")?;
+                self.holds(named.sequence, id, "acknowledged")?;
             }
         }
         for (sequence, id) in &self.watched {
@@ -233,6 +265,16 @@ mod tests {
         }
     }
 
+    /// Record `99 + sequence` of client 7 was acknowledged at `sequence`.
+    fn named(sequence: u64, level: AckLevel, flushes: u64) -> Named {
+        Named {
+            sequence,
+            number: 99 + sequence,
+            level,
+            flushes,
+        }
+    }
+
     /// A stream after a life in which client 7 sent ten records and was told of six.
     fn stream() -> Stream {
         let mut stream = Ledger::new().streams.remove(0);
@@ -242,8 +284,8 @@ mod tests {
                 first: 100,
                 sent: 10,
                 acked: 6,
-                named: vec![(6, 105)],
-                due: 0,
+                named: vec![named(6, AckLevel::Stored, 0)],
+                ..Run::default()
             },
         );
         stream
@@ -303,6 +345,10 @@ mod tests {
             assert_eq!(wrong.on_record(sequence, Some(id(98 + sequence))), Ok(()));
         }
         assert!(wrong.settle().is_err(), "an Ack said that 6 is 105");
+        let mut hole = stream();
+        assert_eq!(hole.on_range(5, 8), Ok(4));
+        assert_eq!(hole.on_record(5, Some(id(104))), Ok(()));
+        assert!(hole.on_record(6, Some(id(106))).is_err(), "105 is missing");
     }
 
     #[test]
@@ -310,5 +356,32 @@ mod tests {
         let mut stream = stream();
         stream.add_watched(9, id(108));
         assert!(read(&mut stream, 100..108).is_err());
+    }
+
+    #[test]
+    fn a_loss_of_power_must_leave_what_was_synced_before_it_and_no_more() {
+        let run = Run {
+            first: 100,
+            sent: 10,
+            acked: 6,
+            named: vec![
+                named(2, AckLevel::Synced, 3),
+                named(4, AckLevel::Stored, 3),
+                named(5, AckLevel::Synced, 8),
+            ],
+            ..Run::default()
+        };
+        let left = |flushes: u64, end: u64| {
+            let mut stream = Ledger::new().streams.remove(0);
+            stream.add_run(7, run.synced(flushes));
+            read(&mut stream, 100..end)
+        };
+        assert_eq!(left(2, 100), Ok(()), "nothing was synced yet");
+        assert!(left(3, 101).unwrap_err().starts_with("LOST"));
+        assert_eq!(left(3, 102), Ok(()));
+        assert_eq!(left(7, 102), Ok(()), "stored is not synced");
+        assert!(left(8, 104).is_err());
+        assert_eq!(left(8, 105), Ok(()));
+        assert_eq!(left(8, 110), Ok(()), "more may be there");
     }
 }

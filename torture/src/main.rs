@@ -2,12 +2,15 @@
 //!
 //! One [`arena`] for each io back-end, side by side: a data directory, a [`server`] on it, [`publisher`]s and a [`watcher`] over
 //! TCP, and a [`ledger`] of what was sent, acknowledged, seen and found. What comes by chance comes from the seed, but the
-//! moments at which things happen are the machine's: a failure keeps the directory, and is not replayed.
+//! moments at which things happen are the machine's: a failure keeps the directory, and is not replayed. With `--power-loss`
+//! the same clients see the [`power`] fail instead.
 #![forbid(unsafe_code)]
 
 mod arena;
 mod arguments;
 mod ledger;
+mod load;
+mod power;
 mod publisher;
 mod reader;
 mod record;
@@ -32,7 +35,18 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    match run(&arguments) {
+    if arguments.missing {
+        for reason in power::missing() {
+            println!("{reason}");
+        }
+        return ExitCode::SUCCESS;
+    }
+    let done = if arguments.power_loss {
+        power::run(&arguments)
+    } else {
+        run(&arguments)
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
             eprintln!("torture: {message}");

@@ -1,6 +1,7 @@
 //! A client that publishes until its connection ends, and writes down what it is told.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -8,12 +9,12 @@ use trunkline_client::{
     AckLevel, Connection, ConnectionOptions, Error, ErrorCode, Event, Publication, PublishError,
 };
 
-use crate::ledger::Run;
+use crate::ledger::{Named, Run};
 use crate::record::{Id, STREAMS, subject};
 use crate::rng::Rng;
 
 /// What a client does, over all of its connections.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Publisher {
     client: u16,
     /// The streams that it publishes to, in turns.
@@ -67,11 +68,11 @@ impl Publisher {
         self.client
     }
 
-    /// Publishes as fast as the window allows, until the server is gone.
+    /// Publishes as fast as the window allows, until the server is gone. `flushes` is what a device has flushed so far.
     ///
     /// # Errors
     /// The server said something that it should not.
-    pub(crate) fn run(&mut self, address: &str) -> Result<Published, String> {
+    pub(crate) fn run(&mut self, address: &str, flushes: &AtomicU64) -> Result<Published, String> {
         let options = ConnectionOptions {
             name: format!("torture-{}", self.client),
             in_flight_records: self.in_flight_records,
@@ -85,7 +86,7 @@ impl Publisher {
         }
         // A server that is killed before it has taken the connection has nothing of it.
         if let Ok(mut connection) = Connection::connect(address, &options) {
-            self.converse(&mut connection, &mut account);
+            self.converse(&mut connection, &mut account, flushes);
         }
         match account.wrong {
             Some(wrong) => Err(format!("client {}: {wrong}", self.client)),
@@ -93,7 +94,12 @@ impl Publisher {
         }
     }
 
-    fn converse(&mut self, connection: &mut Connection, account: &mut Account) {
+    fn converse(
+        &mut self,
+        connection: &mut Connection,
+        account: &mut Account,
+        flushes: &AtomicU64,
+    ) {
         let end = Instant::now() + LIMIT;
         let mut payload = Vec::new();
         while account.wrong.is_none() && !account.over {
@@ -106,7 +112,7 @@ impl Publisher {
             let level = self.level;
             let moved = connection
                 .flush()
-                .and_then(|_| connection.poll(|event| account.on_event(&event, level)));
+                .and_then(|_| connection.poll(|event| account.on_event(&event, level, flushes)));
             match moved {
                 Ok(0) => wait(connection),
                 Ok(_) => {}
@@ -165,7 +171,7 @@ impl Account {
         self.published.runs.entry(id.stream).or_default().sent += 1;
     }
 
-    fn on_event(&mut self, event: &Event<'_>, level: AckLevel) {
+    fn on_event(&mut self, event: &Event<'_>, level: AckLevel, flushes: &AtomicU64) {
         match event {
             Event::Acked { first, last, ack } => {
                 if *first != self.acked + 1 || *last < *first || *last > self.sent.len() as u64 {
@@ -185,7 +191,13 @@ impl Account {
                 }
                 if let Some(id) = ids.last() {
                     let run = self.published.runs.entry(id.stream).or_default();
-                    run.named.push((ack.stream_sequence, id.number));
+                    run.named.push(Named {
+                        sequence: ack.stream_sequence,
+                        number: id.number,
+                        level: ack.level,
+                        // Read after the Ack: what made the record durable is counted.
+                        flushes: flushes.load(Ordering::Acquire),
+                    });
                 }
                 if ack.level == AckLevel::Synced {
                     self.published.acked_synced += last - self.acked;

@@ -20,6 +20,17 @@ pub(crate) const STREAMS: [(&str, &str); 3] = [
     ),
 ];
 
+/// The server's configuration with these streams.
+pub(crate) fn configuration<'a>(streams: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
+    let mut text = String::from("limits: {max_record: 64KiB}\nstreams:\n");
+    for (name, rest) in streams {
+        text.push_str(&format!(
+            "- {{name: {name}, subjects: ['{name}.>'], {rest}}}\n"
+        ));
+    }
+    text
+}
+
 /// A record that was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Id {

@@ -1,5 +1,6 @@
 //! The server's process.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -14,6 +15,8 @@ pub(crate) struct Recipe {
     /// Holds `trunkline.yaml`, `data`, `log` and `ready`.
     directory: PathBuf,
     io: String,
+    /// Words before the program.
+    before: &'static [&'static str],
 }
 
 /// A server that runs. Dropped, it is killed.
@@ -38,7 +41,35 @@ impl Recipe {
             program: program.into(),
             directory: directory.into(),
             io: io.into(),
+            before: &[],
         })
+    }
+
+    /// The same, but a server that dies with the thread that has started it: it must not keep a file system busy.
+    pub(crate) fn dying_with_us(self) -> Self {
+        let before = &["setpriv", "--pdeathsig", "KILL", "--"];
+        Self { before, ..self }
+    }
+
+    /// Whether this machine has the io back-end.
+    ///
+    /// # Errors
+    /// The server does not start, and that is not the reason.
+    pub(crate) fn has_back_end(&self) -> Result<bool, String> {
+        match self.start(1) {
+            Ok(server) => server.kill(),
+            Err(reason) if self.io == "io_uring" => {
+                eprintln!("torture: {reason}");
+                return Ok(false);
+            }
+            Err(reason) => return Err(format!("{}: {reason}", self.io)),
+        }
+        Ok(true)
+    }
+
+    /// The io back-end.
+    pub(crate) fn io(&self) -> &str {
+        &self.io
     }
 
     /// Starts a server and waits until it takes connections.
@@ -90,7 +121,10 @@ impl Recipe {
     fn spawn(&self, workers: u64) -> Result<Child, String> {
         let failed = |error| format!("{}: {error}", self.program.display());
         let log = File::create(self.directory.join("log")).map_err(failed)?;
-        Command::new(&self.program)
+        let program = self.program.as_os_str();
+        let mut words = self.before.iter().map(OsStr::new).chain([program]);
+        Command::new(words.next().unwrap_or(program))
+            .args(words)
             .args(["serve", "--listen", "127.0.0.1:0", "--idle", "park"])
             .args(["--io", &self.io, "--workers", &workers.to_string()])
             .arg("--config")

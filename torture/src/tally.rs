@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 macro_rules! counts {
-    ($($field:ident $text:literal;)*) => {
-        /// Counts of all arenas together.
+    ($(#[$doc:meta])* $name:ident: $($field:ident $text:literal;)*) => {
+        $(#[$doc])*
         #[derive(Debug, Default)]
-        pub(crate) struct Tally { $(pub(crate) $field: Count,)* }
+        pub(crate) struct $name { $(pub(crate) $field: Count,)* }
 
-        impl Tally {
+        impl $name {
             fn all(&self) -> Vec<(&'static str, u64)> {
                 vec![$(($text, self.$field.get()),)*]
             }
@@ -19,6 +19,8 @@ macro_rules! counts {
 }
 
 counts! {
+    /// Counts of all arenas together.
+    Tally:
     kills "kills";
     kills_under_load "kills under load";
     kills_in_recovery "kills while the server starts";
@@ -32,6 +34,26 @@ counts! {
     compared "records read again and compared";
     watched "records delivered live, all of which must be found again";
     removed "records removed by retention";
+}
+
+counts! {
+    /// Counts of all sites together.
+    PowerTally:
+    states "crash states";
+    ext4 "crash states of ext4";
+    xfs "crash states of xfs";
+    btrfs "crash states of btrfs";
+    at_flush "power lost right after a flush of the device";
+    in_part "power lost with a part of the writes behind the flush on the device";
+    in_recovery "power lost while the server recovered";
+    lives "servers under load, on new and on recovered file systems";
+    flushes "flushes of the device that were recorded";
+    writes "writes to the device that were recorded";
+    sent "records sent";
+    acked_stored "records acknowledged as stored";
+    acked_synced "records acknowledged as synced";
+    promised "records acknowledged as synced before the power was lost, each state counted";
+    found "records found again, each state counted";
 }
 
 /// A number that only grows.
@@ -60,9 +82,7 @@ impl Tally {
     }
 
     pub(crate) fn print(&self, elapsed: Duration) {
-        for (text, count) in self.all() {
-            println!("{count:>12}  {text}");
-        }
+        print(&self.all());
         println!(
             "{} kills in {:.1} s: 0 acknowledged records lost, 0 twice, 0 out of order",
             self.kills.get(),
@@ -70,12 +90,49 @@ impl Tally {
         );
     }
 
-    /// Leaves the counts in a file: name, tab, count.
+    /// Leaves the counts in a file.
     pub(crate) fn write(&self, path: &Path, seed: u64, elapsed: Duration) -> Result<(), String> {
-        let mut text = format!("seed\t{seed}\nseconds\t{:.1}\n", elapsed.as_secs_f64());
-        for (name, count) in self.all() {
-            text.push_str(&format!("{name}\t{count}\n"));
-        }
-        std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))
+        write(&self.all(), path, seed, elapsed)
     }
+}
+
+impl PowerTally {
+    /// How far it is.
+    pub(crate) fn line(&self, states: u64, elapsed: Duration) -> String {
+        format!(
+            "{} of {states} crash states in {:.0} s, {} records found, nothing wrong so far",
+            self.states.get(),
+            elapsed.as_secs_f64(),
+            self.found.get()
+        )
+    }
+
+    pub(crate) fn print(&self, elapsed: Duration) {
+        print(&self.all());
+        println!(
+            "{} crash states in {:.1} s: 0 synced records lost, 0 twice, 0 out of order",
+            self.states.get(),
+            elapsed.as_secs_f64()
+        );
+    }
+
+    /// Leaves the counts in a file.
+    pub(crate) fn write(&self, path: &Path, seed: u64, elapsed: Duration) -> Result<(), String> {
+        write(&self.all(), path, seed, elapsed)
+    }
+}
+
+fn print(rows: &[(&str, u64)]) {
+    for (text, count) in rows {
+        println!("{count:>12}  {text}");
+    }
+}
+
+/// Name, tab, count.
+fn write(rows: &[(&str, u64)], path: &Path, seed: u64, elapsed: Duration) -> Result<(), String> {
+    let mut text = format!("seed\t{seed}\nseconds\t{:.1}\n", elapsed.as_secs_f64());
+    for (name, count) in rows {
+        text.push_str(&format!("{name}\t{count}\n"));
+    }
+    std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))
 }

@@ -1,5 +1,6 @@
 //! A client that subscribes to everything while the server lives: what it is given may not be gone afterwards.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -7,14 +8,20 @@ use trunkline_client::{Connection, ConnectionOptions, Event, GapReason, Subscrip
 
 use crate::record::{Id, STREAMS};
 
-/// What it was given: stream, sequence, record.
-pub(crate) type Watched = Vec<(u16, u64, Id)>;
+/// A record that it was given.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seen {
+    pub(crate) sequence: u64,
+    pub(crate) id: Id,
+    /// How often the device had flushed when it was here.
+    pub(crate) flushes: u64,
+}
 
-/// Watches until the server is gone.
+/// Watches until the server is gone. `flushes` is what a device has flushed so far.
 ///
 /// # Errors
 /// Records came that nobody sent, or not in order.
-pub(crate) fn watch(address: &str) -> Result<Watched, String> {
+pub(crate) fn watch(address: &str, flushes: &AtomicU64) -> Result<Vec<Seen>, String> {
     let mut watched = Vec::new();
     let Ok(mut connection) = Connection::connect(address, &ConnectionOptions::default()) else {
         return Ok(watched);
@@ -36,7 +43,11 @@ pub(crate) fn watch(address: &str) -> Result<Watched, String> {
                     match id {
                         Some(id) if sequence >= next[usize::from(id.stream)] => {
                             next[usize::from(id.stream)] = sequence + 1;
-                            watched.push((id.stream, sequence, id));
+                            watched.push(Seen {
+                                sequence,
+                                id,
+                                flushes: flushes.load(Ordering::Acquire),
+                            });
                         }
                         id => {
                             wrong = Some(format!(

@@ -10,7 +10,7 @@ pub(crate) fn run() -> Outcome {
     let mut tally = Tally::default();
     let mut rows: Vec<(&str, Skippable, f64)> = Vec::new();
     let whole = |outcome: Outcome| outcome.map(|()| None);
-    let steps: [(&str, &mut dyn FnMut() -> Skippable); 11] = [
+    let steps: [(&str, &mut dyn FnMut() -> Skippable); 12] = [
         ("format", &mut || whole(format())),
         ("tidy", &mut || whole(tidy::run())),
         ("licences", &mut || whole(licences::run())),
@@ -20,7 +20,10 @@ pub(crate) fn run() -> Outcome {
         ("fuzz smoke", &mut fuzz::smoke),
         ("simulation", &mut || whole(sim::run(sim::CI_SEEDS))),
         ("planted bugs", &mut || whole(planted::run(""))),
-        ("torture", &mut || whole(torture::run(torture::CI_KILLS))),
+        ("torture", &mut || whole(torture::kill(torture::CI_KILLS))),
+        ("power loss", &mut || {
+            torture::lose_power(torture::CI_STATES)
+        }),
         ("test", &mut || whole(test::all(&mut tally))),
     ];
     for (name, step) in steps {

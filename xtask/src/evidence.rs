@@ -7,6 +7,7 @@ use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 
 use crate::{Outcome, fuzz, planted, shell, sim, torture, workspace};
 
@@ -17,16 +18,27 @@ pub(crate) fn run() -> Outcome {
     if commit.ends_with(CHANGED) {
         return Err("there are changes that are not committed: evidence is about a commit".into());
     }
-    let tasks: [(&str, &dyn Fn() -> Outcome); 4] = [
+    let tasks: [(&str, &dyn Fn() -> Outcome); 6] = [
         ("sim", &|| sim::run(sim::CI_SEEDS)),
+        ("small", &|| sim::small_scope(sim::OPERATIONS)),
         ("planted", &|| planted::run("")),
-        ("torture", &|| torture::run(torture::CI_KILLS)),
+        ("torture", &|| torture::kill(torture::CI_KILLS)),
+        ("power", &|| {
+            torture::lose_power(torture::CI_STATES).map(drop)
+        }),
         ("fuzz", &|| fuzz::smoke().map(drop)),
     ];
-    for (task, run) in tasks {
-        if Counted::read(task)?.is_none_or(|counted| counted.commit != commit) {
-            run()?;
+    for (nth, (task, run)) in tasks.iter().enumerate() {
+        let begin = Instant::now();
+        let counted = Counted::read(task)?.is_some_and(|counted| counted.commit == commit);
+        let (nth, count) = (nth + 1, tasks.len());
+        if counted {
+            eprintln!("\n== evidence {nth} of {count}: {task} has been counted on this commit");
+            continue;
         }
+        eprintln!("\n== evidence {nth} of {count}: {task}");
+        run()?;
+        eprintln!("== {task} took {:.0} s", begin.elapsed().as_secs_f64());
     }
     let path = workspace::root().join("EVIDENCE.md");
     fs::write(&path, page(&commit)?).map_err(|error| format!("{}: {error}", path.display()))?;
@@ -66,9 +78,9 @@ impl Counted {
         Ok(signed.map(|(_, commit)| Self { commit, rows }))
     }
 
-    fn value(&self, name: &str) -> &str {
+    fn value(&self, name: &str) -> String {
         let row = self.rows.iter().find(|row| row.0 == name);
-        row.map_or("?", |row| &row.1)
+        row.map_or("?".into(), |row| grouped(&row.1))
     }
 
     /// The rows whose names start so, without it.
@@ -81,57 +93,99 @@ impl Counted {
 
 fn page(commit: &str) -> Result<String, String> {
     let read = |task: &str| Counted::read(task)?.ok_or(format!("{task} has left no counts"));
-    let (sim, planted, torture) = (read("sim")?, read("planted")?, read("torture")?);
     let mut page = format!(
         "# Evidence\n\nWritten by `cargo xtask evidence` from what the programs counted that tested commit `{commit}`. \
          [docs/TESTING.md](docs/TESTING.md) says what they are.\n"
     );
-    page.push_str("\n## Simulation\n\n| what | count |\n|---|---:|\n");
-    for (name, value) in &sim.rows {
-        if !name.contains(": ") {
-            row(&mut page, name, value);
+    simulation(&mut page, &read("sim")?);
+    page.push_str(
+        "\n## Everything that is small\n\nEvery sequence of a few operations on one log, with a crash at every moment: 0 violations.\n",
+    );
+    table(&mut page, "count", &read("small")?.rows);
+    planted_bugs(&mut page, &read("planted")?);
+    let torture = read("torture")?;
+    let _ = write!(
+        page,
+        "\n## Kills of the real server\n\n{} kills: 0 acknowledged records lost, 0 twice, 0 out of order.\n",
+        torture.value("kills")
+    );
+    table(&mut page, "count", &torture.rows);
+    page.push_str("\n## Losses of power under the real server\n\n");
+    match Counted::read("power")?.filter(|power| power.commit == commit) {
+        Some(power) => {
+            let states = power.value("crash states");
+            let _ = writeln!(
+                page,
+                "{states} crash states of real file systems: 0 synced records lost, 0 twice, 0 out of order."
+            );
+            table(&mut page, "count", &power.rows);
         }
+        None => page.push_str("Not run: the machine has not what it needs.\n"),
     }
-    row(&mut page, "violations", "0");
+    page.push_str("\n## Mutants\n\n");
+    match Counted::read("mutants")? {
+        Some(mutants) => {
+            let _ = writeln!(
+                page,
+                "Counted on commit `{}`: {} of {} that could be built were caught.",
+                mutants.commit,
+                mutants.value("caught"),
+                mutants.value("viable"),
+            );
+            table(&mut page, "count", &mutants.rows);
+        }
+        None => page.push_str("Not run: `cargo xtask mutants` takes its time.\n"),
+    }
+    page.push_str("\n## Fuzzing\n");
+    match Counted::read("fuzz")?.filter(|fuzz| fuzz.commit == commit) {
+        Some(fuzz) => table(&mut page, "seconds", &fuzz.rows),
+        None => page.push_str("\nNot run: the machine has not what it needs.\n"),
+    }
+    Ok(page)
+}
+
+fn simulation(page: &mut String, sim: &Counted) {
+    page.push_str("\n## Simulation\n\n| what | count |\n|---|---:|\n");
+    for (name, value) in sim.rows.iter().filter(|(name, _)| !name.contains(": ")) {
+        row(page, name, value);
+    }
+    row(page, "violations", "0");
     page.push_str("\n| invariant | checks |\n|---|---:|\n");
     for (name, value) in sim.below("invariant: ") {
-        row(&mut page, name, value);
+        row(page, name, value);
     }
     page.push_str("\n| fault | struck |\n|---|---:|\n");
     for (name, value) in sim.below("fault: ") {
-        row(&mut page, name, value);
+        row(page, name, value);
     }
+}
+
+fn planted_bugs(page: &mut String, planted: &Counted) {
+    let is_skipped = |row: &&(String, String)| row.1.starts_with(planted::SKIPPED);
+    let skipped = planted.rows.iter().filter(is_skipped).count();
     let _ = write!(
         page,
-        "\n## Planted bugs\n\n{} of {} caught.\n\n| bug | caught by | which fails |\n|---|---|---|\n",
-        planted.rows.len(),
+        "\n## Planted bugs\n\n{} of {} caught",
+        planted.rows.len() - skipped,
         planted.rows.len()
     );
+    if skipped > 0 {
+        let _ = write!(page, ", {skipped} not tried on this machine");
+    }
+    page.push_str(".\n\n| bug | caught by | which fails |\n|---|---|---|\n");
     for (name, value) in &planted.rows {
         let mut parts = value.split('\t');
         let mut part = || parts.next().unwrap_or_default();
         let (by, what, kind) = (part(), part(), part());
         let _ = writeln!(page, "| {name}: {what} | {by} | {kind} |");
     }
-    let _ = write!(
-        page,
-        "\n## Kills of the real server\n\n{} kills: 0 acknowledged records lost, 0 twice, 0 out of order.\n\n| what | count |\n|---|---:|\n",
-        torture.value("kills")
-    );
-    for (name, value) in &torture.rows {
-        row(&mut page, name, value);
+}
+
+fn table(page: &mut String, what: &str, rows: &[(String, String)]) {
+    let _ = write!(page, "\n| what | {what} |\n|---|---:|\n");
+    for (name, value) in rows {
+        row(page, name, value);
     }
-    page.push_str("\n## Fuzzing\n\n");
-    match Counted::read("fuzz")?.filter(|fuzz| fuzz.commit == commit) {
-        Some(fuzz) => {
-            page.push_str("| target | seconds |\n|---|---:|\n");
-            for (name, value) in &fuzz.rows {
-                row(&mut page, name, value);
-            }
-        }
-        None => page.push_str("Not run: the machine has not what it needs.\n"),
-    }
-    Ok(page)
 }
 
 fn row(page: &mut String, name: &str, value: &str) {

@@ -10,6 +10,7 @@ mod ci;
 mod evidence;
 mod fuzz;
 mod licences;
+mod mutants;
 mod planted;
 mod setup;
 mod shell;
@@ -30,11 +31,7 @@ fn main() -> ExitCode {
         ["ci"] => ci::run(),
         ["tidy"] => tidy::run(),
         ["licences"] => licences::run(),
-        ["advisories"] => advisories::run().map(|skipped| {
-            if let Some(reason) = skipped {
-                eprintln!("xtask: ADVISORIES NOT CHECKED: {reason}");
-            }
-        }),
+        ["advisories"] => told(advisories::run()),
         ["fuzz"] => fuzz::run(DEFAULT_FUZZ_SECONDS),
         ["fuzz", seconds] => match seconds.parse() {
             Ok(seconds) => fuzz::run(seconds),
@@ -42,15 +39,25 @@ fn main() -> ExitCode {
         },
         ["planted"] => planted::run(""),
         ["planted", filter] => planted::run(filter),
+        ["mutants"] => mutants::run(),
         ["sim"] => sim::run(sim::CI_SEEDS),
         ["sim", seeds] => match seeds.parse() {
             Ok(seeds) => sim::run(seeds),
             Err(_) => Err(format!("`{seeds}` is not a number of seeds")),
         },
-        ["torture"] => torture::run(torture::CI_KILLS),
+        ["sim", "--small-scope", operations] => match operations.parse() {
+            Ok(operations) => sim::small_scope(operations),
+            Err(_) => Err(format!("`{operations}` is not a number of operations")),
+        },
+        ["torture"] => torture::kill(torture::CI_KILLS),
         ["torture", "--kills", kills] => match kills.parse() {
-            Ok(kills) => torture::run(kills),
+            Ok(kills) => torture::kill(kills),
             Err(_) => Err(format!("`{kills}` is not a number of kills")),
+        },
+        ["torture", "--power-loss"] => told(torture::lose_power(torture::CI_STATES)),
+        ["torture", "--power-loss", "--states", states] => match states.parse() {
+            Ok(states) => told(torture::lose_power(states)),
+            Err(_) => Err(format!("`{states}` is not a number of crash states")),
         },
         ["evidence"] => evidence::run(),
         ["bench", ref rest @ ..] => bench::run(rest),
@@ -82,6 +89,15 @@ type Outcome = Result<(), String>;
 /// The same for a task that is left out where something is missing: then it returns why.
 type Skippable = Result<Option<String>, String>;
 
+/// Says what was left out; nobody else does when a task is run for itself.
+fn told(outcome: Skippable) -> Outcome {
+    outcome.map(|skipped| {
+        if let Some(reason) = skipped {
+            eprintln!("xtask: SKIPPED: {reason}");
+        }
+    })
+}
+
 const DEFAULT_FUZZ_SECONDS: u64 = 10;
 
 const HELP: &str = "\
@@ -90,15 +106,20 @@ Usage: cargo xtask TASK
   setup           installs what the tests need beside Rust, and cargo-deny, where they are missing and can be had
   test            everything that must pass: tests, examples in the documentation, loom models
   ci              what CI runs: format, lints, documentation, tidy, licences, advisories, fuzz smoke,
-                  simulation, planted bugs, torture, test; what it leaves out it says at the end
+                  simulation, planted bugs, torture, power loss, test; what it leaves out it says at the end
   tidy            the project's rules: crate arrows, unsafe code, leftovers, stray files
   licences        licences of the dependencies
   advisories      published advisories about them, where cargo-deny is installed and the database can be fetched
   fuzz [SECONDS]  each fuzz target for so long (default 10); needs a nightly toolchain and a C++ compiler
   planted [NAME]  bugs that are planted on purpose, and what catches each; NAME is part of a bug's name
-  sim [SEEDS]     the simulated world (default 800 seeds): crashes, disks, networks and clocks that fail
+  mutants         changes to the log's recovery that a test should notice; needs cargo-mutants, and an hour or so
+  sim [SEEDS]     the simulated world (default 800 seeds): crashes, disks, networks and clocks that fail; then
+                  every sequence of five operations on one log, with every crash
   torture [--kills N]
                   the real server, killed so often (default 300) at random moments under load
+  torture --power-loss [--states N]
+                  power that fails under the real server on ext4, xfs and btrfs: so many crash states (default 300);
+                  needs root, FUSE and loop devices
   evidence        EVIDENCE.md, from what sim, planted, torture and fuzz have counted on this commit
   bench …         the benchmarks behind docs/BENCHMARKS.md, with peers or without; `bench help` says how
 

@@ -10,12 +10,41 @@ const NEEDED: [(&str, &str, &str); 2] = [
     ("git", "git", "tells tidy which files belong to the project"),
 ];
 
+/// The same, for what only root can do.
+const NEEDED_BY_ROOT: [(&str, &str, &str); 4] = [
+    (
+        "losetup",
+        "mount util-linux",
+        "puts file systems on files, for the torture by power loss",
+    ),
+    (
+        "mkfs.ext4",
+        "e2fsprogs",
+        "makes the file systems whose power fails",
+    ),
+    (
+        "mkfs.xfs",
+        "xfsprogs",
+        "makes the file systems whose power fails",
+    ),
+    (
+        "mkfs.btrfs",
+        "btrfs-progs",
+        "makes the file systems whose power fails",
+    ),
+];
+
 /// Program, how to get it, and what is lost without it.
-const OPTIONAL: [(&str, &str, &str); 3] = [
+const OPTIONAL: [(&str, &str, &str); 4] = [
     (
         "cargo-nextest",
         "cargo install cargo-nextest --locked",
         "tests run one crate after another",
+    ),
+    (
+        "cargo-mutants",
+        "cargo install cargo-mutants --locked",
+        "no `cargo xtask mutants`",
     ),
     (
         "c++",
@@ -37,8 +66,11 @@ pub(crate) fn run() -> Outcome {
 }
 
 fn needed() -> Outcome {
+    let root = shell::output(Command::new("id").arg("-u")).is_some_and(|id| id.trim() == "0");
+    let by_root: &[_] = if root { &NEEDED_BY_ROOT } else { &[] };
     let missing: Vec<_> = NEEDED
         .iter()
+        .chain(by_root)
         .filter(|needed| !shell::has_program(needed.0))
         .collect();
     for (program, packages, why) in &missing {
@@ -51,7 +83,6 @@ fn needed() -> Outcome {
         eprintln!("xtask: everything that the tests need is installed");
         return Ok(());
     }
-    let root = shell::output(Command::new("id").arg("-u")).is_some_and(|id| id.trim() == "0");
     if !root || !shell::has_program("apt-get") {
         return Err("install the packages named above, then run `cargo xtask setup` again".into());
     }

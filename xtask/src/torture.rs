@@ -1,10 +1,54 @@
-//! The torture of `torture/`: the real server, killed at random moments under load.
+//! The torture of `torture/`: the real server, killed at random moments under load, and power that fails under it.
 
-use crate::{Outcome, evidence, shell, workspace};
+use std::process::Command;
+
+use crate::{Outcome, Skippable, evidence, shell, workspace};
 
 /// Kills so many servers.
-pub(crate) fn run(kills: u64) -> Outcome {
-    // As the tests build it: with the product's own assertions.
+pub(crate) fn kill(kills: u64) -> Outcome {
+    let mut command = program()?;
+    command.args(["--kills", &kills.to_string()]);
+    evidence::counted("torture", |path| {
+        shell::run(command.arg("--counts").arg(path))
+    })
+}
+
+/// Cuts the power of real file systems so often. What cannot be had is left out, and named.
+pub(crate) fn lose_power(states: u64) -> Skippable {
+    let mut command = program()?;
+    let (all, some) = lacks(&command)?;
+    if all.is_some() {
+        return Ok(all);
+    }
+    command.args(["--power-loss", "--states", &states.to_string()]);
+    evidence::counted("power", |path| {
+        shell::run(command.arg("--counts").arg(path))
+    })?;
+    Ok(some.map(|reasons| format!("in part: {reasons}")))
+}
+
+/// Why this machine cannot cut the power of any file system.
+pub(crate) fn missing() -> Skippable {
+    Ok(lacks(&program()?)?.0)
+}
+
+/// What the machine lacks for all file systems, and what for some of them.
+fn lacks(program: &Command) -> Result<(Option<String>, Option<String>), String> {
+    let output = Command::new(program.get_program())
+        .arg("--missing")
+        .output()
+        .map_err(|error| error.to_string())?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let text = text.trim();
+    Ok(match text.strip_prefix("all: ") {
+        Some(reason) => (Some(reason.to_owned()), None),
+        None if text.is_empty() => (None, None),
+        None => (None, Some(text.replace('\n', "; "))),
+    })
+}
+
+/// The program, built as the tests build it: with the product's own assertions. It knows where the server is.
+fn program() -> Result<Command, String> {
     let build = [
         "build",
         "--locked",
@@ -19,17 +63,16 @@ pub(crate) fn run(kills: u64) -> Outcome {
     let directory = target.join("torture");
     std::fs::create_dir_all(&directory)
         .map_err(|error| format!("{}: {error}", directory.display()))?;
-    let mut command = std::process::Command::new(target.join("debug/torture"));
+    let mut command = Command::new(target.join("debug/torture"));
     command
-        .args(["--kills", &kills.to_string()])
         .arg("--server")
         .arg(target.join("debug/trunkline"))
         .arg("--directory")
         .arg(directory);
-    evidence::counted("torture", |path| {
-        shell::run(command.arg("--counts").arg(path))
-    })
+    Ok(command)
 }
 
-/// What CI runs: some two minutes on two cores.
+/// What CI runs: half a minute to two minutes on two cores.
 pub(crate) const CI_KILLS: u64 = 300;
+/// What CI runs: one to two minutes on two cores.
+pub(crate) const CI_STATES: u64 = 300;

@@ -12,7 +12,8 @@
 //! ```
 //!
 //! `seed: N` is where the simulation is known to catch it: that seed is tried first, then the others. It may be left out.
-//! `test: PACKAGE NAME` is for a bug that the simulation cannot see, and names the test that must fail.
+//! `test: PACKAGE NAME` is for a bug that the simulation cannot see, and names the test that must fail; `layer: torture` and
+//! `layer: power loss` are for one that shows only when the real server is killed, or the power of its file system fails.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -33,8 +34,17 @@ pub(super) struct Bug {
 /// Who must catch it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Layer {
-    Simulation { seed: Option<u64> },
-    Test { package: String, name: String },
+    Simulation {
+        seed: Option<u64>,
+    },
+    Test {
+        package: String,
+        name: String,
+    },
+    /// Kills of the real server.
+    Torture,
+    /// Power that fails under it.
+    PowerLoss,
 }
 
 /// The bugs of a folder whose names contain `filter`, in order.
@@ -94,6 +104,8 @@ fn parse(name: &str, text: &str) -> Result<Bug, String> {
                     name: name.into(),
                 };
             }
+            Some(("layer", "torture")) => layer = Layer::Torture,
+            Some(("layer", "power loss")) => layer = Layer::PowerLoss,
             _ => return Err(format!("`{line}` says nothing about a planted bug")),
         }
     }
@@ -120,6 +132,19 @@ mod tests {
         assert_eq!(bug.what, "acks lie");
         assert_eq!(bug.layer, Layer::Simulation { seed: Some(7) });
         assert_eq!(bug.plant("a\n    stored\nb").unwrap(), "a\n    received\nb");
+    }
+
+    #[test]
+    fn a_bug_says_who_must_catch_it() {
+        let layer = |text: &str| parse("lie", &TEXT.replace("seed: 7", text)).map(|bug| bug.layer);
+        assert_eq!(layer("layer: torture"), Ok(Layer::Torture));
+        assert_eq!(layer("layer: power loss"), Ok(Layer::PowerLoss));
+        assert!(layer("layer: luck").is_err());
+        let test = Layer::Test {
+            package: "log".into(),
+            name: "a_test".into(),
+        };
+        assert_eq!(layer("test: log a_test"), Ok(test));
     }
 
     #[test]

@@ -64,7 +64,20 @@ impl Copy {
 
     /// Builds the simulation.
     pub(super) fn build(&self) -> Outcome {
-        let output = finish(self.cargo(&["build", "--package", "sim"]))?;
+        self.build_packages(&["sim"])
+    }
+
+    /// Builds the server and what tortures it.
+    pub(super) fn build_server(&self) -> Outcome {
+        self.build_packages(&["trunkline", "torture"])
+    }
+
+    fn build_packages(&self, packages: &[&str]) -> Outcome {
+        let mut command = self.cargo(&["build"]);
+        for package in packages {
+            command.args(["--package", package]);
+        }
+        let output = finish(command)?;
         if output.status.success() {
             Ok(())
         } else {
@@ -89,6 +102,34 @@ impl Copy {
         failure
             .map(Some)
             .ok_or_else(|| format!("the simulation did not run: {text}"))
+    }
+
+    /// Tortures the server: what the torture says when it finds something.
+    pub(super) fn torture(&self, words: &[&str]) -> Result<Option<String>, String> {
+        let directory = self.tree.with_file_name("torture");
+        fs::create_dir_all(&directory).map_err(|error| error.to_string())?;
+        let mut command = Command::new(self.target().join("release/torture"));
+        command
+            .arg("--server")
+            .arg(self.target().join("release/trunkline"))
+            .arg("--directory")
+            .arg(&directory)
+            .args(words);
+        let output = finish(command)?;
+        // What is kept for people to look at: here it was expected.
+        let _ = fs::remove_dir_all(&directory);
+        if output.status.success() {
+            return Ok(None);
+        }
+        let text = String::from_utf8_lossy(&output.stderr);
+        // Behind where and when: what was found.
+        let found = text.lines().find_map(|line| {
+            let at = FOUND.iter().filter_map(|word| line.find(*word)).min()?;
+            Some(line[at..].to_owned())
+        });
+        found
+            .map(Some)
+            .ok_or_else(|| format!("the torture failed: {text}"))
     }
 
     /// Runs one test of a package: what it says when it fails.
@@ -142,6 +183,15 @@ fn finish(mut command: Command) -> Result<Output, String> {
 }
 
 /// What is copied.
-const COPIED: [&str; 4] = ["crates", "sim", "Cargo.toml", "Cargo.lock"];
+const COPIED: [&str; 5] = ["crates", "sim", "torture", "Cargo.toml", "Cargo.lock"];
 /// Whatever else is in the workspace is not.
-const MEMBERS: &str = "members = [\"crates/*\", \"sim\"]";
+const MEMBERS: &str = "members = [\"crates/*\", \"sim\", \"torture\"]";
+/// What the torture's findings begin with.
+const FOUND: [&str; 6] = [
+    "LOST",
+    "PHANTOM",
+    "CHANGED",
+    "TWICE",
+    "the server does not start",
+    "the server ended by itself",
+];

@@ -47,8 +47,16 @@ fn try_all(bugs: &[Bug]) -> Result<String, String> {
     let begin = Instant::now();
     let copy = Copy::new()?;
     let (mut rows, mut escaped, mut catchers) = (String::new(), Vec::new(), BTreeSet::new());
+    let mut skipped = 0;
     println!("{:<44} {:<14} what it said", "bug", "caught by");
     for bug in bugs {
+        if let Some(reason) = missing_for(bug)? {
+            println!("{:<44} {SKIPPED:<14} {reason}", bug.name);
+            let (name, what) = (&bug.name, &bug.what);
+            rows.push_str(&format!("{name}\t{SKIPPED}\t{what}\t{reason}\n"));
+            skipped += 1;
+            continue;
+        }
         match try_one(&copy, bug)? {
             Some(Caught { catcher, said }) => {
                 let shown: String = said.chars().take(SHOWN_CHARS).collect();
@@ -65,8 +73,8 @@ fn try_all(bugs: &[Bug]) -> Result<String, String> {
     }
     let false_alarm = control(&copy, &catchers)?;
     println!(
-        "\n{} of {} planted bugs caught in {:.0} s; without them {}",
-        bugs.len() - escaped.len(),
+        "\n{} of {} planted bugs caught, {skipped} skipped, in {:.0} s; without them {}",
+        bugs.len() - escaped.len() - skipped,
         bugs.len(),
         begin.elapsed().as_secs_f64(),
         false_alarm
@@ -87,6 +95,8 @@ fn try_all(bugs: &[Bug]) -> Result<String, String> {
 enum Catcher {
     Seed(u64),
     Test { package: String, name: String },
+    Torture,
+    PowerLoss,
 }
 
 struct Caught {
@@ -99,6 +109,8 @@ impl std::fmt::Display for Catcher {
         let text = match self {
             Self::Seed(seed) => format!("seed {seed}"),
             Self::Test { package, name } => format!("{package}: {name}"),
+            Self::Torture => "torture".into(),
+            Self::PowerLoss => "power loss".into(),
         };
         f.pad(&text)
     }
@@ -126,7 +138,31 @@ fn try_one(copy: &Copy, bug: &Bug) -> Result<Option<Caught>, String> {
             },
             said,
         })),
+        Layer::Torture => torture(copy, Catcher::Torture),
+        Layer::PowerLoss => torture(copy, Catcher::PowerLoss),
     })
+}
+
+fn torture(copy: &Copy, catcher: Catcher) -> Result<Option<Caught>, String> {
+    copy.build_server()?;
+    let said = copy.torture(words(&catcher))?;
+    Ok(said.map(|said| Caught { catcher, said }))
+}
+
+/// How much of the torture is tried; most bugs need a tenth of it.
+fn words(catcher: &Catcher) -> &'static [&'static str] {
+    match catcher {
+        Catcher::PowerLoss => &["--power-loss", "--states", "60"],
+        _ => &["--kills", "60"],
+    }
+}
+
+/// Why this machine cannot try it.
+fn missing_for(bug: &Bug) -> Result<Option<String>, String> {
+    match bug.layer {
+        Layer::PowerLoss => crate::torture::missing(),
+        _ => Ok(None),
+    }
 }
 
 /// Runs without a bug what has caught one: the first that fails.
@@ -136,6 +172,10 @@ fn control(copy: &Copy, catchers: &BTreeSet<Catcher>) -> Result<Option<String>, 
         let alarm = match catcher {
             Catcher::Seed(seed) => copy.simulate(*seed, 1)?.map(|found| found.1),
             Catcher::Test { package, name } => copy.test(package, name)?,
+            Catcher::Torture | Catcher::PowerLoss => {
+                copy.build_server()?;
+                copy.torture(words(catcher))?
+            }
         };
         if let Some(alarm) = alarm {
             return Ok(Some(format!("{catcher} fails: {alarm}")));
@@ -152,3 +192,5 @@ fn kind(said: &str) -> &str {
 /// As many as the simulation runs in CI.
 const SEEDS: u64 = crate::sim::CI_SEEDS;
 const SHOWN_CHARS: usize = 100;
+/// In the place of what caught a bug: nothing could be tried.
+pub(crate) const SKIPPED: &str = "SKIPPED";

@@ -1,0 +1,126 @@
+//! Power that fails under the real server on real file systems.
+//!
+//! [`device`] is a device that records what is written to it and when it is flushed, [`fuse`] shows it as a file, [`volume`] has the
+//! kernel's file systems on a loop device over that file, and [`site`] is what is done with them: servers live on them under load,
+//! power is cut in many places of each recording, and what the file system, the log and the server make of what is left is held against what clients were told.
+//!
+//! Everything is mounted in a mount namespace of this process, and the kernel takes it away with its last process, however that ends.
+
+mod device;
+mod fuse;
+mod site;
+mod volume;
+
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use self::site::Site;
+use self::volume::{FileSystem, has_program};
+use crate::arguments::Arguments;
+use crate::tally::PowerTally;
+
+/// What this machine lacks: `NAME: reason` for each file system that cannot be used, or `all: reason`.
+pub(crate) fn missing() -> Vec<String> {
+    if let Some(reason) = missing_for_all() {
+        return vec![format!("all: {reason}")];
+    }
+    let missing = FileSystem::ALL.iter().filter_map(|file_system| {
+        let reason = file_system.missing()?;
+        Some(format!("{}: {reason}", file_system.name()))
+    });
+    missing.collect()
+}
+
+fn missing_for_all() -> Option<String> {
+    if !rustix::process::geteuid().is_root() {
+        return Some("file systems are mounted by root only".into());
+    }
+    for device in [fuse::DEVICE, "/dev/loop-control"] {
+        if !Path::new(device).exists() {
+            return Some(format!("there is no {device}"));
+        }
+    }
+    let programs = ["mount", "losetup", "unshare", "setpriv"];
+    let program = programs.iter().find(|name| !has_program(name))?;
+    Some(format!(
+        "{program} is not installed (Debian: mount util-linux)"
+    ))
+}
+
+/// Checks `states` states of the file systems that this machine has.
+pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
+    if let Some(reason) = missing_for_all() {
+        return Err(reason);
+    }
+    if std::env::var_os(ALONE).is_none() {
+        return Err(go_alone());
+    }
+    eprintln!("torture: seed {}", arguments.seed);
+    let begin = Instant::now();
+    let tally = PowerTally::default();
+    let failed = AtomicBool::new(false);
+    let mut sites = Vec::new();
+    for file_system in FileSystem::ALL {
+        match file_system.missing() {
+            None => sites.push(Site::new(file_system, arguments, &tally, &failed)?),
+            Some(reason) => {
+                let name = file_system.name().to_uppercase();
+                eprintln!("torture: {name} SKIPPED: {reason}");
+            }
+        }
+    }
+    let count = sites.len() as u64;
+    if count == 0 {
+        return Err("no file system can be used".into());
+    }
+    let failures: Vec<String> = std::thread::scope(|scope| {
+        let shared = sites.into_iter().zip(0..).map(|(site, nth)| {
+            let share = arguments.states / count + u64::from(nth < arguments.states % count);
+            let failed = &failed;
+            scope.spawn(move || {
+                let ended = site.lose_power(share);
+                failed.fetch_or(ended.is_err(), Ordering::Relaxed);
+                ended
+            })
+        });
+        let shared: Vec<_> = shared.collect();
+        let mut told = Instant::now();
+        while shared.iter().any(|one| !one.is_finished()) {
+            std::thread::park_timeout(Duration::from_millis(50));
+            if told.elapsed() > Duration::from_secs(5) {
+                told = Instant::now();
+                eprintln!("torture: {}", tally.line(arguments.states, begin.elapsed()));
+            }
+        }
+        let ended = shared
+            .into_iter()
+            .map(|one| one.join().unwrap_or_else(|_| Err("a site panicked".into())));
+        ended.filter_map(Result::err).collect()
+    });
+    if !failures.is_empty() {
+        return Err(failures.join("\ntorture: "));
+    }
+    tally.print(begin.elapsed());
+    match &arguments.counts {
+        Some(path) => tally.write(path, arguments.seed, begin.elapsed()),
+        None => Ok(()),
+    }
+}
+
+/// Becomes the same program with the same arguments in a mount namespace of its own; returns only when that fails.
+fn go_alone() -> String {
+    let program = match std::env::current_exe() {
+        Ok(program) => program,
+        Err(error) => return error.to_string(),
+    };
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--propagation", "private", "--"]);
+    command.arg(program).args(std::env::args_os().skip(1));
+    format!("unshare: {}", command.env(ALONE, "yes").exec())
+}
+
+/// Set where the mounts of this process are its own.
+const ALONE: &str = "TORTURE_HAS_MOUNTS_OF_ITS_OWN";
