@@ -564,6 +564,15 @@ pub(crate) fn damaged(error: trunkline_wire::RecordError) -> Error {
     Error::Io(io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
+/// A record that came is earlier than one that came before it.
+#[cold]
+pub(crate) fn out_of_order(stream: &str, sequence: u64, before: u64) -> Error {
+    Error::Io(io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!("record {sequence} of stream {stream:?} came after record {before}"),
+    ))
+}
+
 /// A record that came uses a subject id that was not defined.
 pub(crate) fn undefined() -> Error {
     Error::Io(io::Error::new(

@@ -209,6 +209,29 @@ fn a_subscription_that_saw_nothing_yet_still_misses_nothing() {
 }
 
 #[test]
+fn a_record_that_comes_after_a_later_one_is_an_error() {
+    let server = TestServer::start();
+    for body in [b"1", b"2", b"3"] {
+        server.put("a", body);
+    }
+    server.store().records.swap(0, 1);
+    let client = client(&server);
+    let from_first = Subscription::new("a").start(Start::First);
+    let mut subscriber = client.subscribe(&from_first).unwrap();
+    let mut next = || match subscriber.next_timeout(LONG) {
+        Ok(message) => message.unwrap().sequence().to_string(),
+        Err(error) => error.to_string(),
+    };
+    assert_eq!(next(), "2");
+    let error = next();
+    assert!(
+        error.contains("record 1 of stream \"main\" came after record 2"),
+        "{error}"
+    );
+    assert_eq!(next(), "3");
+}
+
+#[test]
 fn subscribing_waits_for_a_connection_that_is_being_made_again() {
     let server = TestServer::start();
     let client = client(&server);

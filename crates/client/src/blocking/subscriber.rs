@@ -7,7 +7,7 @@ use trunkline_wire::{Confirm, Gap, Kind, RawRecord};
 
 use super::queue::{self, Entry, Queue};
 use super::shared::Shared;
-use crate::connection::{damaged, undefined};
+use crate::connection::{damaged, out_of_order, undefined};
 use crate::error::Error;
 use crate::message::{Message, OwnedMessage};
 use crate::names::Names;
@@ -112,7 +112,7 @@ impl Subscriber {
     /// The next record, or `None` when none came in time, or when the client is closed.
     ///
     /// # Errors
-    /// A record that came is damaged; the next call goes on behind it.
+    /// A record that came is damaged, or came after a later one; the next call goes on behind it.
     pub fn next_timeout(&mut self, timeout: Duration) -> Result<Option<Message<'_>>, Error> {
         self.next_message(Some(timeout))
     }
@@ -281,17 +281,19 @@ impl Subscriber {
         };
         self.run.start += raw.len();
         let channel = &mut self.channels[self.run_channel];
-        let mut found = None;
+        let mut found = Ok(None);
         match raw.kind() {
             Kind::Data => {
                 let stream = &mut self.streams[channel.stream];
-                // After a reconnect a cursor may start before what was given out already.
                 if self.in_group || raw.sequence() >= stream.next {
                     stream.next = raw.sequence() + 1;
-                    found = Some(Found::Record {
+                    found = Ok(Some(Found::Record {
                         channel: self.run_channel,
                         range: start..self.run.start,
-                    });
+                    }));
+                } else if !self.has_cursor {
+                    // Only a cursor may, after a reconnect, start before what was given out already.
+                    found = Err(out_of_order(&stream.name, raw.sequence(), stream.next - 1));
                 }
             }
             Kind::Definition => {
@@ -306,7 +308,7 @@ impl Subscriber {
             let used = std::mem::take(&mut channel.used);
             self.shared.credit(channel.generation, channel.number, used);
         }
-        Ok(found)
+        found
     }
 
     #[inline]
