@@ -29,7 +29,7 @@ pub use any::{AnyReactor, Choice, IoBackend};
 pub use clock::{Clock, Now};
 pub use completion::{BufferId, Completion, CompletionFlags};
 pub use config::{Config, UringConfig};
-pub use idle::{EXPECTING, Idle, Idler};
+pub use idle::{Idle, Idler};
 pub use jobs::{Job, Jobs};
 pub use mesh::{MeshEnd, mesh};
 pub use op::{CancelTarget, FileId, Op, RegionId, Slice, SocketId, Wait, WriteMode};

@@ -218,9 +218,10 @@ impl Node {
             work += done.work;
             deadline_ns = deadline_ns.min(done.next_deadline_ns.unwrap_or(u64::MAX));
             self.reclaim(reactor);
-            self.volumes.begin(reactor);
             self.settle(reactor);
+            // What may go already does not wait for the write.
             work += self.send(now, reactor);
+            self.volumes.begin(reactor);
             if pass == 0 {
                 reactor.submit()?;
                 work += self.reap(now, reactor);
