@@ -61,6 +61,15 @@ impl RecordPrefix {
     }
 }
 
+/// A whole record as it lies in memory.
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub(crate) struct Whole {
+    pub(crate) prefix: RecordPrefix,
+    /// Body and padding.
+    pub(crate) padded: [u8],
+}
+
 /// Words of a [`RecordPrefix`].
 pub(crate) const PREFIX_WORDS: usize = PREFIX_BYTES / 8;
 

@@ -21,7 +21,7 @@ use zerocopy::{FromBytes, IntoBytes};
 use crate::crc::{self, Restamp};
 use crate::headers::{self, Headers};
 pub use crate::layout::{ADDRESS_BYTES, ALIGN, HEADER_BYTES, PREFIX_BYTES};
-use crate::layout::{MAGIC, RecordPrefix, VERSION};
+use crate::layout::{MAGIC, RecordPrefix, VERSION, Whole};
 pub use crate::record_error::RecordError;
 pub use crate::run::{Records, Run, RunRecords};
 pub use crate::short::Short;
@@ -127,11 +127,11 @@ pub const fn body_record_bytes(body_len: usize) -> usize {
 }
 
 /// A record whose framing is right: magic, version, kind, flags, lengths, padding. Its checksum is not yet checked.
+///
+/// One reference, so that it travels in registers.
 #[derive(Clone, Copy)]
 pub struct RawRecord<'a> {
-    prefix: &'a RecordPrefix,
-    /// The whole record with its padding.
-    bytes: &'a [u8],
+    whole: &'a Whole,
 }
 
 impl<'a> RawRecord<'a> {
@@ -143,7 +143,7 @@ impl<'a> RawRecord<'a> {
     #[inline]
     pub fn peek(bytes: &'a [u8], payload_max: u32) -> Result<Option<Self>, RecordError> {
         let Ok((prefix, _)) = RecordPrefix::ref_from_prefix(bytes) else {
-            return early(bytes);
+            return early(bytes).map_or(Ok(None), Err);
         };
         let payload_len = check_prefix(prefix)?;
         if payload_len > payload_max {
@@ -155,7 +155,10 @@ impl<'a> RawRecord<'a> {
         let Some(bytes) = bytes.get(..record_bytes(payload_len)) else {
             return Ok(None);
         };
-        let record = Self { prefix, bytes };
+        let Ok(whole) = Whole::ref_from_bytes(bytes) else {
+            return Ok(None);
+        };
+        let record = Self { whole };
         record.check_padding()?;
         Ok(Some(record))
     }
@@ -165,75 +168,76 @@ impl<'a> RawRecord<'a> {
     pub(crate) fn again(run: &'a [u8]) -> Option<Self> {
         let (prefix, _) = RecordPrefix::ref_from_prefix(run).ok()?;
         let bytes = run.get(..record_bytes(prefix.payload_len.get()))?;
-        Some(Self { prefix, bytes })
+        let whole = Whole::ref_from_bytes(bytes).ok()?;
+        Some(Self { whole })
     }
 
     /// What the record is for.
     #[inline]
     pub fn kind(&self) -> Kind {
         // Checked when `self` was made, so the default never shows.
-        Kind::from_u8(self.prefix.kind).unwrap_or(Kind::Pad)
+        Kind::from_u8(self.whole.prefix.kind).unwrap_or(Kind::Pad)
     }
 
     /// How the body is to be read.
     #[inline]
     pub fn flags(&self) -> RecordFlags {
-        RecordFlags::from_bits_truncate(self.prefix.flags.get())
+        RecordFlags::from_bits_truncate(self.whole.prefix.flags.get())
     }
 
     /// The producer's on the way in, the stream's once stored.
     #[inline]
     pub fn sequence(&self) -> u64 {
-        self.prefix.sequence.get()
+        self.whole.prefix.sequence.get()
     }
 
     /// Nanoseconds since 1970.
     #[inline]
     pub fn timestamp_ns(&self) -> u64 {
-        self.prefix.timestamp_ns.get()
+        self.whole.prefix.timestamp_ns.get()
     }
 
     /// The session's or the stream's id of the subject.
     #[inline]
     pub fn subject_id(&self) -> u32 {
-        self.prefix.subject_id.get()
+        self.whole.prefix.subject_id.get()
     }
 
     /// The feature-flag word of bit routing.
     #[inline]
     pub fn route_flags(&self) -> u32 {
-        self.prefix.route_flags.get()
+        self.whole.prefix.route_flags.get()
     }
 
     /// Address and body, in bytes.
     #[inline]
     pub fn payload_len(&self) -> u32 {
-        self.prefix.payload_len.get()
+        self.whole.prefix.payload_len.get()
     }
 
     /// The checksum as written.
     #[inline]
     pub fn crc(&self) -> u32 {
-        self.prefix.crc.get()
+        self.whole.prefix.crc.get()
     }
 
     /// What comes after the address, user headers included, padding not.
     #[inline]
     pub fn body(&self) -> &'a [u8] {
-        &self.bytes[PREFIX_BYTES..HEADER_BYTES + self.payload_len() as usize]
+        &self.whole.padded[..self.payload_len() as usize - ADDRESS_BYTES]
     }
 
     /// The whole record with its padding.
     #[inline]
     pub fn bytes(&self) -> &'a [u8] {
-        self.bytes
+        self.whole.as_bytes()
     }
 
     /// Bytes of the whole record with its padding.
     #[inline]
     #[allow(clippy::len_without_is_empty, reason = "a record is at least 40 bytes")]
     pub fn len(&self) -> usize {
-        self.bytes.len()
+        PREFIX_BYTES + self.whole.padded.len()
     }
 
     /// Everything but the lengths and the checksum.
@@ -255,7 +259,7 @@ impl<'a> RawRecord<'a> {
     #[inline]
     pub fn verify(self) -> Result<Record<'a>, RecordError> {
         let body = self.body();
-        if crc::seal(body, self.prefix.words()) != self.crc() {
+        if crc::seal(body, self.whole.prefix.words()) != self.crc() {
             return Err(RecordError::Checksum);
         }
         if self.flags().contains(RecordFlags::HEADERS) {
@@ -268,7 +272,7 @@ impl<'a> RawRecord<'a> {
     fn check_padding(&self) -> Result<(), RecordError> {
         let used = self.payload_len() as usize % ALIGN;
         if used != 0
-            && let Some(word) = self.bytes.last_chunk::<ALIGN>()
+            && let Some(word) = self.whole.padded.last_chunk::<ALIGN>()
             && u64::from_le_bytes(*word) >> (8 * used) != 0
         {
             return Err(RecordError::Padding);
@@ -357,7 +361,7 @@ pub fn restamp(
     subject_id: u32,
 ) -> Result<usize, RecordError> {
     let payload_len = source.payload_len();
-    let Some(out) = out.get_mut(..source.bytes.len()) else {
+    let Some(out) = out.get_mut(..source.len()) else {
         return Err(RecordError::Length { payload_len });
     };
     let stamp = Restamp {
@@ -365,13 +369,13 @@ pub fn restamp(
         timestamp_ns,
         subject_id,
     };
-    if !crc::reseal(source.bytes, out, stamp) {
+    if !crc::reseal(source.bytes(), out, stamp) {
         return Err(RecordError::Checksum);
     }
     if source.flags().contains(RecordFlags::HEADERS) {
         headers::check(source.body()).map_err(|_| RecordError::Headers)?;
     }
-    Ok(source.bytes.len())
+    Ok(source.len())
 }
 
 /// The checks of a prefix that need nothing else; returns `payload_len`.
@@ -416,21 +420,21 @@ const HEAD: u64 = u32::from_le_bytes(MAGIC) as u64 | (VERSION as u64) << 32;
 /// Kind and known flags.
 const HEAD_FREE_BITS: u64 = 0xff << 40 | (RecordFlags::all().bits() as u64) << 48;
 
-/// Fewer bytes than a prefix: says what is already wrong with them.
+/// Fewer bytes than a prefix: what is already wrong with them.
 #[cold]
 #[inline(never)]
-fn early(bytes: &[u8]) -> Result<Option<RawRecord<'_>>, RecordError> {
+fn early(bytes: &[u8]) -> Option<RecordError> {
     let seen = bytes.len().min(MAGIC.len());
     if bytes[..seen] != MAGIC[..seen] {
-        return Err(RecordError::Magic);
+        return Some(RecordError::Magic);
     }
     match bytes.get(4) {
-        Some(&version) if version != VERSION => return Err(RecordError::Version { version }),
+        Some(&version) if version != VERSION => return Some(RecordError::Version { version }),
         _ => {}
     }
     match bytes.get(5) {
-        Some(&kind) if Kind::from_u8(kind).is_none() => Err(RecordError::Kind { kind }),
-        _ => Ok(None),
+        Some(&kind) if Kind::from_u8(kind).is_none() => Some(RecordError::Kind { kind }),
+        _ => None,
     }
 }
 
