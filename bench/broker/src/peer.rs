@@ -1,7 +1,7 @@
 //! What a broker is to this comparison. A new one is a file in `peers`, and a line in `rows`.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use bench_harness::Failure;
 use bench_harness::server::Server;
@@ -68,51 +68,3 @@ pub struct Running {
     pub server: Server,
     pub address: SocketAddr,
 }
-
-/// A program: where a variable says, in the folder of peers, or on the path.
-pub fn find_program(variable: &str, name: &str) -> Option<PathBuf> {
-    if let Some(path) = std::env::var_os(variable) {
-        return Some(PathBuf::from(path));
-    }
-    let folders = std::env::var_os(FOLDER).map(|root| {
-        let below = |folder: &&str| Path::new(&root).join(folder);
-        ["bin", "usr/bin", "usr/sbin"]
-            .iter()
-            .map(below)
-            .collect::<Vec<_>>()
-    });
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = folders
-        .into_iter()
-        .flatten()
-        .chain(std::env::split_paths(&path));
-    folders
-        .map(|folder| folder.join(name))
-        .find(|program| program.is_file())
-}
-
-/// A command for a program of the folder of peers, which finds its libraries there.
-pub fn command(program: &Path) -> std::process::Command {
-    let mut command = std::process::Command::new(program);
-    if let Some(root) = std::env::var_os(FOLDER).filter(|root| program.starts_with(root)) {
-        let triple = format!("{}-linux-gnu", std::env::consts::ARCH);
-        command.env(
-            "LD_LIBRARY_PATH",
-            Path::new(&root).join("usr/lib").join(triple),
-        );
-    }
-    command
-}
-
-/// The first line that a program prints when asked for its version.
-pub fn version(program: &Path, argument: &str) -> Option<String> {
-    let output = command(program).arg(argument).output().ok()?;
-    let text = [output.stdout, output.stderr].concat();
-    let text = String::from_utf8_lossy(&text);
-    text.lines()
-        .find(|line| !line.trim().is_empty())
-        .map(|line| line.trim().to_owned())
-}
-
-/// The variable that names the folder into which peers were installed.
-pub const FOLDER: &str = "TRUNKLINE_BENCH_PEERS";

@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bench_harness::contest::{Contest, Effort, Point};
+use bench_harness::installed::{find_program, version};
 use bench_harness::{Bar, Contender, Failure, Figure, Options, Row, Sample, cores};
 
 use crate::load::{Acks, Flow, Idle, OpenLoop, Replay, Seats, Wait};
-use crate::peer::{Keeps, Peer, find_program, version};
+use crate::peer::{Keeps, Peer};
 use crate::peers::mosquitto::Mosquitto;
 use crate::peers::nats::{Mode as NatsMode, Nats};
 use crate::peers::plain::Plain;

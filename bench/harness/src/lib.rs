@@ -9,6 +9,7 @@
 //! | [`summary`] | medians with the smallest and the largest, near and far apart |
 //! | [`cores`] | pinning, and how far two cores are apart |
 //! | [`server`] | a peer's process: started, watched, ended |
+//! | [`installed`] | peers that are no crates: where their programs and libraries are |
 //! | [`payload`] | messages that can be checked |
 //! | [`latency`] | HDR histograms as text |
 //! | [`machine`] | where it was measured |
@@ -18,6 +19,7 @@
 pub mod contest;
 pub mod cores;
 pub mod figure;
+pub mod installed;
 pub mod latency;
 pub mod machine;
 pub mod options;

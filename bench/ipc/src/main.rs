@@ -11,13 +11,16 @@ mod trips;
 
 use std::process::ExitCode;
 
+use bench_foreign::zeromq;
 use bench_harness::contest::{Contest, Effort};
 use bench_harness::{Contender, Failure, Figure, Options, Row, cores};
 use clap::Parser;
 
 use transport::{Idle, Transport};
+use transports::aeron::{self, Aeron, SETTINGS as AERON_SETTINGS};
 use transports::iceoryx::Iceoryx;
 use transports::stream::{Pipe, Tcp, Unix};
+use transports::zeromq::{SETTINGS as ZEROMQ_SETTINGS, ZeroMq};
 
 /// Messages between two cores of one machine, side by side
 #[derive(Debug, Parser)]
@@ -38,20 +41,7 @@ fn run(options: &Options) -> Result<ExitCode, Failure> {
         return Err("two cores are needed".into());
     }
     let mut contest = Contest::open("ipc", options)?;
-    if !options.ours {
-        contest.absent(
-            "Aeron",
-            "its crate builds a C driver with CMake and libclang; it is left out",
-        )?;
-        contest.absent(
-            "ZeroMQ",
-            "its crate builds a C++ library, or needs one of the system; it is left out",
-        )?;
-        contest.absent(
-            "iceoryx2, parked",
-            "its events are a service of their own; only polling is measured",
-        )?;
-    }
+    let there = There::find(&mut contest, options)?;
     for idle in [Idle::Spin, Idle::Park] {
         for (name, bytes, trips) in [
             ("64 B", 64, 20_000),
@@ -60,25 +50,84 @@ fn run(options: &Options) -> Result<ExitCode, Failure> {
             ("1 MiB", 1 << 20, 200),
         ] {
             let trips = if options.quick { trips / 10 } else { trips };
-            contest.run(row(options.quick, idle, name, bytes, trips))?;
+            let work = Work { bytes, trips };
+            contest.run(row(options.quick, idle, name, work, there))?;
         }
     }
     Ok(contest.finish())
 }
 
-fn row(quick: bool, idle: Idle, size: &str, bytes: usize, trips: usize) -> Row {
+/// Peers that are no crates.
+#[derive(Clone, Copy, Debug, Default)]
+struct There {
+    aeron: bool,
+    zeromq: bool,
+}
+
+impl There {
+    /// Notes their versions, or why they take no part.
+    fn find(contest: &mut Contest, options: &Options) -> Result<Self, Failure> {
+        if options.ours {
+            return Ok(Self::default());
+        }
+        let mut find = |name: &str, version: Result<String, Failure>| match version {
+            Ok(version) => contest.peer(name, &version).map(|()| true),
+            Err(why) => contest.absent(name, &why).map(|()| false),
+        };
+        let there = Self {
+            aeron: find("Aeron", aeron::version())?,
+            zeromq: find("ZeroMQ", zeromq::library().map(|library| library.version()))?,
+        };
+        contest.absent(
+            "Aeron, parked",
+            "its receivers poll, at most with pauses: nobody wakes them",
+        )?;
+        Ok(there)
+    }
+}
+
+/// So many messages of so many bytes.
+#[derive(Clone, Copy, Debug)]
+struct Work {
+    bytes: usize,
+    trips: usize,
+}
+
+impl Work {
+    fn of(self, name: &str, settings: &str, transport: impl Transport + 'static) -> Contender {
+        Contender::new(name, move || trips::run(&transport, self.bytes, self.trips))
+            .with_settings(settings)
+    }
+}
+
+fn row(quick: bool, idle: Idle, size: &str, work: Work, there: There) -> Row {
+    let bytes = work.bytes;
     let mut contenders = vec![
-        contender("Unix socket", Unix { idle }, bytes, trips),
-        contender("pipe", Pipe { idle }, bytes, trips),
-        contender("TCP", Tcp { idle }, bytes, trips),
+        work.of("Unix socket", "a pair of streams", Unix { idle }),
+        work.of("pipe", "one for each way", Pipe { idle }),
+        work.of("TCP", "loopback, without delay", Tcp { idle }),
     ];
-    if idle == Idle::Spin {
-        contenders.push(contender(
+    contenders.push(match idle {
+        Idle::Spin => work.of(
             "iceoryx2, copied in and out",
-            Iceoryx { bytes },
-            bytes,
-            trips,
-        ));
+            "publish and subscribe, polled; defaults",
+            Iceoryx { bytes, idle },
+        ),
+        Idle::Park => work.of(
+            "iceoryx2 with events, copied in and out",
+            "publish and subscribe, and an event service that wakes the receiver; defaults",
+            Iceoryx { bytes, idle },
+        ),
+    });
+    if there.zeromq {
+        let name = match idle {
+            Idle::Spin => "ZeroMQ ipc, its own threads park",
+            Idle::Park => "ZeroMQ ipc",
+        };
+        contenders.push(work.of(name, ZEROMQ_SETTINGS, ZeroMq { idle }));
+    }
+    if there.aeron && idle == Idle::Spin {
+        contenders.push(work.of("Aeron IPC", AERON_SETTINGS, Aeron));
     }
     let words = match idle {
         Idle::Spin => "both spin",
@@ -106,13 +155,4 @@ fn row(quick: bool, idle: Idle, size: &str, bytes: usize, trips: usize) -> Row {
         },
         contenders,
     }
-}
-
-fn contender(
-    name: &str,
-    transport: impl Transport + 'static,
-    bytes: usize,
-    trips: usize,
-) -> Contender {
-    Contender::new(name, move || trips::run(&transport, bytes, trips))
 }

@@ -1,6 +1,7 @@
 //! What a way between two threads is to this comparison. A new one is a file in `transports`, and a line in `main`.
 
 use bench_harness::Failure;
+use bench_harness::server::Server;
 
 /// How both sides wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +24,11 @@ pub trait Link: Sync {
 
     /// One end, made on the thread that uses it: 0 begins, 1 answers. Nothing is sent before both are made.
     fn end(&self, side: usize) -> Result<Self::End, Failure>;
+
+    /// A program that has a part in it, whose work is not that of others.
+    fn between(&self) -> Option<&Server> {
+        None
+    }
 }
 
 /// One end. Both calls wait, in the way that was asked for.

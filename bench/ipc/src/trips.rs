@@ -48,7 +48,7 @@ pub fn run<T: Transport>(transport: &T, bytes: usize, trips: usize) -> Result<Sa
                 Latency::default(),
             );
             let mut message = vec![0; bytes];
-            let meter = Meter::start(None);
+            let meter = Meter::start(link.between());
             for trip in 0..warm_up + trips {
                 let made = maker.make(trip as u64, 0);
                 let start = Instant::now();
@@ -60,7 +60,7 @@ pub fn run<T: Transport>(transport: &T, bytes: usize, trips: usize) -> Result<Sa
                     latency.record(ns);
                 }
             }
-            let reading = meter.read(None);
+            let reading = meter.read(link.between());
             done.store(true, Ordering::Release);
             let mut sample = Sample::default().with_latency(latency);
             (sample.others_percent, sample.preemptions) =
@@ -85,10 +85,19 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {
+    use bench_foreign::zeromq;
+
     use super::*;
     use crate::transport::Idle;
+    use crate::transports::aeron::{self, Aeron};
     use crate::transports::iceoryx::Iceoryx;
     use crate::transports::stream::{Pipe, Tcp, Unix};
+    use crate::transports::zeromq::ZeroMq;
+
+    fn brings_all_back(transport: &impl Transport, bytes: usize) {
+        let sample = run(transport, bytes, 20).unwrap();
+        assert_eq!(sample.latency.unwrap().count(), 20);
+    }
 
     #[test]
     fn every_way_brings_messages_of_every_size_back_whole() {
@@ -97,39 +106,17 @@ mod tests {
         }
         for bytes in [64, 1 << 20] {
             for idle in [Idle::Spin, Idle::Park] {
-                assert_eq!(
-                    run(&Unix { idle }, bytes, 20)
-                        .unwrap()
-                        .latency
-                        .unwrap()
-                        .count(),
-                    20
-                );
-                assert_eq!(
-                    run(&Pipe { idle }, bytes, 20)
-                        .unwrap()
-                        .latency
-                        .unwrap()
-                        .count(),
-                    20
-                );
-                assert_eq!(
-                    run(&Tcp { idle }, bytes, 20)
-                        .unwrap()
-                        .latency
-                        .unwrap()
-                        .count(),
-                    20
-                );
+                brings_all_back(&Unix { idle }, bytes);
+                brings_all_back(&Pipe { idle }, bytes);
+                brings_all_back(&Tcp { idle }, bytes);
+                brings_all_back(&Iceoryx { bytes, idle }, bytes);
+                if zeromq::library().is_ok() {
+                    brings_all_back(&ZeroMq { idle }, bytes);
+                }
             }
-            assert_eq!(
-                run(&Iceoryx { bytes }, bytes, 20)
-                    .unwrap()
-                    .latency
-                    .unwrap()
-                    .count(),
-                20
-            );
+            if aeron::version().is_ok() {
+                brings_all_back(&Aeron, bytes);
+            }
         }
     }
 }

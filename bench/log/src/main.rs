@@ -13,6 +13,7 @@ mod writers;
 
 use std::process::ExitCode;
 
+use bench_foreign::rocksdb;
 use bench_harness::contest::Contest;
 use bench_harness::{Failure, Options};
 use clap::Parser;
@@ -33,14 +34,17 @@ fn main() -> ExitCode {
 
 fn run(options: &Options) -> Result<ExitCode, Failure> {
     let mut contest = Contest::open("log", options)?;
-    if !options.ours {
-        contest.absent(
-            "RocksDB",
-            "its crate builds a C++ library for many minutes and needs libclang; it is left out",
-        )?;
-    }
-    for row in rows::rows(options) {
+    let has_rocksdb = !options.ours && has_rocksdb(&mut contest)?;
+    for row in rows::rows(options, has_rocksdb) {
         contest.run(row)?;
     }
     Ok(contest.finish())
+}
+
+/// Whether RocksDB takes part; notes its version, or why it does not.
+fn has_rocksdb(contest: &mut Contest) -> Result<bool, Failure> {
+    match rocksdb::library() {
+        Ok(library) => contest.peer("RocksDB", library.version()).map(|()| true),
+        Err(why) => contest.absent("RocksDB", &why).map(|()| false),
+    }
 }

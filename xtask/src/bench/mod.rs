@@ -3,6 +3,7 @@
 //! A group is a program `bench-NAME` of the workspace `bench/` that takes the options of `bench_harness::Options`. A new one
 //! is a folder there and a name in [`GROUPS`].
 
+mod aeron;
 mod install;
 mod options;
 

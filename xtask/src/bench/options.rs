@@ -73,8 +73,8 @@ Without options: our own contenders only. Results, a Markdown table and an HTML 
 directory, which is named at the start and at the end.
 
   --peers              the peers too, those that are installed; says which are not
-  --install            --peers, and gets what is missing, into a folder of its own below the cache directory
-                       (root does this without being asked)
+  --install            --peers, and gets what is missing, into a folder of its own below the cache directory; Aeron is
+                       built from its sources, a minute or two (root does this without being asked)
   --only GROUP,…       some groups only: parts, rings, tcp, log, broker, ipc
   --row WORDS          rows only whose name contains all these words
   --contender TEXT,…   contenders only whose name contains one of these

@@ -4,10 +4,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use bench_harness::Failure;
+use bench_harness::installed::command;
 use bench_harness::server::{Server, free_address};
 
 use crate::line::{Event, Protocol, Tcp};
-use crate::peer::{Keeps, Peer, Running, Seat, command};
+use crate::peer::{Keeps, Peer, Running, Seat};
 
 #[derive(Clone, Debug)]
 pub struct Mosquitto {

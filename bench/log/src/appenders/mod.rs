@@ -5,4 +5,5 @@ mod group;
 pub mod okaywal;
 pub mod plain;
 pub mod redb;
+pub mod rocksdb;
 pub mod trunkline;
