@@ -61,6 +61,8 @@ pub struct Seat {
     pub core: Option<usize>,
     /// Where its files go.
     pub data: PathBuf,
+    /// Connections that it is to take, where that is more than it takes by default.
+    pub connections: Option<u32>,
 }
 
 /// A server that listens.

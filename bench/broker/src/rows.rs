@@ -7,7 +7,7 @@ use bench_harness::contest::{Contest, Effort, Point};
 use bench_harness::installed::{find_program, version};
 use bench_harness::{Bar, Contender, Failure, Figure, Options, Row, Sample, cores};
 
-use crate::load::{Acks, Flow, Idle, OpenLoop, Replay, Seats, Wait};
+use crate::load::{Acks, Crowd, Flow, Idle, OpenLoop, Replay, Seats, Wait};
 use crate::peer::{Keeps, Peer};
 use crate::peers::mosquitto::Mosquitto;
 use crate::peers::nats::{Mode as NatsMode, Nats};
@@ -33,6 +33,7 @@ enum Work {
     Acks(Acks),
     Replay(Replay),
     Idle(Idle),
+    Crowd(Crowd),
 }
 
 impl Any {
@@ -66,6 +67,7 @@ fn contender<P: Peer>(peer: P, work: Work, seats: &Seats) -> Contender {
             Work::Acks(acks) => acks.run(&peer, &seats),
             Work::Replay(replay) => replay.run(&peer, &seats),
             Work::Idle(idle) => idle.run(&peer, &seats),
+            Work::Crowd(crowd) => crowd.run(&peer, &seats),
         }
     };
     Contender::new(name, run).with_settings(settings)
@@ -191,7 +193,8 @@ pub fn run(contest: &mut Contest, options: &Options, ours: &Path) -> Result<(), 
     for row in rows.replay() {
         contest.run(row)?;
     }
-    contest.run(rows.idle())
+    contest.run(rows.idle())?;
+    contest.run(rows.crowd())
 }
 
 struct Rows {
@@ -483,6 +486,27 @@ impl Rows {
             Bar::value(name, Figure::RssMib, 40.0),
         ];
         row
+    }
+
+    fn crowd(&self) -> Row {
+        let crowd = Crowd {
+            connections: 10_000,
+            time: Duration::from_secs(if self.quick { 1 } else { 5 }),
+        };
+        self.row(
+            "10,000 idle subscribers".into(),
+            "each on a connection of its own, nothing is published; resident memory of the server without the kernel's for sockets; unpinned; \
+             limits of connections are raised where there are some (trunkline: limits.connections, Redis: --maxclients)"
+                .into(),
+            &[Figure::ConnectionKib, Figure::RssMib, Figure::IdlePercent],
+            Work::Crowd(crowd),
+            vec![
+                self.field.ours(IdleStrategy::Adaptive, Ack::Stored),
+                self.field.nats(NatsMode::Core),
+                self.field.redis(RedisMode::PubSub),
+                self.field.mosquitto(false),
+            ],
+        )
     }
 }
 

@@ -10,6 +10,7 @@
 //! | [`cores`] | pinning, and how far two cores are apart |
 //! | [`server`] | a peer's process: started, watched, ended |
 //! | [`installed`] | peers that are no crates: where their programs and libraries are |
+//! | [`limits`] | what the system allows a process |
 //! | [`payload`] | messages that can be checked |
 //! | [`latency`] | HDR histograms as text |
 //! | [`machine`] | where it was measured |
@@ -21,6 +22,7 @@ pub mod cores;
 pub mod figure;
 pub mod installed;
 pub mod latency;
+pub mod limits;
 pub mod machine;
 pub mod options;
 pub mod payload;

@@ -7,6 +7,7 @@
 //! Server and client are threads pinned to different cores; every byte is checked.
 
 mod client;
+mod crowd;
 mod files;
 mod rows;
 mod servers;
@@ -35,7 +36,13 @@ fn main() -> ExitCode {
         studies::run(rest);
         return ExitCode::SUCCESS;
     }
-    run(&Arguments::parse().options).unwrap_or_else(|why| {
+    let done = match words.split_first() {
+        Some((first, rest)) if first == crowd::COMMAND => {
+            crowd::serve(rest).map(|()| ExitCode::SUCCESS)
+        }
+        _ => run(&Arguments::parse().options),
+    };
+    done.unwrap_or_else(|why| {
         eprintln!("{why}");
         ExitCode::from(2)
     })

@@ -10,6 +10,7 @@ use bench_harness::server::Meter;
 use bench_harness::{Bar, Contender, Failure, Figure, Latency, Row, Sample, cores};
 
 use crate::client::{self, Load};
+use crate::crowd::{self, Crowd};
 use crate::servers::{Server, Tuning};
 use crate::thread_time::ThreadTime;
 use crate::{CLIENT_CPU, SERVER_CPU};
@@ -25,6 +26,7 @@ pub fn rows(quick: bool) -> Result<Vec<Row>, Failure> {
         rows.round_trip(false),
         rows.many(1),
         rows.many(16),
+        rows.crowd(),
     ])
 }
 
@@ -99,6 +101,28 @@ impl Rows {
         row
     }
 
+    fn crowd(&self) -> Row {
+        let crowd = Crowd {
+            connections: 10_000,
+        };
+        let contenders = crowd::SERVERS
+            .into_iter()
+            .map(|server| Contender::new(server.name(), move || crowd.measure(server)));
+        let mut row = self.row(
+            "10,000 idle connections",
+            "each has had one frame of 64 B echoed; resident memory of a server that is a process of its own, without the kernel's for sockets; \
+             it sleeps when nothing comes",
+            &[Figure::ConnectionKib, Figure::RssMib],
+            contenders.collect(),
+        );
+        // Memory does not vary as time does.
+        row.effort = Effort {
+            samples: 3,
+            rounds: 6,
+        };
+        row
+    }
+
     fn many(&self, depth: usize) -> Row {
         let tuning = Tuning::default();
         let mut servers = vec![Server::Epoll(tuning), Server::Uring(tuning)];
@@ -123,7 +147,13 @@ impl Rows {
     }
 }
 
-const PEERS: [Server; 4] = [Server::Mio, Server::Tokio, Server::Monoio, Server::Compio];
+const PEERS: [Server; 5] = [
+    Server::Mio,
+    Server::Tokio,
+    Server::Monoio,
+    Server::Compio,
+    Server::Glommio,
+];
 
 fn contender(server: Server, run: impl Fn(Server) -> Sample + 'static) -> Contender {
     let run = move || {

@@ -19,6 +19,7 @@ impl Idle {
         let running = peer.start(&Seat {
             core: None,
             data: seats.data.clone(),
+            connections: None,
         })?;
         let _subscriber = peer.subscriber(running.address)?;
         std::thread::sleep(SETTLE);

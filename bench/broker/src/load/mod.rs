@@ -5,6 +5,7 @@
 //! it has ended.
 
 mod acks;
+mod crowd;
 mod idle;
 mod latency;
 mod replay;
@@ -17,6 +18,7 @@ use bench_harness::server::Reading;
 use bench_harness::{Failure, Figure, Sample, cores};
 
 pub use acks::Acks;
+pub use crowd::Crowd;
 pub use idle::Idle;
 pub use latency::OpenLoop;
 pub use replay::Replay;
@@ -59,6 +61,7 @@ fn seated<P: Peer>(
     let running = peer.start(&Seat {
         core: seats.cores.map(|cores| cores[0]),
         data: seats.data.clone(),
+        connections: None,
     })?;
     let worked = cores::on_core(seats.cores.map(|cores| cores[1]), || work(&running));
     let mut sample = worked.map_err(|why| match running.server.said() {

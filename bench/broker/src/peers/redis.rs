@@ -115,6 +115,9 @@ impl Peer for Redis {
         program
             .args(self.arguments(address))
             .current_dir(folder.path());
+        if let Some(connections) = seat.connections {
+            program.args(["--maxclients", &connections.to_string()]);
+        }
         let mut server = Server::start(program, folder, seat.core)?;
         server.wait_until_listening(address)?;
         Ok(Running { server, address })

@@ -68,14 +68,17 @@ impl Trunkline {
         }
     }
 
-    fn configuration(&self) -> String {
+    fn configuration(&self, connections: Option<u32>) -> String {
         let visible = if self.visible_received {
             "received"
         } else {
             "ack"
         };
+        let limits = connections.map_or_else(String::new, |connections| {
+            format!("limits: {{connections: {connections}}}\n")
+        });
         format!(
-            "streams: [{{name: bench, subjects: ['>'], ack: {}, visible: {visible}, retention: {{bytes: 1GiB}}}}]\n",
+            "streams: [{{name: bench, subjects: ['>'], ack: {}, visible: {visible}, retention: {{bytes: 1GiB}}}}]\n{limits}",
             self.ack_word()
         )
     }
@@ -131,7 +134,7 @@ impl Peer for Trunkline {
         format!(
             "trunkline serve --idle {} with {}",
             self.idle_word(),
-            self.configuration().trim()
+            self.configuration(None).trim()
         )
     }
 
@@ -149,7 +152,8 @@ impl Peer for Trunkline {
     fn start(&self, seat: &Seat) -> Result<Running, Failure> {
         let folder = Server::folder(&seat.data)?;
         let config = folder.path().join("trunkline.yaml");
-        std::fs::write(&config, self.configuration()).map_err(|error| error.to_string())?;
+        std::fs::write(&config, self.configuration(seat.connections))
+            .map_err(|error| error.to_string())?;
         let address = free_address()?;
         let mut command = Command::new(&self.binary);
         command.args([

@@ -1,6 +1,7 @@
 //! Echo servers: each takes a listener, serves so many connections on the calling thread, and returns when all have closed.
 
 mod compio;
+mod glommio;
 mod mio;
 mod monoio;
 mod raw;
@@ -19,6 +20,7 @@ pub enum Server {
     Tokio,
     Monoio,
     Compio,
+    Glommio,
     Epoll(Tuning),
     Uring(Tuning),
 }
@@ -31,6 +33,7 @@ impl Server {
             Self::Tokio => "tokio".into(),
             Self::Monoio => "monoio".into(),
             Self::Compio => "compio".into(),
+            Self::Glommio => "glommio".into(),
             Self::Epoll(tuning) => format!("trunkline epoll{tuning}"),
             Self::Uring(tuning) => format!("trunkline io_uring{tuning}"),
         }
@@ -43,6 +46,7 @@ impl Server {
             Self::Tokio => tokio::serve(listener, connections),
             Self::Monoio => monoio::serve(listener, connections),
             Self::Compio => compio::serve(listener, connections),
+            Self::Glommio => glommio::serve(&listener, connections),
             Self::Epoll(tuning) => trunkline::serve_epoll(listener, connections, tuning),
             Self::Uring(tuning) => trunkline::serve_uring(listener, connections, tuning),
         }

@@ -22,6 +22,20 @@ pub struct Tuning {
     pub sockets_per_turn: Option<usize>,
 }
 
+impl Tuning {
+    /// As it is by default.
+    pub const PLAIN: Self = Self {
+        spin: false,
+        registered_files: false,
+        sqpoll: false,
+        zero_copy: false,
+        queued_sends: false,
+        registered_buffers: false,
+        buffers: None,
+        sockets_per_turn: None,
+    };
+}
+
 pub fn serve_epoll(listener: TcpListener, connections: usize, tuning: Tuning) {
     let mut reactor = Readiness::new(&config(tuning)).unwrap();
     echo(&mut reactor, listener, connections, tuning);
