@@ -3,11 +3,13 @@
 //! ```text
 //! bench-report write RESULTS.jsonl      results.md, report.html and throughput.svg beside it
 //! bench-report compare A.jsonl B.jsonl  the ratio of each row, with its spread, and what got worse
+//! bench-report flame TITLE < SCRIPT     a flame graph of what `perf script` printed
 //! ```
 #![forbid(unsafe_code)]
 
 mod charts;
 mod compare;
+mod flame;
 mod html;
 mod markdown;
 mod report;
@@ -26,7 +28,11 @@ fn main() -> ExitCode {
     let done = match words[..] {
         ["write", results] => write(Path::new(results)),
         ["compare", before, after] => compare(Path::new(before), Path::new(after)),
-        _ => Err("write RESULTS, or compare A B".into()),
+        ["flame", title] => std::io::read_to_string(std::io::stdin())
+            .map_err(|error| error.to_string())
+            .and_then(|script| flame::svg(title, &script))
+            .map(|picture| print!("{picture}")),
+        _ => Err("write RESULTS, compare A B, or flame TITLE".into()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
