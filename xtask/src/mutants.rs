@@ -4,15 +4,16 @@ use serde_json::Value;
 
 use crate::{Outcome, evidence, shell, workspace};
 
-/// Tries all mutants of [`FILES`]; fails when too few are caught.
-pub(crate) fn run() -> Outcome {
+/// Tries all mutants of [`FILES`], or of one file; fails when too few are caught.
+pub(crate) fn run(file: Option<&str>) -> Outcome {
     if !shell::has_cargo_command("mutants") {
         return Err("cargo-mutants is not installed: cargo install cargo-mutants --locked".into());
     }
     let folder = workspace::target_dir().join("mutants");
     std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let mut command = shell::cargo(&["mutants", "--package", "trunkline-log", "--no-times"]);
-    for file in FILES {
+    let files = file.map_or(FILES.to_vec(), |file| vec![file]);
+    for file in &files {
         command.args(["--file", file]);
     }
     command.args(["--jobs", "2", "--timeout", "60", "--output"]);
@@ -40,6 +41,9 @@ pub(crate) fn run() -> Outcome {
     if caught * 100 < viable * CAUGHT_PERCENT {
         return Err(format!("fewer than {CAUGHT_PERCENT} % of them"));
     }
+    if file.is_some() {
+        return Ok(());
+    }
     evidence::counted("mutants", |path| {
         let rows = [
             ("mutants", all),
@@ -49,7 +53,7 @@ pub(crate) fn run() -> Outcome {
             ("survived", count("missed")),
         ];
         let rows = rows.map(|(name, count)| format!("{name}\t{count}\n"));
-        let text = format!("files\t{}\n{}", FILES.join(", "), rows.concat());
+        let text = format!("files\t{}\n{}", files.join(", "), rows.concat());
         std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))
     })
 }
