@@ -239,25 +239,26 @@ impl Recording {
         self.entries.len() as u64 - self.flushes
     }
 
-    /// Chooses so many cuts, in order: half of them right behind a flush. With enough of them, that is every flush.
-    pub(crate) fn draw(&self, count: u64, rng: &mut Rng) -> Vec<Cut> {
+    /// Chooses so many cuts, in order: a third of them right behind a flush, and a third of them among the first `early` flushes.
+    /// With enough of them, that is every flush.
+    pub(crate) fn draw(&self, count: u64, early: u64, rng: &mut Rng) -> Vec<Cut> {
         let ends = self.flushes + 1;
-        // When there are many flushes, some cuts more among the first: that is where a stream comes into being, or is recovered.
-        let early = if ends > count { count / 5 } else { 0 };
+        let early = early.min(ends - 1);
+        let early_count = if early > 0 { count / 3 } else { 0 };
         let mut cuts = Vec::new();
         for nth in 0..count {
-            let (nth, ends, count) = if nth < early {
-                (nth, ends.min(EARLY_FLUSHES), early)
+            let (nth, first, ends, count) = if nth < early_count {
+                (nth, 0, early, early_count)
             } else {
-                (nth - early, ends, count - early)
+                (nth - early_count, early, ends - early, count - early_count)
             };
-            let rest = match nth % 2 {
+            let rest = match nth % 3 {
                 0 => Rest::Nothing,
                 _ => RESTS[rng.below(RESTS.len() as u64) as usize],
             };
-            let (from, stride) = (nth / 2 * 2 * ends / count, (2 * ends / count).max(1));
+            let (from, stride) = (nth / 3 * 3 * ends / count, (3 * ends / count).max(1));
             cuts.push(Cut {
-                flush: (from + rng.below(stride)).min(ends - 1),
+                flush: first + (from + rng.below(stride)).min(ends - 1),
                 rest,
                 seed: rng.bits(),
             });
@@ -338,8 +339,6 @@ const RESTS: [Rest; 5] = [
     Rest::AllButOne,
     Rest::One,
 ];
-/// Enough for everything that comes before the first record.
-const EARLY_FLUSHES: u64 = 48;
 
 #[cfg(test)]
 mod tests {
@@ -396,8 +395,10 @@ mod tests {
         assert_eq!((recording.flushes(), recording.writes()), (8, 17));
         drive.write(9 * 4096, &[1; 4096]).expect("within it");
 
-        let cuts = recording.draw(400, &mut Rng(1));
-        assert_eq!(cuts.len(), 400);
+        let cuts = recording.draw(600, 3, &mut Rng(1));
+        assert_eq!(cuts.len(), 600);
+        let early = cuts.iter().filter(|cut| cut.flush < 3).count();
+        assert_eq!(early, 200);
         let mut replay = recording.replay();
         let mut found = [[false; 2]; 9];
         for cut in &cuts {

@@ -80,6 +80,11 @@ impl Life {
         ledger
     }
 
+    /// So many losses of power, some of them before the server had recovered.
+    fn draw(&self, count: u64, rng: &mut Rng) -> Vec<Cut> {
+        self.recording.draw(count, self.recovered, rng)
+    }
+
     fn promises(&self, flushes: u64) -> u64 {
         let runs = self.runs.iter();
         runs.map(|(_, _, run)| run.synced(flushes).acked).sum()
@@ -165,7 +170,7 @@ impl<'t> Site<'t> {
             LIFE_FIRST,
         )?;
         let second = states / 3;
-        let cuts = first.recording.draw(states - second, &mut self.rng);
+        let cuts = first.draw(states - second, &mut self.rng);
         let heir = self.rng.below(cuts.len() as u64) as usize;
         let heir = (second > 0).then_some(heir);
         if let Some((cut, image)) = self.check_all(recipe, &first, &cuts, heir)? {
@@ -173,7 +178,7 @@ impl<'t> Site<'t> {
             let before = first.promised(cut.flush);
             let life = self.live(recipe, image.clone(), before, publishers, LIFE_SECOND);
             let second_life = life.map_err(|reason| self.keep(&image, cut, &first, reason))?;
-            let cuts = second_life.recording.draw(second, &mut self.rng);
+            let cuts = second_life.draw(second, &mut self.rng);
             self.check_all(recipe, &second_life, &cuts, None)?;
         }
         Ok(())
