@@ -35,16 +35,11 @@ const NEEDED_BY_ROOT: [(&str, &str, &str); 4] = [
 ];
 
 /// Program, how to get it, and what is lost without it.
-const OPTIONAL: [(&str, &str, &str); 4] = [
+const OPTIONAL: [(&str, &str, &str); 3] = [
     (
         "cargo-nextest",
         "cargo install cargo-nextest --locked",
         "tests run one crate after another",
-    ),
-    (
-        "cargo-mutants",
-        "cargo install cargo-mutants --locked",
-        "no `cargo xtask mutants`",
     ),
     (
         "c++",
