@@ -105,9 +105,10 @@ impl Rows {
         let crowd = Crowd {
             connections: 10_000,
         };
-        let contenders = crowd::SERVERS
-            .into_iter()
-            .map(|server| Contender::new(server.name(), move || crowd.measure(server)));
+        let contenders = crowd::SERVERS.into_iter().map(|server| {
+            Contender::new(server.name(), move || crowd.measure(server))
+                .with_settings(crowd::settings(server))
+        });
         let mut row = self.row(
             "10,000 idle connections",
             "each has had one frame of 64 B echoed; resident memory of a server that is a process of its own, without the kernel's for sockets; \

@@ -19,13 +19,14 @@ pub fn serve(listener: TcpListener, connections: usize) {
             let (mut stream, _) = listener.accept().await.unwrap();
             stream.set_nodelay(true).unwrap();
             tasks.push(tokio::spawn(async move {
-                let mut buffer = vec![0; READ_BYTES];
+                // Not zeroed, so that an idle connection has the pages only that were read into.
+                let mut buffer = Vec::with_capacity(READ_BYTES);
                 loop {
-                    let bytes = stream.read(&mut buffer).await.unwrap();
-                    if bytes == 0 {
+                    if stream.read_buf(&mut buffer).await.unwrap() == 0 {
                         return;
                     }
-                    stream.write_all(&buffer[..bytes]).await.unwrap();
+                    stream.write_all(&buffer).await.unwrap();
+                    buffer.clear();
                 }
             }));
         }
