@@ -130,7 +130,9 @@ impl fmt::Display for DiskError {
             DiskErrorKind::NotFound => write!(f, "file not found")?,
             DiskErrorKind::ReadOnly => write!(f, "file system is read-only")?,
             DiskErrorKind::Short => write!(f, "fewer bytes written than asked")?,
-            DiskErrorKind::Io => write!(f, "input/output error")?,
+            DiskErrorKind::Io if matches!(self.errno, 0 | EIO) => write!(f, "input/output error")?,
+            // As the system puts it, with the number.
+            DiskErrorKind::Io => return std::io::Error::from_raw_os_error(self.errno).fmt(f),
         }
         if self.errno != 0 {
             write!(f, " (errno {})", self.errno)
@@ -141,3 +143,5 @@ impl fmt::Display for DiskError {
 }
 
 impl std::error::Error for DiskError {}
+
+const EIO: i32 = 5;

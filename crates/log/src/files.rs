@@ -2,7 +2,8 @@
 
 use std::io;
 
-/// One stream's directory. The log calls it only from [`Log::open`](crate::Log::open), before anything is served.
+/// One stream's directory. The log calls it only from [`Log::open`](crate::Log::open), [`verify`](crate::verify),
+/// [`extract`](crate::extract) and repair, never while it is served.
 ///
 /// Who implements it also keeps a second process out (a lock file is not the log's), and can use the same functions to answer
 /// [`Request::Prepare`](crate::Request) and [`Request::Remove`](crate::Request) on a background thread.
@@ -46,7 +47,16 @@ pub trait Files {
     /// The system's.
     fn remove(&mut self, segment: u64) -> io::Result<()>;
 
-    /// Keeps a copy of bytes that recovery is about to overwrite. Optional; the default keeps none.
+    /// Gives a file another length; what is added is zero. Only repair asks for it; the default refuses.
+    ///
+    /// # Errors
+    /// The system's.
+    fn resize(&mut self, segment: u64, bytes: u64) -> io::Result<()> {
+        let _ = (segment, bytes);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Keeps a copy of bytes that recovery or repair is about to overwrite; when it returns, the copy survives a crash. Optional; the default keeps none.
     ///
     /// # Errors
     /// The system's.

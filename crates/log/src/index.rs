@@ -37,6 +37,18 @@ impl Index {
                 return;
             }
         }
+        self.insert(entry);
+    }
+
+    /// Adds an entry however close it is to the last one: what a seal lists, and the first place behind damage.
+    pub(crate) fn insert(&mut self, entry: Entry) {
+        if self
+            .entries
+            .back()
+            .is_some_and(|last| entry.sequence <= last.sequence)
+        {
+            return;
+        }
         if self.entries.len() == ENTRIES_MAX {
             self.thin();
         }

@@ -25,6 +25,7 @@
 //!   record: where it matters, take several runs together.
 //! * The answer to [`Request::Read`] goes to [`Log::on_read`], all others to [`Log::on_completion`]. Which reader a read is for is kept by the
 //!   caller, by [`Token`].
+//! * [`verify`], [`extract`] and [`plan_repair`] look at a stream's files without opening it; only [`Repair::apply`] changes them.
 //! * A stream without files ([`Storage::Memory`], [`Log::open_in_memory`]) counts everything as stored and synced at once, and gives up its
 //!   oldest records for new ones.
 #![forbid(unsafe_code)]
@@ -35,6 +36,7 @@ mod config;
 mod directory;
 mod disk;
 mod errors;
+mod extract;
 mod fetched;
 mod files;
 mod flush;
@@ -46,6 +48,7 @@ mod marks;
 mod open;
 mod reader;
 mod recovery;
+mod repair;
 mod retention;
 mod scan;
 mod segments;
@@ -55,17 +58,20 @@ mod tail;
 #[doc(hidden)]
 pub mod testing;
 mod verify;
+mod walk;
 mod writer;
 
 pub use config::{ConfigError, Durability, LogConfig, Retention, Storage};
 pub use disk::{Disk, DiskError, DiskErrorKind, Request, Token};
 pub use errors::{AppendError, DefineError};
+pub use extract::{Beginning, Extracted, extract};
 pub use fetched::FetchedRun;
 pub use files::{Files, SegmentFile, segment_index, segment_name};
 pub use log::{Log, State};
 pub use mark::{LogId, Mark, Now, SEQUENCE_FIRST};
 pub use open::{Damage, Defect, OpenError, Recovery, Torn};
 pub use reader::{Cursor, Fetched, Loss, ReadDone, Run, Seek};
+pub use repair::{Change, Kept, LOST_SUBJECT, Repair, RepairError, plan_repair};
 pub use stats::Stats;
 pub use tail::Hold;
 pub use verify::{SegmentReport, Verified, verify};

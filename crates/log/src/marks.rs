@@ -10,8 +10,8 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use crate::index::Entry;
 use crate::layout::{
-    INCOMPATIBLE_KNOWN, MarkBody, SEAL_MAGIC, SEGMENT_RECORD_BYTES, SealCounts, SealEntry,
-    SealSubject, SealTrailer, SegmentBody, VERSION,
+    INCOMPATIBLE_KNOWN, MarkBody, PAGE_BYTES, SEAL_MAGIC, SEGMENT_RECORD_BYTES, SealCounts,
+    SealEntry, SealSubject, SealTrailer, SegmentBody, VERSION,
 };
 use crate::mark::Mark;
 use crate::subjects::Place;
@@ -100,7 +100,9 @@ pub(crate) fn write_segment(out: &mut [u8], head: &SegmentHead) {
 pub(crate) fn read_segment(bytes: &[u8]) -> Result<SegmentHead, HeadError> {
     let record = match RawRecord::peek(bytes, u32::MAX) {
         Ok(Some(record)) if record.kind() == Kind::Segment => record,
-        Err(RecordError::Version { version }) if version > RECORD_VERSION => {
+        Err(RecordError::Version { version })
+            if version > RECORD_VERSION && !is_ours_but_for_its_version(bytes) =>
+        {
             return Err(HeadError::Newer {
                 version: version.into(),
                 incompatible: 0,
@@ -154,6 +156,19 @@ pub(crate) fn read_segment(bytes: &[u8]) -> Result<SegmentHead, HeadError> {
     })
 }
 
+/// With our version in the place of the one that it has, its checksum is right: that byte is damaged.
+fn is_ours_but_for_its_version(bytes: &[u8]) -> bool {
+    let Some(bytes) = bytes.first_chunk::<{ SEGMENT_RECORD_BYTES as usize }>() else {
+        return false;
+    };
+    let mut bytes = *bytes;
+    bytes[4] = RECORD_VERSION;
+    RawRecord::peek(&bytes, u32::MAX)
+        .ok()
+        .flatten()
+        .is_some_and(|record| record.verify().is_ok())
+}
+
 /// Where and when a batch or seal record is written.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stand {
@@ -182,6 +197,31 @@ pub(crate) fn read_evidence(record: &RawRecord<'_>, salt: u64, position: u64) ->
         },
         first_segment: body.first_segment.get(),
     })
+}
+
+/// The first page of a segment that is started by creation, recovery or repair: its record, and a mark up to the page's end.
+pub(crate) fn first_page(head: &SegmentHead) -> [u8; PAGE_BYTES as usize] {
+    let mut page = [0; PAGE_BYTES as usize];
+    let (record, rest) = page.split_at_mut(SEGMENT_RECORD_BYTES as usize);
+    write_segment(record, head);
+    let at = Mark {
+        sequence: head.base_sequence,
+        position: head.index * head.identity.segment_bytes + SEGMENT_RECORD_BYTES,
+    };
+    let stand = Stand {
+        salt: head.identity.salt,
+        at,
+        timestamp_ns: head.base_ns,
+    };
+    write_batch(rest, stand, head.evidence);
+    page
+}
+
+/// The salt of a batch or seal record that stands where it was written: for a stream of which no segment record is left.
+pub(crate) fn read_salt(record: &RawRecord<'_>, position: u64) -> Option<u64> {
+    let record = record.verify().ok()?;
+    let (body, _) = MarkBody::ref_from_prefix(record.body()).ok()?;
+    (body.position.get() == position).then(|| body.salt.get())
 }
 
 /// Makes all of `out`, which reaches to the end of its segment, one seal record.

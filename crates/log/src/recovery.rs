@@ -14,10 +14,10 @@ use crate::config::LogConfig;
 use crate::directory::Directory;
 use crate::files::Files;
 use crate::index::Index;
-use crate::layout::{BLOCK_BYTES, PAGE_BYTES, SEGMENT_RECORD_BYTES};
+use crate::layout::{BLOCK_BYTES, PAGE_BYTES};
 use crate::log::{Log, Parts};
 use crate::mark::{LogId, Mark, SEQUENCE_FIRST};
-use crate::marks::{self, Evidence, Identity, SegmentHead, Stand};
+use crate::marks::{self, Evidence, Identity, SegmentHead};
 use crate::open::{Damage, Defect, OpenError, Recovery, Torn};
 use crate::scan::{self, Ending, Scan};
 use crate::segments::{Base, Segments};
@@ -379,22 +379,7 @@ impl<F: Files> Recoverer<'_, F> {
             base_ns: base.before_ns,
             evidence,
         };
-        let mut page = [0; PAGE_BYTES as usize];
-        let (record, rest) = page.split_at_mut(SEGMENT_RECORD_BYTES as usize);
-        marks::write_segment(record, &head);
-        let at = Mark {
-            position: mark.position + SEGMENT_RECORD_BYTES,
-            ..mark
-        };
-        marks::write_batch(
-            rest,
-            Stand {
-                salt: identity.salt,
-                at,
-                timestamp_ns: base.before_ns,
-            },
-            evidence,
-        );
+        let page = marks::first_page(&head);
         self.files
             .doing("write", segment, |files| files.write_at(segment, 0, &page))?;
         self.files

@@ -1,6 +1,6 @@
 //! Verification of one segment's bytes, and the search for marks behind damage.
 
-use trunkline_wire::record::{Kind, RawRecord};
+use trunkline_wire::record::{Kind, PREFIX_BYTES, RawRecord};
 
 use crate::index::{Entry, Index};
 use crate::layout::{BLOCK_BYTES, SEGMENT_RECORD_BYTES};
@@ -79,7 +79,9 @@ impl Scan {
                     let Ok(record) = raw.verify() else {
                         return Ending::Open;
                     };
-                    if !subjects.is_defined(record.subject_id()) {
+                    if !subjects.is_defined(record.subject_id())
+                        && !subjects.excuses(record.subject_id())
+                    {
                         return Ending::Open;
                     }
                     if self.next.position >= stride_end {
@@ -145,7 +147,15 @@ pub(crate) fn highest(a: Evidence, b: Evidence) -> Evidence {
 /// The highest durable frontier that a mark in these bytes tells, wherever it stands. Payloads cannot pass for
 /// marks: they do not know the salt.
 pub(crate) fn durable_in(image: &[u8], base: u64, salt: u64) -> Mark {
-    let mut durable = Mark::default();
+    evidence_in(image, base, salt).durable
+}
+
+/// The highest of everything that a mark in these bytes tells, wherever it stands.
+pub(crate) fn evidence_in(image: &[u8], base: u64, salt: u64) -> Evidence {
+    let mut highest_told = Evidence {
+        durable: Mark::default(),
+        first_segment: 0,
+    };
     for (offset, rest) in candidates(image, 0) {
         if !matches!(rest[5], BATCH | SEAL) {
             continue;
@@ -153,10 +163,10 @@ pub(crate) fn durable_in(image: &[u8], base: u64, salt: u64) -> Mark {
         if let Ok(Some(raw)) = RawRecord::peek(rest, u32::MAX)
             && let Some(evidence) = marks::read_evidence(&raw, salt, base + offset as u64)
         {
-            durable = durable.max(evidence.durable);
+            highest_told = highest(highest_told, evidence);
         }
     }
-    durable
+    highest_told
 }
 
 /// Behind the damage at `from`: the first place from which valid records lead to a mark without a gap, and the sequence there.
@@ -194,6 +204,20 @@ fn leads_to_mark(image: &[u8], mut offset: usize, base: u64, salt: u64) -> bool 
         }
         offset += raw.len();
     }
+}
+
+/// Behind the end of the log: the sequence behind the highest that a valid data record there has, at least `next`. Payloads can
+/// pass for records, so none counts that could not have been reached in so many bytes.
+pub(crate) fn beyond(image: &[u8], from: usize, next: u64) -> u64 {
+    let most = (image.len().saturating_sub(from) / PREFIX_BYTES) as u64;
+    candidates(image, from)
+        .filter_map(|(_, rest)| {
+            let record = RawRecord::peek(rest, u32::MAX).ok()??.verify().ok()?;
+            (record.kind() == Kind::Data).then(|| record.sequence().saturating_add(1))
+        })
+        .filter(|after| (next..=next + most).contains(after))
+        .max()
+        .unwrap_or(next)
 }
 
 /// Places at which a record may start.

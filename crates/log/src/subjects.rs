@@ -1,6 +1,6 @@
 //! The subjects of a stream: dense ids for names, and which of them the segment in use has defined.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Interned names. An id keeps its meaning for as long as the log is open, and in every segment that exists.
 #[derive(Debug, Default)]
@@ -14,6 +14,20 @@ pub(crate) struct Subjects {
     places: Vec<Place>,
     free: Vec<u32>,
     max: u32,
+    /// Ids whose data may come before their definition, or without one. Recovery has none.
+    excused: Excused,
+}
+
+/// Data records without a definition in front of them.
+#[derive(Debug, Default)]
+pub(crate) enum Excused {
+    /// Are not valid: so a segment is written.
+    #[default]
+    None,
+    /// Are valid with these ids, whose definitions a seal lists: so a segment is repaired.
+    Listed(BTreeSet<u32>),
+    /// Are valid, and noted: repair finds out what they were.
+    Noted(BTreeSet<u32>),
 }
 
 /// Where in the segment in use a definition is.
@@ -97,6 +111,24 @@ impl Subjects {
             Some(word) => word >> (id % 64) & 1 == 1,
             None => false,
         }
+    }
+
+    /// Whether a data record with an id that is not defined counts all the same.
+    #[cold]
+    pub(crate) fn excuses(&mut self, id: u32) -> bool {
+        match &mut self.excused {
+            Excused::None => false,
+            Excused::Listed(ids) => ids.contains(&id),
+            Excused::Noted(ids) => {
+                ids.insert(id);
+                true
+            }
+        }
+    }
+
+    /// What holds for the next segment; returns what held before.
+    pub(crate) fn excuse(&mut self, excused: Excused) -> Excused {
+        std::mem::replace(&mut self.excused, excused)
     }
 
     pub(crate) fn define(&mut self, id: u32, offset: u32) {

@@ -215,6 +215,18 @@ impl Files for MemoryFiles {
             .ok_or_else(|| io::Error::from_raw_os_error(2))
     }
 
+    fn resize(&mut self, segment: u64, bytes: u64) -> io::Result<()> {
+        self.count_operation()?;
+        let file = self.file(segment)?;
+        file.cached.resize(bytes as usize, 0);
+        file.durable.resize(bytes as usize, 0);
+        let granule = self.granule;
+        let file = self.file(segment)?;
+        file.versions
+            .retain(|nth, _| ((nth + 1) * granule) as u64 <= bytes);
+        Ok(())
+    }
+
     fn keep_aside(&mut self, segment: u64, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.kept_aside.push((segment, offset, bytes.to_vec()));
         Ok(())

@@ -3,6 +3,8 @@
 //! The rules are those of recovery, in `docs/format/log.md`; where recovery stops at the first damage and refuses, this goes on behind it.
 
 use std::collections::BTreeMap;
+use std::io;
+use std::ops::{ControlFlow, Range};
 
 use crate::directory::{Directory, is_zero};
 use crate::files::Files;
@@ -13,6 +15,7 @@ use crate::marks::{self, Evidence, HeadError, Identity, SegmentHead};
 use crate::open::{Damage, Defect, OpenError, Torn};
 use crate::scan::{self, Ending, Scan};
 use crate::subjects::Subjects;
+use crate::walk;
 
 /// What the files of a stream hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -49,6 +52,7 @@ pub struct SegmentReport {
 }
 
 /// Verifies every record of the stream in `files`, of which only [`Files::list`] and [`Files::read_at`] are called. `progress` is told how many of how many bytes are done.
+/// A file that somebody removes meanwhile, as retention does, is passed over.
 ///
 /// # Errors
 /// As [`Log::open`](crate::Log::open), but for damage, which is part of what is returned.
@@ -56,43 +60,96 @@ pub fn verify(
     files: &mut impl Files,
     progress: impl FnMut(u64, u64),
 ) -> Result<Verified, OpenError> {
-    let listed = files.list().map_err(|error| OpenError::Io {
-        doing: "list the segments",
-        segment: None,
-        error,
-    })?;
-    let mut verifier = Verifier {
-        files: Directory::new(files),
-        listed: listed
-            .into_iter()
-            .map(|file| (file.index, file.bytes))
-            .collect(),
-        heads: BTreeMap::new(),
-        found: Verified::default(),
-        progress,
-    };
-    verifier.run()?;
-    Ok(verifier.found)
+    Verifier::new(files, Skip::default(), progress, |_, _| {
+        ControlFlow::Continue(())
+    })?
+    .run()
 }
 
-struct Verifier<'a, F, P> {
+/// What need not be looked at.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Skip {
+    /// Segments that hold lower sequences only.
+    pub(crate) sequence: u64,
+    /// Segments that hold older records only.
+    pub(crate) timestamp_ns: u64,
+}
+
+/// What is found on the way, in the order of the stream.
+pub(crate) enum Seen<'a> {
+    /// A segment: its bytes, up to where records are in place or damaged, and where they are damaged.
+    Segment {
+        image: &'a [u8],
+        end: u64,
+        damages: &'a [Damage],
+    },
+    /// Damage to a file as a whole.
+    Damage(Damage),
+}
+
+pub(crate) struct Verifier<'a, F, P, V> {
     files: Directory<'a, F>,
     listed: BTreeMap<u64, u64>,
     heads: BTreeMap<u64, SegmentHead>,
     found: Verified,
+    skip: Skip,
     progress: P,
+    visit: V,
+    /// The visitor has seen enough.
+    stopped: bool,
+    /// Segments below it were removed while we looked.
+    gone: u64,
 }
 
-impl<F: Files, P: FnMut(u64, u64)> Verifier<'_, F, P> {
-    fn run(&mut self) -> Result<(), OpenError> {
-        let Some(identity) = self.read_heads()? else {
-            return self.no_heads();
-        };
-        let durable = self.find_durable(identity)?;
+impl<'a, F, P, V> Verifier<'a, F, P, V>
+where
+    F: Files,
+    P: FnMut(u64, u64),
+    V: FnMut(Seen<'_>, &Subjects) -> ControlFlow<()>,
+{
+    pub(crate) fn new(
+        files: &'a mut F,
+        skip: Skip,
+        progress: P,
+        visit: V,
+    ) -> Result<Self, OpenError> {
+        let listed = files.list().map_err(|error| OpenError::Io {
+            doing: "list the segments",
+            segment: None,
+            error,
+        })?;
+        Ok(Self {
+            files: Directory::new(files),
+            listed: listed
+                .into_iter()
+                .map(|file| (file.index, file.bytes))
+                .collect(),
+            heads: BTreeMap::new(),
+            found: Verified::default(),
+            skip,
+            progress,
+            visit,
+            stopped: false,
+            gone: 0,
+        })
+    }
+
+    pub(crate) fn run(mut self) -> Result<Verified, OpenError> {
+        match self.read_heads()? {
+            Some(identity) => self.look(identity)?,
+            None => self.no_heads()?,
+        }
+        Ok(self.found)
+    }
+
+    fn look(&mut self, identity: Identity) -> Result<(), OpenError> {
+        let Evidence {
+            durable,
+            first_segment,
+        } = self.find_evidence(identity)?;
         self.found.durable_sequence = durable.sequence;
         let bytes = identity.segment_bytes;
-        let told = self.heads.values().map(|head| head.evidence.first_segment);
-        let oldest = told.max().unwrap_or(0);
+        let oldest = first_segment.max(self.gone);
         let last = self.listed.last_key_value().map_or(0, |(index, _)| *index);
         let total = (last + 1 - oldest.min(last)) * bytes;
 
@@ -109,7 +166,13 @@ impl<F: Files, P: FnMut(u64, u64)> Verifier<'_, F, P> {
         };
         let mut ended = false;
         for segment in oldest..=last {
+            if self.stopped {
+                return Ok(());
+            }
             (self.progress)((segment - oldest) * bytes, total);
+            if self.is_skipped(segment) {
+                continue;
+            }
             let base = segment * bytes;
             let synced = base < durable.position;
             let is_whole = self.listed.get(&segment).copied();
@@ -120,10 +183,10 @@ impl<F: Files, P: FnMut(u64, u64)> Verifier<'_, F, P> {
                 continue;
             }
             match is_whole {
-                None => self.damage(Defect::Missing, segment, 0..bytes, &scan),
+                None => self.damage(Defect::Missing, segment, 0..bytes, &scan, &subjects),
                 Some(length) if length != bytes => {
-                    let range = length..bytes;
-                    self.damage(Defect::Length { bytes: length }, segment, range, &scan);
+                    let what = Defect::Length { bytes: length };
+                    self.damage(what, segment, length..bytes, &scan, &subjects);
                 }
                 Some(_) => {
                     let expected = (scan.next.sequence > 0).then_some(scan.next.sequence);
@@ -134,13 +197,17 @@ impl<F: Files, P: FnMut(u64, u64)> Verifier<'_, F, P> {
                     };
                     match head.filter(fits) {
                         Some(head) => {
-                            let ending = self.segment(&head, durable, &mut scan, &mut subjects)?;
-                            ended = ending == Ending::Open;
+                            match self.segment(&head, durable, &mut scan, &mut subjects) {
+                                Ok(ending) => ended = ending == Ending::Open,
+                                // Retention has overtaken us.
+                                Err(error) if is_gone(&error) => scan.next = Mark::default(),
+                                Err(error) => return Err(error),
+                            }
                             continue;
                         }
                         None if synced => {
                             let range = 0..SEGMENT_RECORD_BYTES;
-                            self.damage(Defect::Head, segment, range, &scan);
+                            self.damage(Defect::Head, segment, range, &scan, &subjects);
                         }
                         None => self.leftover(segment, 0, bytes)?,
                     }
@@ -152,6 +219,14 @@ impl<F: Files, P: FnMut(u64, u64)> Verifier<'_, F, P> {
         Ok(())
     }
 
+    /// Nothing in it is asked for, as the next segment says.
+    fn is_skipped(&self, segment: u64) -> bool {
+        let Some(next) = self.heads.get(&(segment + 1)) else {
+            return false;
+        };
+        next.base_sequence <= self.skip.sequence || next.base_ns < self.skip.timestamp_ns
+    }
+
     /// Reads the segment records. `None`: not one of them is valid.
     fn read_heads(&mut self) -> Result<Option<Identity>, OpenError> {
         let mut identity: Option<Identity> = None;
@@ -160,7 +235,13 @@ impl<F: Files, P: FnMut(u64, u64)> Verifier<'_, F, P> {
             if bytes < page.len() as u64 {
                 continue;
             }
-            self.files.read(segment, 0, &mut page)?;
+            match self.files.read(segment, 0, &mut page) {
+                Err(error) if is_gone(&error) => {
+                    self.gone = segment + 1;
+                    continue;
+                }
+                read => read?,
+            }
             let head = match marks::read_segment(&page) {
                 Ok(head) => head,
                 Err(HeadError::Newer {
@@ -207,28 +288,38 @@ impl<F: Files, P: FnMut(u64, u64)> Verifier<'_, F, P> {
                 .get(PAGE_BYTES as usize..)
                 .is_none_or(|rest| !is_zero(rest));
             if used || segment > 0 {
-                self.damage(Defect::Head, segment, 0..SEGMENT_RECORD_BYTES, &unknown);
+                let range = 0..SEGMENT_RECORD_BYTES;
+                self.damage(Defect::Head, segment, range, &unknown, &Subjects::default());
             }
         }
         Ok(())
     }
 
-    /// The durable frontier: searched from the last file backwards until a segment starts at or below it.
-    fn find_durable(&mut self, identity: Identity) -> Result<Mark, OpenError> {
-        let told = self.heads.values().map(|head| head.evidence.durable);
-        let mut durable = told.max().unwrap_or_default();
+    /// The durable frontier and the oldest segment that must exist: searched from the last file backwards until a segment starts at
+    /// or below the frontier.
+    fn find_evidence(&mut self, identity: Identity) -> Result<Evidence, OpenError> {
+        let none = Evidence {
+            durable: Mark::default(),
+            first_segment: 0,
+        };
+        let told = self.heads.values().map(|head| head.evidence);
+        let mut evidence = told.fold(none, scan::highest);
         let whole =
             |(&segment, &bytes): (&u64, &u64)| (bytes == identity.segment_bytes).then_some(segment);
         let segments: Vec<u64> = self.listed.iter().rev().filter_map(whole).collect();
         for segment in segments {
             let base = segment * identity.segment_bytes;
-            let image = self.files.load(segment, identity.segment_bytes)?;
-            durable = durable.max(scan::durable_in(image, base, identity.salt));
-            if durable.position >= base && self.heads.contains_key(&segment) {
+            let image = match self.files.load(segment, identity.segment_bytes) {
+                Err(error) if is_gone(&error) => break,
+                image => image?,
+            };
+            let found = scan::evidence_in(image, base, identity.salt);
+            evidence = scan::highest(evidence, found);
+            if evidence.durable.position >= base && self.heads.contains_key(&segment) {
                 break;
             }
         }
-        Ok(durable)
+        Ok(evidence)
     }
 
     /// Verifies one segment, going on behind damage as far as something is provably in place there.
@@ -240,65 +331,34 @@ impl<F: Files, P: FnMut(u64, u64)> Verifier<'_, F, P> {
         subjects: &mut Subjects,
     ) -> Result<Ending, OpenError> {
         let (segment, bytes) = (head.index, head.identity.segment_bytes);
-        let base = segment * bytes;
         let mut index = Index::new(BLOCK_BYTES);
+        let next = self.heads.get(&(segment + 1));
+        let next_base = next.map(|next| next.base_sequence);
         let image = self.files.load(segment, bytes)?;
-        let mut ending = scan.segment(head, image, subjects, &mut index);
-        let mut records = scan.next.sequence - head.base_sequence;
-        let mut damages = Vec::new();
-        while ending == Ending::Open && scan.next.position < durable.position.min(base + bytes) {
-            let at = scan.next;
-            let offset = (at.position - base) as usize;
-            let found = scan::next_in_place(image, offset, base, scan.salt, at.sequence);
-            let (stop, sequence) = match found {
-                Some((stop, sequence)) => (stop as u64, sequence),
-                // As far as anything was synced; the next segment tells which sequence it begins with.
-                None => {
-                    let next = self
-                        .heads
-                        .get(&(segment + 1))
-                        .map(|next| next.base_sequence);
-                    let stop = bytes.min(durable.position - base);
-                    (stop, next.unwrap_or(durable.sequence).max(at.sequence))
-                }
-            };
-            damages.push(Damage {
-                what: Defect::Records,
-                segment,
-                start: offset as u64,
-                end: stop,
-                first: at.sequence,
-                last: sequence.saturating_sub(1),
-            });
-            scan.next = Mark {
-                sequence,
-                position: base + stop,
-            };
-            if found.is_none() {
-                if base + stop >= base + bytes {
-                    ending = Ending::Sealed;
-                }
-                break;
-            }
-            ending = scan.records(head, image, subjects, &mut index);
-            records += scan.next.sequence - sequence;
-        }
-        let used = scan.next.position - base;
+        subjects.excuse(walk::listed(image, head));
+        let walked = walk::walk(head, image, durable, next_base, scan, subjects, &mut index);
+        let used = scan.next.position - segment * bytes;
+        let seen = Seen::Segment {
+            image,
+            end: walked.end,
+            damages: &walked.damages,
+        };
+        self.stopped |= (self.visit)(seen, &*subjects).is_break();
         self.found.segments.push(SegmentReport {
             index: segment,
             first: head.base_sequence,
             next: scan.next.sequence,
-            records,
+            records: walked.records,
             first_ns: head.base_ns,
             last_ns: scan.last_ns,
             bytes: used,
-            sealed: ending == Ending::Sealed,
+            sealed: walked.ending == Ending::Sealed,
         });
-        self.found.damages.append(&mut damages);
-        if ending == Ending::Open {
+        self.found.damages.extend(walked.damages);
+        if walked.ending == Ending::Open {
             self.leftover(segment, used, bytes)?;
         }
-        Ok(ending)
+        Ok(walked.ending)
     }
 
     /// What is not zero behind the log's end.
@@ -319,7 +379,14 @@ impl<F: Files, P: FnMut(u64, u64)> Verifier<'_, F, P> {
         Ok(())
     }
 
-    fn damage(&mut self, what: Defect, segment: u64, range: std::ops::Range<u64>, scan: &Scan) {
+    fn damage(
+        &mut self,
+        what: Defect,
+        segment: u64,
+        range: Range<u64>,
+        scan: &Scan,
+        subjects: &Subjects,
+    ) {
         let next = self
             .heads
             .range(segment + 1..)
@@ -331,13 +398,20 @@ impl<F: Files, P: FnMut(u64, u64)> Verifier<'_, F, P> {
             (0, _) => next,
             (due, _) => due,
         };
-        self.found.damages.push(Damage {
+        let damage = Damage {
             what,
             segment,
             start: range.start,
             end: range.end,
             first,
             last: next.saturating_sub(1),
-        });
+        };
+        self.found.damages.push(damage);
+        self.stopped |= (self.visit)(Seen::Damage(damage), subjects).is_break();
     }
+}
+
+/// The file was there when the directory was listed.
+fn is_gone(error: &OpenError) -> bool {
+    matches!(error, OpenError::Io { error, .. } if error.kind() == io::ErrorKind::NotFound)
 }

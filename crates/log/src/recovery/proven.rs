@@ -10,10 +10,16 @@ use crate::index::{Entry, Index};
 use crate::layout::SEGMENT_RECORD_BYTES;
 use crate::log::NAME_BYTES_MAX;
 use crate::marks::{self, Identity, SegmentHead};
-use crate::open::{Defect, OpenError};
+use crate::open::{Damage, Defect, OpenError};
 use crate::scan;
 use crate::segments::Base;
 use crate::subjects::Subjects;
+
+/// A definition that is not where a seal says it is.
+struct Nameless {
+    id: u32,
+    damage: Damage,
+}
 
 impl<F: Files> Recoverer<'_, F> {
     /// Of segments that were synced whole, only the ends are read.
@@ -29,6 +35,7 @@ impl<F: Files> Recoverer<'_, F> {
         let mut bases = VecDeque::new();
         let mut last_ns = 0;
         let mut expected: Option<u64> = None;
+        let mut nameless = Vec::new();
         for segment in segments.clone() {
             if !self.listed.contains_key(&segment) {
                 let first = expected.or(heads
@@ -65,8 +72,15 @@ impl<F: Files> Recoverer<'_, F> {
                 sequence: head.base_sequence,
                 before_ns: head.base_ns,
             });
-            let (sequence, timestamp_ns) = self.read_seal(identity, head, subjects, index)?;
+            let (sequence, timestamp_ns) =
+                self.read_seal(identity, head, subjects, index, &mut nameless)?;
             (expected, last_ns) = (Some(sequence), timestamp_ns);
+        }
+        // A name that another segment has, older or newer, is known.
+        for Nameless { id, damage } in nameless {
+            if subjects.name(id).is_none() {
+                return Err(OpenError::Damaged(damage));
+            }
         }
         let joins = end
             .bases
@@ -91,6 +105,7 @@ impl<F: Files> Recoverer<'_, F> {
         head: &SegmentHead,
         subjects: &mut Subjects,
         index: &mut Index,
+        nameless: &mut Vec<Nameless>,
     ) -> Result<(u64, u64), OpenError> {
         let (segment, bytes) = (head.index, identity.segment_bytes);
         let base = segment * bytes;
@@ -116,7 +131,7 @@ impl<F: Files> Recoverer<'_, F> {
         };
         for entry in seal.index {
             let position = entry.position.get();
-            index.push(Entry {
+            index.insert(Entry {
                 sequence: entry.sequence.get(),
                 timestamp_ns: entry.timestamp_ns.get(),
                 position,
@@ -130,8 +145,15 @@ impl<F: Files> Recoverer<'_, F> {
                 let first = head.base_sequence;
                 let image = self.files.load(segment, bytes)?;
                 let next = scan::next_in_place(image, at as usize, base, identity.salt, first);
-                let stop = next.map_or(bytes, |(stop, _)| stop as u64);
-                return Err(damaged(Defect::Records, segment, at..stop, first, None));
+                let damage = Damage {
+                    what: Defect::Records,
+                    segment,
+                    start: at,
+                    end: next.map_or(bytes, |(stop, _)| stop as u64),
+                    first,
+                    last: first.saturating_sub(1),
+                };
+                nameless.push(Nameless { id, damage });
             }
         }
         Ok((seal.next_sequence, seal.last_ns))

@@ -6,10 +6,12 @@ mod crashes;
 mod damage;
 #[path = "../support/dir_files.rs"]
 mod dir_files;
+mod extracts;
 mod faults;
 mod golden;
 mod readers;
 mod real_files;
+mod repair;
 mod reports;
 mod retention;
 mod verification;

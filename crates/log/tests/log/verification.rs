@@ -1,10 +1,10 @@
 //! Verification of files that nobody has opened.
 
 use trunkline_log::testing::MemoryFiles;
-use trunkline_log::{Defect, OpenError, Verified, verify};
+use trunkline_log::{Defect, OpenError, Verified, plan_repair, verify};
 
 use crate::damage::synced;
-use crate::world::small;
+use crate::world::{World, small};
 
 fn verified(files: &MemoryFiles) -> Verified {
     let mut read = files.clone();
@@ -174,4 +174,28 @@ fn an_empty_directory_and_a_new_stream_are_in_order() {
     assert_eq!(verified(&MemoryFiles::default()), Verified::default());
     let found = verified(&synced(small(), 0, 0).files);
     assert_eq!((records(&found), found.damages), (0, vec![]));
+}
+
+#[test]
+fn segments_that_retention_removed_are_not_missed() {
+    let config = trunkline_log::LogConfig {
+        retention: trunkline_log::Retention {
+            bytes_max: Some(4 * (64 << 10)),
+            ..Default::default()
+        },
+        ..small()
+    };
+    let mut world = World::new(config, 1);
+    for n in 0..2500 {
+        world.append_waiting("a", 500);
+        if n % 50 == 0 {
+            world.sync_all();
+            let found = verified(&world.files);
+            assert_eq!(found.damages, [], "after {n} records");
+            let mut files = world.files.clone();
+            let plan = plan_repair(&mut files, 1, |_, _| {}).expect("planned");
+            assert!(plan.is_needless(), "after {n} records: {plan:?}");
+        }
+    }
+    assert!(world.log.first().sequence > 1000);
 }

@@ -1,0 +1,118 @@
+//! The segments below the durable frontier: recovery knows them by their ends, and refuses them when those are damaged.
+
+use super::plan::Planner;
+use super::tail::Tail;
+use super::{Change, RepairError};
+use crate::files::Files;
+use crate::layout::SEGMENT_RECORD_BYTES;
+use crate::log::NAME_BYTES_MAX;
+use crate::mark::SEQUENCE_FIRST;
+use crate::marks;
+use crate::open::OpenError;
+use crate::subjects::Subjects;
+use crate::walk;
+
+/// What a segment's seal says.
+pub(super) struct Ends {
+    pub(super) next: u64,
+    pub(super) last_ns: u64,
+    /// Ids whose definitions are not where it says: recovery minds, unless another segment has the name.
+    pub(super) nameless: Vec<u32>,
+}
+
+impl<F: Files, P: FnMut(u64, u64)> Planner<'_, F, P> {
+    /// What a segment's seal says, if that is what recovery would believe.
+    pub(super) fn read_ends(&mut self, segment: u64) -> Result<(), OpenError> {
+        let bytes = self.identity.segment_bytes;
+        (self.progress)(segment * bytes, self.durable.position);
+        if self.listed.get(&segment) != Some(&bytes) || !self.heads.contains_key(&segment) {
+            return Ok(());
+        }
+        let mut trailer = [0; 8];
+        self.files.read(segment, bytes - 8, &mut trailer)?;
+        let offset = marks::seal_offset(&trailer).map_or(bytes, u64::from);
+        if offset < SEGMENT_RECORD_BYTES || offset >= bytes {
+            return Ok(());
+        }
+        let mut record = vec![0; (bytes - offset) as usize];
+        self.files.read(segment, offset, &mut record)?;
+        let position = segment * bytes + offset;
+        let Some(seal) = marks::read_seal(&record, self.identity.salt, position) else {
+            return Ok(());
+        };
+        let mut ends = Ends {
+            next: seal.next_sequence,
+            last_ns: seal.last_ns,
+            nameless: Vec::new(),
+        };
+        for subject in seal.subjects {
+            let (id, at) = (subject.subject_id.get(), u64::from(subject.offset.get()));
+            let mut buffer = [0; 40 + NAME_BYTES_MAX + 1];
+            let len = (buffer.len() as u64).min(bytes.saturating_sub(at)) as usize;
+            self.files.read(segment, at, &mut buffer[..len])?;
+            if let Some(name) = walk::definition(&buffer[..len], 0, id) {
+                self.names.insert(id, name.into());
+            } else {
+                ends.nameless.push(id);
+            }
+        }
+        self.ends.insert(segment, ends);
+        Ok(())
+    }
+
+    /// Segments that are missing at the beginning count as removed: nothing tells what they held.
+    pub(super) fn give_up_beginning(&mut self, tail: &mut Tail) -> Result<(), OpenError> {
+        let Some((&first, _)) = self.listed.range(self.oldest..).next() else {
+            return Ok(());
+        };
+        if first == self.oldest {
+            return Ok(());
+        }
+        let next = match self.heads.get(&first) {
+            Some(head) => head.base_sequence,
+            None => self.base_behind(first - 1)?.unwrap_or(0),
+        };
+        let known = if self.oldest == 0 {
+            SEQUENCE_FIRST
+        } else {
+            next
+        };
+        for segment in self.oldest..first {
+            let first = if segment == self.oldest { known } else { next };
+            self.missing(segment, first, next);
+        }
+        self.repair.changes.push(Change::Given { first });
+        self.oldest = first;
+        tail.broken = true;
+        Ok(())
+    }
+
+    /// The segments below: those that cannot be told by their ends are walked.
+    pub(super) fn look_at_proven(&mut self, start: u64) -> Result<(), RepairError> {
+        let mut due = None;
+        let mut scan = self.scan(0);
+        let mut subjects = Subjects::new(u32::MAX);
+        for segment in self.oldest..start {
+            let head = self.fitting(segment, due)?;
+            if let (Some(_), Some(ends)) = (head, self.ends.get(&segment))
+                && ends.nameless.iter().all(|id| self.names.contains_key(id))
+            {
+                (due, scan.last_ns) = (Some(ends.next), ends.last_ns);
+                continue;
+            }
+            let head = match head {
+                Some(head) => head,
+                None => self.make_head(segment, due, scan.last_ns)?,
+            };
+            let closing = self.walk(head, &mut scan, &mut subjects)?;
+            self.report(&closing);
+            due = Some(closing.next_sequence);
+            if self.needs_seal(&closing)? {
+                self.closings.push(closing);
+            }
+        }
+        // What was made of the last of them has to fit what comes next.
+        self.fitting(start, due)?;
+        Ok(())
+    }
+}
