@@ -11,7 +11,12 @@ const NEEDED: [(&str, &str, &str); 2] = [
 ];
 
 /// The same, for what only root can do.
-const NEEDED_BY_ROOT: [(&str, &str, &str); 4] = [
+const NEEDED_BY_ROOT: [(&str, &str, &str); 5] = [
+    (
+        "strace",
+        "strace",
+        "has system calls of the server fail, in its tests",
+    ),
     (
         "losetup",
         "mount util-linux",

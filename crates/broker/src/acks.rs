@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use trunkline_log::{DiskError, State};
 use trunkline_wire::{Ack, AckLevel, ErrorBody, ErrorCode, ErrorFlags};
 
 use crate::out::{Out, SessionId};
@@ -36,8 +37,19 @@ pub(crate) struct Row {
     pub(crate) producer_first: u64,
     pub(crate) producer_last: u64,
     pub(crate) refused: Option<ErrorCode>,
-    /// The limit that the first refused record was over; 0 when it was refused for another reason.
-    pub(crate) payload_max: u32,
+    /// What there is to say of that beyond its code.
+    pub(crate) why: Why,
+}
+
+/// More about a refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// Nothing: the code says it.
+    Code,
+    /// The first refused record was over this limit.
+    Over { payload_max: u32 },
+    /// What the stream's disk answered.
+    Disk(DiskError),
 }
 
 /// What the first row waits for.
@@ -62,7 +74,7 @@ impl Row {
             producer_first: 0,
             producer_last: 0,
             refused: None,
-            payload_max: 0,
+            why: Why::Code,
         }
     }
 }
@@ -141,10 +153,10 @@ impl AckQueue {
                     });
                     break;
                 }
-                RowState::Never(code) => {
+                RowState::Never(code, why) => {
                     answered += 1;
                     emit(&mut pending, session, out);
-                    self.fail_frame(session, code, out);
+                    self.fail_frame(session, code, why, out);
                 }
             }
         }
@@ -154,13 +166,14 @@ impl AckQueue {
 
     /// The first frame will never get to its level. What can be said of it is that it was not acknowledged.
     #[cold]
-    fn fail_frame(&mut self, session: SessionId, code: ErrorCode, out: &mut impl Out) {
+    fn fail_frame(&mut self, session: SessionId, code: ErrorCode, why: Why, out: &mut impl Out) {
         while let Some(row) = self.rows.pop_front() {
             if row.ends {
                 refuse(
                     session,
                     &Row {
                         refused: Some(code),
+                        why,
                         ..row
                     },
                     out,
@@ -174,7 +187,7 @@ impl AckQueue {
 enum RowState {
     Reached,
     Waits,
-    Never(ErrorCode),
+    Never(ErrorCode, Why),
 }
 
 fn state<'s>(row: &Row, stream: &impl Fn(Key) -> Option<&'s Stream>) -> RowState {
@@ -182,12 +195,12 @@ fn state<'s>(row: &Row, stream: &impl Fn(Key) -> Option<&'s Stream>) -> RowState
         return RowState::Reached;
     }
     let Some(stream) = stream(row.stream) else {
-        return RowState::Never(ErrorCode::NOT_FOUND);
+        return RowState::Never(ErrorCode::NOT_FOUND, Why::Code);
     };
     if stream.mark(row.level).sequence > row.upto {
         RowState::Reached
-    } else if stream.is_poisoned() {
-        RowState::Never(ErrorCode::READ_ONLY)
+    } else if let State::Poisoned(error) = stream.log.state() {
+        RowState::Never(ErrorCode::READ_ONLY, Why::Disk(error))
     } else {
         RowState::Waits
     }
@@ -230,12 +243,16 @@ fn emit(pending: &mut Option<(u16, Ack)>, session: SessionId, out: &mut impl Out
 
 fn refuse(session: SessionId, row: &Row, out: &mut impl Out) {
     let code = row.refused.unwrap_or(ErrorCode::NONE);
-    let limit = match row.payload_max {
-        0 => None,
-        payload_max => Some(format!(
+    let more = match row.why {
+        Why::Code => None,
+        Why::Over { payload_max } => Some(format!(
             "{}: its payload_len may be {payload_max} at most",
             code.description()
         )),
+        Why::Disk(error) if code == ErrorCode::NO_SPACE => Some(format!(
+            "the stream is full, and its next segment cannot be made: {error}"
+        )),
+        Why::Disk(error) => Some(format!("{}: {error}", code.description())),
     };
     let error = ErrorBody {
         code,
@@ -243,7 +260,7 @@ fn refuse(session: SessionId, row: &Row, out: &mut impl Out) {
         count: row.count,
         offset: 0,
         producer_sequence: row.producer_first,
-        message: limit.as_deref().unwrap_or(code.description()),
+        message: more.as_deref().unwrap_or(code.description()),
     };
     out.refused(session, row.frame, &error);
 }

@@ -1,13 +1,13 @@
 //! What comes in: runs of records.
 
-use trunkline_log::{AppendError, Log, Now};
+use trunkline_log::{AppendError, DiskErrorKind, Log, Now, State};
 use trunkline_route::{Subject, Table};
 use trunkline_wire::record::RunRecords;
 use trunkline_wire::{
     AckLevel, ErrorCode, FrameFlags, FrameHeader, Kind, Oversized, RawRecord, RecordError, Run,
 };
 
-use crate::acks::Row;
+use crate::acks::{Row, Why};
 use crate::out::SessionId;
 use crate::refusal::{PublishError, PublishFault};
 use crate::shard::Shard;
@@ -66,8 +66,8 @@ struct Refused {
     code: ErrorCode,
     producer_sequence: u64,
     count: u32,
-    /// The limit that the record was over, if that is why.
-    payload_max: u32,
+    /// What there is to say beyond the code.
+    why: Why,
 }
 
 impl OpenFrame {
@@ -163,7 +163,9 @@ impl Shard {
                 ErrorCode::RECORD_TOO_LONG,
                 oversized.sequence,
                 oversized.records,
-                oversized.payload_max,
+                Why::Over {
+                    payload_max: oversized.payload_max,
+                },
             );
         }
         self.end_frame(key, PublishFrame::new(oversized.frame, true));
@@ -240,7 +242,7 @@ impl Shard {
         let (stream_key, subject) = match meaning {
             Meaning::Subject { stream, subject } => (stream, subject),
             Meaning::Refused(code) => {
-                refuse(open, code, record.sequence(), 1, 0);
+                refuse(open, code, record.sequence(), 1, Why::Code);
                 records.next();
                 return Ok(Stretch::Goes);
             }
@@ -248,7 +250,7 @@ impl Shard {
             Meaning::Unknown => return Err(PublishFault::Undefined { subject_id: id }),
         };
         let Some(stream) = self.streams.at_mut(stream_key) else {
-            refuse(open, ErrorCode::NO_STREAM, record.sequence(), 1, 0);
+            refuse(open, ErrorCode::NO_STREAM, record.sequence(), 1, Why::Code);
             records.next();
             return Ok(Stretch::Goes);
         };
@@ -294,7 +296,17 @@ impl Shard {
                 }
             }
         }
-        let mut over = 0;
+        let why = match (appended.stopped, stream.log.state()) {
+            (Some(AppendError::TooLarge { payload_max, .. }), _) => Why::Over { payload_max },
+            (Some(AppendError::Poisoned), State::Poisoned(error)) => Why::Disk(error),
+            // That there is no space is what the code says.
+            (Some(AppendError::NoSpace), State::NoSpace(error))
+                if error.kind != DiskErrorKind::NoSpace =>
+            {
+                Why::Disk(error)
+            }
+            _ => Why::Code,
+        };
         let code = match appended.stopped {
             None => return Ok(Stretch::Goes),
             Some(AppendError::Full) => {
@@ -305,14 +317,11 @@ impl Shard {
             Some(AppendError::Record(error)) => return Err(PublishFault::Record(error)),
             Some(AppendError::NoSpace) => ErrorCode::NO_SPACE,
             Some(AppendError::Poisoned) => ErrorCode::READ_ONLY,
-            Some(AppendError::TooLarge { payload_max, .. }) => {
-                over = payload_max;
-                ErrorCode::RECORD_TOO_LONG
-            }
+            Some(AppendError::TooLarge { .. }) => ErrorCode::RECORD_TOO_LONG,
             Some(AppendError::Subject(_)) => ErrorCode::TOO_MANY,
         };
         if let Some(record) = records.next() {
-            refuse(open, code, record.sequence(), 1, over);
+            refuse(open, code, record.sequence(), 1, why);
         }
         Ok(Stretch::Goes)
     }
@@ -353,7 +362,7 @@ impl Shard {
             acks.push(Row {
                 refused: Some(refused.code),
                 count: refused.count,
-                payload_max: refused.payload_max,
+                why: refused.why,
                 producer_first: refused.producer_sequence,
                 ..Row::new(frame.sequence)
             });
@@ -484,13 +493,7 @@ pub(crate) fn resolve(routes: &Table<Key>, streams: &mut Slab<Stream>, name: &st
 }
 
 #[cold]
-fn refuse(
-    open: &mut OpenFrame,
-    code: ErrorCode,
-    producer_sequence: u64,
-    count: u32,
-    payload_max: u32,
-) {
+fn refuse(open: &mut OpenFrame, code: ErrorCode, producer_sequence: u64, count: u32, why: Why) {
     match &mut open.refused {
         Some(refused) => refused.count = refused.count.saturating_add(count),
         None => {
@@ -498,7 +501,7 @@ fn refuse(
                 code,
                 producer_sequence,
                 count,
-                payload_max,
+                why,
             })
         }
     }

@@ -34,6 +34,8 @@ pub struct StreamInfo {
     pub storage: Storage,
     /// Whether it takes records.
     pub state: State,
+    /// Retention by age waits: the wall clock went forward by more than it can have.
+    pub clock_held: bool,
     /// Records that it holds.
     pub records: u64,
     /// Bytes that they take.
@@ -170,6 +172,7 @@ impl Stream {
             log: self.log.id(),
             storage: self.log.config().storage,
             state: self.log.state(),
+            clock_held: self.log.stats().clock_held,
             records: next.sequence - first.sequence,
             bytes: self.log.bytes_kept(),
             subjects: self.log.subjects() as u64,

@@ -84,8 +84,12 @@ pub struct StreamInfo {
     pub subscribers: u64,
     /// The worker that owns it.
     pub worker: u32,
-    /// `ok`, or why it takes no records.
+    /// `ok`; `no_space`, while no further segment can be made; `read_only`, after a write or a sync has failed.
     pub state: String,
+    /// Why it is not `ok`, and what can be done.
+    pub reason: Option<String>,
+    /// Retention by age waits, because the clock went forward by more than an hour at once.
+    pub retention_held: bool,
     /// What is kept.
     pub retention: String,
     /// Whether the configuration declares it; one that was added by a call can be removed by one.

@@ -67,3 +67,36 @@ fn people_read_what_each_ack_level_means_here() {
         assert!(doctor.out.contains(word), "{word}: {}", doctor.out);
     }
 }
+
+#[test]
+fn the_disk_alone_is_measured_and_a_method_picked() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().to_str().unwrap();
+    let doctor = run(&["log", "doctor", "--data", data, "--json"]);
+    assert_eq!(doctor.code, 0, "{}", doctor.err);
+    let report: Value = serde_json::from_str(&doctor.out).unwrap();
+    let methods = report["disk"]["methods"].as_array().unwrap();
+    let picked = methods
+        .iter()
+        .find(|method| method["name"] == report["disk"]["picked"]);
+    assert!(
+        picked.expect("one of them")["ns_p50"]
+            .as_u64()
+            .is_some_and(|ns| ns > 0)
+    );
+    assert!(
+        report["disk"]["why"].is_string() && report["cpu"].is_null(),
+        "{report}"
+    );
+    assert_eq!(report["levels"].as_array().unwrap().len(), 3);
+    let text = run(&["log", "doctor", "--data", data]).out;
+    assert!(
+        text.contains("picked       buffered write, fdatasync"),
+        "{text}"
+    );
+    assert!(
+        text.contains("ACK LEVEL") && !text.contains("processor"),
+        "{text}"
+    );
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+}

@@ -129,3 +129,39 @@ fn what_is_not_there_is_said() {
     assert_eq!(nothing.code, 6);
     assert!(nothing.err.contains("FORMAT"), "{}", nothing.err);
 }
+
+#[test]
+fn one_streams_directory_or_a_copy_of_it_is_enough_to_look_at() {
+    let server = filled();
+    let copy = tempfile::tempdir().unwrap();
+    let there = server.data().join("streams/main");
+    let rescued = copy.path().join("rescued");
+    fs::create_dir(&rescued).unwrap();
+    for index in 0..2 {
+        let name = format!("{index:016x}.seg");
+        fs::copy(there.join(&name), rescued.join(&name)).unwrap();
+    }
+    let found = run(&["log", "verify", "--json", "--data", there.to_str().unwrap()]);
+    assert_eq!(found.code, 0, "{}", found.err);
+    assert_eq!(json(&found)["streams"][0]["name"], "main");
+    assert_eq!(
+        json(&found)["served_by"].as_u64(),
+        Some(u64::from(server.pid()))
+    );
+    let rescued = rescued.to_str().unwrap();
+    let some = run(&["log", "export", "--raw", "--data", rescued]);
+    assert_eq!(some.code, 0, "{}", some.err);
+    assert!(some.out.starts_with("000000 zzz") && some.out.lines().count() > 5000);
+    let refused = run(&["log", "repair", "--yes", "--data", rescued]);
+    assert_eq!(refused.code, 6, "{}", refused.out);
+    assert!(
+        refused.err.contains("name the data directory"),
+        "{}",
+        refused.err
+    );
+    assert_eq!(
+        fs::read_dir(rescued).unwrap().count(),
+        2,
+        "not even a lock was made"
+    );
+}

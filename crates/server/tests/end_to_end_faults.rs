@@ -4,27 +4,47 @@ mod support;
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use support::machine::{mount_namespace, mounted};
+use support::machine::{mount_namespace, mounted, on_ext4};
 use support::raw::{
     ACK, DELIVER, ERROR, EXPECTS_RESPONSE, PING, PONG, PUBLISH, Raw, Refused, data, definition,
     frame, payloads, sleeper,
 };
 use support::{Server, finish};
 
+const SMALL_SEGMENTS: &str = "limits: {max_record: 64KiB}\nstreams:\n- {name: main, subjects: ['>'], segment: 256KiB, tail: 256KiB}\n";
+
 #[test]
 fn a_full_disk_refuses_publishes_serves_reads_and_is_over_when_there_is_space() {
     let Some(namespace) = mount_namespace() else {
         return;
     };
-    let config = "limits: {max_record: 64KiB}\nstreams:\n- {name: main, subjects: ['>'], segment: 256KiB, tail: 256KiB}\n";
-    let server = Server::inside(config, |directory, serve| {
+    full_disk(&Server::inside(SMALL_SEGMENTS, |directory, serve| {
         let data = directory.join("data");
         fs::create_dir(&data).unwrap();
         mounted(namespace, "size=32m", &data, &serve)
-    });
+    }));
+}
+
+#[test]
+fn so_does_a_full_ext4() {
+    let place = tempfile::tempdir().unwrap();
+    let data = place.path().join("data");
+    fs::create_dir(&data).unwrap();
+    let Some(probe) = on_ext4(96, &data, &Command::new("true")) else {
+        return;
+    };
+    drop(probe);
+    full_disk(&Server::inside(SMALL_SEGMENTS, |directory, serve| {
+        let data = directory.join("data");
+        fs::create_dir(&data).unwrap();
+        on_ext4(96, &data, &serve).expect("it worked before")
+    }));
+}
+
+fn full_disk(server: &Server) {
     // The mount is the server's alone: seen from here it is behind its root.
     let inside = PathBuf::from(format!(
         "/proc/{}/root{}",
@@ -60,9 +80,21 @@ fn a_full_disk_refuses_publishes_serves_reads_and_is_over_when_there_is_space() 
     assert_eq!(told.code, 5, "{}", told.err);
     assert!(told.err.contains("space"), "{}", told.err);
     let info = server.stream("main");
-    assert_ne!(info["state"], "ok", "{info}");
+    assert_eq!(info["state"], "no_space", "{info}");
+    assert!(
+        info["reason"]
+            .as_str()
+            .unwrap()
+            .contains("no space on the device"),
+        "{info}"
+    );
+    assert!(
+        server.log().contains("the stream will be full"),
+        "{}",
+        server.log()
+    );
     // Reads go on.
-    assert_eq!(everything(&server, accepted.len()), joined(&accepted));
+    assert_eq!(everything(server, accepted.len()), joined(&accepted));
 
     fs::remove_file(&filler).unwrap();
     let end = Instant::now() + Duration::from_secs(20);
@@ -75,7 +107,12 @@ fn a_full_disk_refuses_publishes_serves_reads_and_is_over_when_there_is_space() 
         std::thread::sleep(Duration::from_millis(20));
     }
     assert_eq!(server.stream("main")["state"], "ok");
-    assert_eq!(everything(&server, accepted.len()), joined(&accepted));
+    assert!(
+        server.log().contains("there is space again"),
+        "{}",
+        server.log()
+    );
+    assert_eq!(everything(server, accepted.len()), joined(&accepted));
 }
 
 /// Publishes ten records of about 1 KiB, notes which were accepted, and returns the refusal of the others.

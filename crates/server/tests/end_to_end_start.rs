@@ -7,8 +7,8 @@ use std::net::TcpListener;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::Stdio;
-use std::time::Duration;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use support::machine::{contents, mount_namespace, mounted, segments};
 use support::{SMALL, Server, finish, refused, refused_command, trunkline};
@@ -222,8 +222,11 @@ fn damage_to_what_was_synced_is_refused_with_the_segment_and_the_range() {
     let (start, end): (u64, u64) = (start.parse().unwrap(), end.parse().unwrap());
     assert!((start..end).contains(&at), "{}", ran.err);
     assert!(ran.err.contains("held sequences"), "{}", ran.err);
-    // No command is named that there is not.
-    assert!(!ran.err.contains("log repair"), "{}", ran.err);
+    let command = format!(
+        "`trunkline log repair main --data {} --dry-run`",
+        server.data().display()
+    );
+    assert!(ran.err.contains(&command), "{}", ran.err);
     assert!(
         contents(&server.data().join("streams")) == before,
         "a refused start changed the data"
@@ -248,4 +251,49 @@ fn damage_to_what_was_synced_is_refused_with_the_segment_and_the_range() {
         "{}",
         sub.err
     );
+}
+
+/// What io_uring does after `kill -9`: the kernel still has the files of a process that is gone, and with them its lock.
+#[test]
+fn a_lock_that_outlives_its_process_is_waited_for() {
+    let mut server = Server::with(SMALL);
+    assert_eq!(server.run(&["pub", "a", "before"]).code, 0);
+    server.kill();
+    let lock = server.data().join("LOCK");
+    let hold = |seconds: &str| {
+        let holder = Command::new("flock")
+            .arg("--no-fork")
+            .arg(&lock)
+            .args(["sleep", seconds])
+            .spawn();
+        let Ok(holder) = holder else {
+            eprintln!("SKIPPED: there is no flock here");
+            return None;
+        };
+        let end = Instant::now() + Duration::from_secs(10);
+        let file = fs::File::open(&lock).unwrap();
+        while rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockShared).is_ok() {
+            rustix::fs::flock(&file, rustix::fs::FlockOperation::Unlock).unwrap();
+            assert!(Instant::now() < end);
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        Some(holder)
+    };
+    // Longer than a live process is waited for.
+    let Some(mut holder) = hold("1") else { return };
+    server.restart();
+    assert_eq!(server.stream("main")["last_sequence"].as_u64(), Some(1));
+    holder.wait().unwrap();
+    let pid = server.pid();
+    server.kill();
+    let Some(mut holder) = hold("60") else { return };
+    let ran = server.refused();
+    assert_eq!(ran.code, REFUSED_BY_MACHINE, "{}", ran.err);
+    assert!(
+        ran.err.contains(&format!("process {pid}, which has ended")),
+        "{}",
+        ran.err
+    );
+    holder.kill().unwrap();
+    holder.wait().unwrap();
 }

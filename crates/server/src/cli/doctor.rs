@@ -7,7 +7,7 @@ use clap::Args;
 use super::exit::Outcome;
 use super::output::{Output, Table};
 use crate::config::Bytes;
-use crate::doctor::{Report, examine, micros};
+use crate::doctor::{DiskReport, Report, StorageReport, examine, micros};
 use crate::plan::DEFAULT_DATA_DIR;
 
 /// Measure what this machine can do: disk syncs, io_uring, cores, clock, wake-ups
@@ -19,7 +19,9 @@ would be created; the file is removed.
 Examples:
   trunkline doctor
   trunkline doctor --data /var/lib/trunkline
-  trunkline doctor --json | jq '.disk.methods'")]
+  trunkline doctor --json | jq '.disk.methods'
+
+`trunkline log doctor` looks at the disk only.")]
 pub(super) struct Doctor {
     /// Data directory whose disk is measured
     #[arg(long, value_name = "DIR", default_value = DEFAULT_DATA_DIR)]
@@ -39,22 +41,34 @@ impl Doctor {
             return output.flush();
         }
         machine(&report, &mut output)?;
-        disk(&report, &mut output)?;
-        let mut table = Table::new(&["ack level", "survives", "costs here"]);
-        for level in &report.levels {
-            table.row(vec![
-                level.level.to_owned(),
-                level.survives.to_owned(),
-                level.costs.clone(),
-            ]);
-        }
-        output.line("")?;
-        table.print(&mut output)?;
-        for advice in &report.advice {
-            output.line(&format!("\n! {advice}"))?;
-        }
+        storage(&report.storage, &mut output)?;
+        print_advice(&report.advice, &mut output)?;
         output.flush()
     }
+}
+
+/// What was found out about the disk, and what acknowledgements mean there.
+pub(super) fn storage(report: &StorageReport, output: &mut Output) -> Outcome {
+    if let Some(report) = &report.disk {
+        disk(report, output)?;
+    }
+    let mut table = Table::new(&["ack level", "survives", "costs here"]);
+    for level in &report.levels {
+        table.row(vec![
+            level.level.to_owned(),
+            level.survives.to_owned(),
+            level.costs.clone(),
+        ]);
+    }
+    output.line("")?;
+    table.print(output)
+}
+
+pub(super) fn print_advice(advice: &[String], output: &mut Output) -> Outcome {
+    for advice in advice {
+        output.line(&format!("\n! {advice}"))?;
+    }
+    Ok(())
 }
 
 fn machine(report: &Report, output: &mut Output) -> Outcome {
@@ -110,10 +124,7 @@ fn machine(report: &Report, output: &mut Output) -> Outcome {
     ))
 }
 
-fn disk(report: &Report, output: &mut Output) -> Outcome {
-    let Some(disk) = &report.disk else {
-        return Ok(());
-    };
+fn disk(disk: &DiskReport, output: &mut Output) -> Outcome {
     let cache = match disk.volatile_cache {
         Some(true) => ", volatile write cache: only a sync survives a power cut",
         Some(false) => ", no volatile write cache",
@@ -147,5 +158,7 @@ fn disk(report: &Report, output: &mut Output) -> Outcome {
         ]);
     }
     output.line("")?;
-    table.print(output)
+    table.print(output)?;
+    output.line("")?;
+    output.line(&format!("picked       {}: {}", disk.picked, disk.why))
 }

@@ -3,7 +3,7 @@
 //! | code | |
 //! |---|---|
 //! | 0 | done; for `sub --count N`: N records came |
-//! | 1 | what was waited for did not come: `sub` ran out of time, nobody answered a `request` or its responder failed, a `bench` lost records |
+//! | 1 | what was waited for did not come: `sub` ran out of time, nobody answered a `request` or its responder failed, a `bench` lost records; `log` found acknowledged data damaged |
 //! | 2 | the command line is wrong |
 //! | 3 | the configuration is refused |
 //! | 4 | no connection to the server, or it was lost |

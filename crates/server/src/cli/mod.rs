@@ -12,6 +12,7 @@ mod exit;
 mod log;
 mod output;
 mod publish;
+mod record;
 mod request;
 mod serve;
 mod stream;
@@ -112,7 +113,8 @@ Examples:
 
 Exit codes:
   0    done; for `sub --count N`: N records came
-  1    what was waited for did not come: `sub` ran out of time, nobody answered a `request`
+  1    what was waited for did not come: `sub` ran out of time, nobody answered a `request`; or acknowledged
+       data is damaged: `log`
   2    the command line is wrong
   3    the configuration is refused
   4    no connection to the server, or it was lost

@@ -1,6 +1,8 @@
-//! What is printed: results, tables, progress, complaints.
+//! What is printed: results, tables, progress, complaints; and what is asked.
 
-use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
+use std::fs::OpenOptions;
+use std::io::{self, BufWriter, IsTerminal, Write};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -8,26 +10,53 @@ use serde::Serialize;
 
 use super::exit::{Failure, Outcome};
 
-/// Standard output with a buffer; a closed pipe ends the command without a word.
+/// Standard output with a buffer, where a closed pipe ends the command without a word; or a file.
 pub(super) struct Output {
-    to: BufWriter<Stdout>,
+    to: BufWriter<Box<dyn Write>>,
     terminal: bool,
+    /// What it is, where it is not standard output.
+    file: Option<String>,
 }
 
 impl Output {
     pub(super) fn new() -> Self {
-        let to = BufWriter::with_capacity(64 << 10, io::stdout());
         Self {
-            to,
+            to: BufWriter::with_capacity(64 << 10, Box::new(io::stdout())),
             terminal: io::stdout().is_terminal(),
+            file: None,
         }
+    }
+
+    /// A new file; one that is there is not overwritten.
+    pub(super) fn file(path: &Path) -> Result<Self, Failure> {
+        let opened = OpenOptions::new().write(true).create_new(true).open(path);
+        let file = opened.map_err(|error| {
+            let shown = path.display();
+            match error.kind() {
+                io::ErrorKind::AlreadyExists => Failure::Usage(format!(
+                    "{shown} exists already; remove it, or name another"
+                )),
+                _ => Failure::Machine(format!("cannot create {shown}: {error}")),
+            }
+        })?;
+        Ok(Self {
+            to: BufWriter::with_capacity(64 << 10, Box::new(file)),
+            terminal: false,
+            file: Some(path.display().to_string()),
+        })
     }
 
     /// Writes bytes as they are.
     pub(super) fn write(&mut self, bytes: &[u8]) -> Outcome {
-        self.to
-            .write_all(bytes)
-            .map_err(|error| Failure::output(&error))
+        let written = self.to.write_all(bytes);
+        written.map_err(|error| self.failed(&error))
+    }
+
+    fn failed(&self, error: &io::Error) -> Failure {
+        match &self.file {
+            Some(file) => Failure::Machine(format!("cannot write to {file}: {error}")),
+            None => Failure::output(error),
+        }
     }
 
     /// Writes text and ends the line.
@@ -50,8 +79,22 @@ impl Output {
 
     /// Lets everything be seen.
     pub(super) fn flush(&mut self) -> Outcome {
-        self.to.flush().map_err(|error| Failure::output(&error))
+        let flushed = self.to.flush();
+        flushed.map_err(|error| self.failed(&error))
     }
+}
+
+/// Asks on a terminal; elsewhere nobody can answer.
+pub(super) fn confirmed(question: &str) -> Result<bool, Failure> {
+    if !io::stdin().is_terminal() {
+        return Ok(false);
+    }
+    eprint!("{question} [y/N] ");
+    let mut answer = String::new();
+    io::stdin()
+        .read_line(&mut answer)
+        .map_err(|error| Failure::Machine(error.to_string()))?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
 /// Prints a failure on standard error, in red on a terminal.
@@ -186,6 +229,12 @@ impl Table {
         }
         Ok(())
     }
+}
+
+/// `1 record`, `2,000 records`.
+pub(super) fn counted(count: u64, what: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{} {what}{plural}", grouped(count))
 }
 
 /// `1234567` as `1,234,567`.

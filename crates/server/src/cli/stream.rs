@@ -1,6 +1,5 @@
 //! `trunkline stream`: what streams there are, and adding and removing them.
 
-use std::io::{self, IsTerminal};
 use std::str::FromStr;
 
 use clap::{Args, Subcommand};
@@ -9,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use super::connect::Target;
 use super::exit::{Failure, Outcome};
-use super::output::{Output, Table, grouped};
+use super::output::{Output, Table, confirmed, grouped};
 use super::request::call;
 use crate::config::{Bytes, Span};
 use crate::system::{self, StreamInfo, StreamList, StreamRemoved};
@@ -231,7 +230,7 @@ fn list(common: &Common) -> Outcome {
             stream.first_sequence.to_string(),
             stream.last_sequence.to_string(),
             grouped(stream.subscribers),
-            stream.state.clone(),
+            spelled(&stream.state),
         ]);
     }
     table.print(&mut output)?;
@@ -250,13 +249,25 @@ fn info(name: &str, common: &Common) -> Outcome {
     } else {
         "added"
     };
+    let state = match &stream.reason {
+        Some(reason) => format!("{}: {reason}", spelled(&stream.state)),
+        None => spelled(&stream.state),
+    };
+    let retention = if stream.retention_held {
+        format!(
+            "{}; age waits: the clock went forward by more than an hour at once; set it right, or start the server again if it is",
+            stream.retention
+        )
+    } else {
+        stream.retention
+    };
     let rows = [
         ("stream", stream.name),
         ("subjects", stream.subjects.join(" ")),
         ("storage", stream.storage),
         ("ack", stream.ack),
         ("visible", stream.visible),
-        ("retention", stream.retention),
+        ("retention", retention),
         ("records", grouped(stream.records)),
         ("bytes", Bytes(stream.bytes).to_string()),
         ("first sequence", stream.first_sequence.to_string()),
@@ -267,7 +278,7 @@ fn info(name: &str, common: &Common) -> Outcome {
         ("subscribers", grouped(stream.subscribers)),
         ("worker", stream.worker.to_string()),
         ("origin", origin.to_owned()),
-        ("state", stream.state),
+        ("state", state),
     ];
     for (what, value) in rows {
         output.line(&format!("{what:<16}{value}"))?;
@@ -275,8 +286,18 @@ fn info(name: &str, common: &Common) -> Outcome {
     output.flush()
 }
 
+/// A state as people read it.
+fn spelled(state: &str) -> String {
+    match state {
+        "no_space" => "no space".to_owned(),
+        "read_only" => "read-only".to_owned(),
+        other => other.to_owned(),
+    }
+}
+
 fn remove(name: &str, yes: bool, common: &Common) -> Outcome {
-    if !yes && !confirmed(name)? {
+    let question = format!("Remove {name} and all its records for good?");
+    if !yes && !confirmed(&question)? {
         return Err(Failure::Absent(format!(
             "{name} stays: give --yes to remove it with its records"
         )));
@@ -294,19 +315,6 @@ fn remove(name: &str, yes: bool, common: &Common) -> Outcome {
         ))?;
     }
     output.flush()
-}
-
-/// Asks on a terminal; elsewhere nobody can answer.
-fn confirmed(name: &str) -> Result<bool, Failure> {
-    if !io::stdin().is_terminal() {
-        return Ok(false);
-    }
-    eprint!("Remove {name} and all its records for good? [y/N] ");
-    let mut answer = String::new();
-    io::stdin()
-        .read_line(&mut answer)
-        .map_err(|error| Failure::Machine(error.to_string()))?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
 fn ask<T: DeserializeOwned>(common: &Common, subject: &str, request: &[u8]) -> Result<T, Failure> {

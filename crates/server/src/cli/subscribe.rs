@@ -1,19 +1,18 @@
 //! `trunkline sub`: prints records.
 
-use std::collections::BTreeMap;
 use std::io::{self, Write};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
-use serde::Serialize;
 use trunkline_client::{
     Client, Delivery, Gap, GapReason, Message, Policy, Start, Subscriber, Subscription,
 };
 
 use super::connect::{Stop, Target};
 use super::exit::{Failure, Outcome};
-use super::output::{Output, base64, time};
-use super::values::From;
+use super::output::{Output, time};
+use super::record::Record;
+use super::values::{From, wall_ns};
 use crate::config::Span;
 
 /// Subscribe to records and print them
@@ -130,22 +129,6 @@ enum Format {
     Line,
     Raw,
     Json,
-}
-
-/// `--json`.
-#[derive(Serialize)]
-struct Record<'a> {
-    stream: &'a str,
-    sequence: u64,
-    time: String,
-    subject: &'a str,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    headers: BTreeMap<String, String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    payload: Option<&'a str>,
-    /// For payloads that are not UTF-8.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    payload_base64: Option<String>,
 }
 
 impl Subscribe {
@@ -314,21 +297,13 @@ impl Printer {
                 );
                 self.output.line(&text)
             }
-            Format::Json => {
-                let payload = std::str::from_utf8(message.payload()).ok();
-                let headers = message.headers().iter().map(|(key, value)| {
-                    (key.to_owned(), String::from_utf8_lossy(value).into_owned())
-                });
-                self.output.json(&Record {
-                    stream: message.stream(),
-                    sequence: message.sequence(),
-                    time: time(message.timestamp_ns()),
-                    subject: message.subject(),
-                    headers: headers.collect(),
-                    payload,
-                    payload_base64: payload.is_none().then(|| base64(message.payload())),
-                })
-            }
+            Format::Json => self.output.json(&Record::new(
+                message.stream(),
+                message.subject(),
+                (message.sequence(), message.timestamp_ns()),
+                message.headers(),
+                message.payload(),
+            )),
         }
     }
 
@@ -392,13 +367,6 @@ fn complain_about(stream: &str, gap: &Gap) {
         gap.first,
         gap.last
     );
-}
-
-fn wall_ns() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    since.map_or(0, |since| {
-        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
-    })
 }
 
 /// The longest wait before the user's wish to stop is seen.

@@ -1,6 +1,7 @@
 //! Values of flags that are more than a word or a number.
 
 use std::str::FromStr;
+use std::time::SystemTime;
 
 use jiff::Timestamp;
 use trunkline_client::AckLevel;
@@ -110,6 +111,14 @@ pub(super) fn level_word(level: AckLevel) -> &'static str {
         AckLevel::Stored => "stored",
         AckLevel::Synced => "synced",
     }
+}
+
+/// Now, in nanoseconds since 1970.
+pub(super) fn wall_ns() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| {
+        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+    })
 }
 
 #[cfg(test)]

@@ -25,12 +25,20 @@ pub struct Report {
     pub io: IoReport,
     /// Limits of this process.
     pub memory: MemoryReport,
-    /// The disk; absent when the directory cannot be written, with the reason in `advice`.
+    /// The disk, and what it makes of acknowledgements.
+    #[serde(flatten)]
+    pub storage: StorageReport,
+    /// What could be better, in sentences.
+    pub advice: Vec<String>,
+}
+
+/// What was found out about a data directory's disk.
+#[derive(Debug, Clone, Serialize)]
+pub struct StorageReport {
+    /// The disk; absent when the directory cannot be written, with the reason in the advice.
     pub disk: Option<DiskReport>,
     /// What each acknowledgement level means here.
     pub levels: Vec<Level>,
-    /// What could be better, in sentences.
-    pub advice: Vec<String>,
 }
 
 /// What an acknowledgement says.
@@ -53,7 +61,22 @@ pub fn examine(data_dir: &Path) -> Report {
     let wake = kernel::wake();
     let io = kernel::io(&mut advice);
     let memory = kernel::memory(&mut advice);
-    let disk = match disk::measure(data_dir, &mut advice) {
+    let storage = examine_storage(data_dir, &mut advice);
+    Report {
+        cpu,
+        clock,
+        wake,
+        io,
+        memory,
+        storage,
+        advice,
+    }
+}
+
+/// Looks at the disk alone; `data_dir` need not exist.
+#[must_use]
+pub fn examine_storage(data_dir: &Path, advice: &mut Vec<String>) -> StorageReport {
+    let disk = match disk::measure(data_dir, advice) {
         Ok(report) => Some(report),
         Err(error) => {
             advice.push(format!(
@@ -64,16 +87,7 @@ pub fn examine(data_dir: &Path) -> Report {
         }
     };
     let levels = levels(disk.as_ref());
-    Report {
-        cpu,
-        clock,
-        wake,
-        io,
-        memory,
-        disk,
-        levels,
-        advice,
-    }
+    StorageReport { disk, levels }
 }
 
 fn levels(disk: Option<&DiskReport>) -> Vec<Level> {
@@ -84,8 +98,14 @@ fn levels(disk: Option<&DiskReport>) -> Vec<Level> {
             micros(disk.write_ns_p50)
         )
     });
-    let best = disk.and_then(|disk| disk.methods.iter().filter_map(|method| method.ns_p50).min());
-    let synced = best.map_or_else(unknown, |ns| {
+    let picked = disk.and_then(|disk| {
+        let picked = disk
+            .methods
+            .iter()
+            .find(|method| method.name == disk.picked);
+        picked?.ns_p50
+    });
+    let synced = picked.map_or_else(unknown, |ns| {
         format!(
             "one commit, {}, shared by all records that arrived meanwhile",
             micros(ns)

@@ -19,9 +19,8 @@ use trunkline_reactor::Clock;
 use trunkline_wire::{Ack, ErrorBody, ErrorCode, FrameHeader};
 
 use super::Error;
-use super::start::entropy;
 use crate::plan::Plan;
-use crate::storage::{DataDir, Space, StreamDir};
+use crate::storage::{DataDir, Space, StreamDir, entropy};
 
 /// The logs of all workers, in order, with every cursor where its stream is.
 pub(super) fn open(plan: &Plan, data: &DataDir) -> Result<Vec<(Log, StreamDir)>, Error> {
@@ -121,9 +120,15 @@ fn open_log(path: &Path, id: LogId) -> Result<(Log, StreamDir), Error> {
     Ok((log, dir))
 }
 
+/// As `log verify` and `log repair` call it.
+pub(super) fn name(worker: usize) -> String {
+    format!("{FOLDER}/{worker}")
+}
+
 fn failed(path: PathBuf, error: trunkline_log::OpenError) -> Error {
+    let worker = path.file_name().unwrap_or_default().to_string_lossy();
     Error::Stream {
-        name: "of cursors".to_owned(),
+        name: format!("{FOLDER}/{worker}"),
         path,
         error,
     }

@@ -26,9 +26,10 @@ mod streams;
 mod system_calls;
 mod tag;
 mod volumes;
+mod watch;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use std::{fmt, io};
 
@@ -71,6 +72,11 @@ pub enum Error {
         /// Why not.
         reason: String,
     },
+    /// Streams became read-only while the server ran.
+    ReadOnly {
+        /// Their names, and why.
+        streams: Vec<(String, String)>,
+    },
     /// The system refused something else.
     System {
         /// What was done.
@@ -89,11 +95,28 @@ impl fmt::Display for Error {
                 "cannot listen on {address}: another process does; stop it, or choose another address with --listen"
             ),
             Self::Listen { address, error } => write!(f, "cannot listen on {address}: {error}"),
-            Self::Stream { name, path, error } => write!(
-                f,
-                "cannot open stream {name} in {}: {error}",
-                path.display()
-            ),
+            Self::Stream { name, path, error } => {
+                write!(
+                    f,
+                    "cannot open stream {name} in {}: {error}",
+                    path.display()
+                )?;
+                match (error, data_dir(name, path)) {
+                    (OpenError::Damaged(_), Some(data)) => write!(
+                        f,
+                        "; `trunkline log repair {name} --data {} --dry-run` says what can be done",
+                        data.display()
+                    ),
+                    _ => Ok(()),
+                }
+            }
+            Self::ReadOnly { streams } => {
+                for (nth, (name, reason)) in streams.iter().enumerate() {
+                    let before = if nth == 0 { "" } else { "; " };
+                    write!(f, "{before}stream {name} became read-only: {reason}")?;
+                }
+                Ok(())
+            }
             Self::Added {
                 name,
                 path: Some(path),
@@ -114,6 +137,16 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+/// The data directory that a stream's directory is in.
+fn data_dir<'a>(name: &str, path: &'a Path) -> Option<&'a Path> {
+    let streams = path.ancestors().nth(Path::new(name).components().count())?;
+    if name.starts_with("cursors/") {
+        Some(streams)
+    } else {
+        streams.parent()
+    }
+}
 
 impl From<StorageError> for Error {
     fn from(error: StorageError) -> Self {
@@ -169,7 +202,7 @@ impl Server {
     /// Stops cleanly: accepts nothing more, writes and syncs everything, tells the clients.
     ///
     /// # Errors
-    /// A worker's, if one ended with an error.
+    /// A worker's, if one ended with an error; streams that had become read-only.
     pub fn stop(mut self) -> Result<(), Error> {
         let deadline = Instant::now() + Duration::from_nanos(self.plan.limits.drain_timeout_ns);
         let count = self.workers.outside.workers();
@@ -197,6 +230,16 @@ impl Server {
             let _gone_already = std::fs::remove_file(path);
         }
         tracing::info!("stopped");
-        Ok(())
+        let failed: Vec<(String, String)> = self
+            .registry
+            .failures()
+            .iter()
+            .map(|(name, reason)| (name.clone(), reason.clone()))
+            .collect();
+        if failed.is_empty() {
+            Ok(())
+        } else {
+            Err(Error::ReadOnly { streams: failed })
+        }
     }
 }

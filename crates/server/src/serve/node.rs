@@ -11,7 +11,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 
 use trunkline_broker::{HoldId, Now, Refusal, Shard};
-use trunkline_log::Log;
+use trunkline_log::{Log, LogId};
 use trunkline_reactor::{AnyReactor, Completion, Op, Reactor, Slice, SocketId};
 
 use super::inlet::Inlet;
@@ -24,6 +24,7 @@ use super::streams::{Opened, broker_plan};
 use super::system_calls::{Adding, Asked, List};
 use super::tag::{Peer, Tag};
 use super::volumes::{Answer, Volumes};
+use super::watch::Watched;
 use crate::plan::{Plan, StreamPlan};
 use crate::storage::StreamDir;
 
@@ -58,6 +59,8 @@ pub(super) struct Node {
     pub(super) stalled: Vec<Peer>,
     /// When deadlines of sessions are looked at next.
     pub(super) sweep_ns: u64,
+    /// How streams are, as far as that was told.
+    pub(super) watched: Watched,
 }
 
 /// What Hello says of this server.
@@ -72,6 +75,7 @@ pub(super) struct Facts {
 /// A stream of this worker.
 pub(super) struct Served {
     pub(super) plan: StreamPlan,
+    pub(super) log: LogId,
     /// Whether the configuration declares it.
     pub(super) configured: bool,
 }
@@ -116,6 +120,7 @@ impl Node {
             completions: vec![Completion::default(); COMPLETIONS_PER_REAP].into(),
             stalled: Vec::new(),
             sweep_ns: 0,
+            watched: Watched::default(),
         }
     }
 
@@ -153,13 +158,18 @@ impl Node {
         reactor: &mut AnyReactor,
     ) -> Result<(), Refusal> {
         let Opened { plan, log, dir, .. } = opened;
+        let id = log.id();
         self.add_log(&log, dir, reactor);
         let added = self
             .shard
             .add_stream(broker_plan(&plan), log, now, &mut self.post);
         self.settle(reactor);
         added.map_err(|(refusal, _)| refusal)?;
-        self.streams.push(Served { plan, configured });
+        self.streams.push(Served {
+            plan,
+            log: id,
+            configured,
+        });
         Ok(())
     }
 
@@ -211,6 +221,7 @@ impl Node {
             );
         }
         let mut deadline_ns = self.sweep(now, reactor);
+        self.watch_clock(now);
         // What the first pass writes is in the page cache when the second looks, so that a record is stored, acknowledged and delivered
         // within the turn in which it came.
         for pass in 0..2 {
@@ -310,6 +321,9 @@ impl Node {
             (_, result) => {
                 self.shard
                     .on_disk(log, token, result, now, &mut self.volumes);
+                if result.is_err() || self.watched.has_trouble() {
+                    self.watch(log);
+                }
             }
         }
     }

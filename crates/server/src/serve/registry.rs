@@ -23,6 +23,8 @@ pub(super) struct Registry {
     streams: Mutex<BTreeMap<String, Entry>>,
     /// Goes up whenever a stream comes or goes.
     version: AtomicU64,
+    /// Streams that became read-only, and why.
+    failed: Mutex<BTreeMap<String, String>>,
 }
 
 struct Entry {
@@ -38,6 +40,7 @@ impl Registry {
             first_id: workers as u32,
             streams: Mutex::new(BTreeMap::new()),
             version: AtomicU64::new(1),
+            failed: Mutex::new(BTreeMap::new()),
         }
     }
 
@@ -83,9 +86,20 @@ impl Registry {
         Ok(id)
     }
 
+    /// Notes that a stream became read-only.
+    pub(super) fn note_failure(&self, name: &str, reason: String) {
+        self.failures().insert(name.to_owned(), reason);
+    }
+
+    /// Streams that became read-only, and why.
+    pub(super) fn failures(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Gives a name up.
     pub(super) fn release(&self, name: &str) {
         self.lock().remove(name);
+        self.failures().remove(name);
         self.version.fetch_add(1, Ordering::Release);
     }
 
@@ -156,7 +170,7 @@ pub(super) fn create(
         ),
         Storage::Memory => None,
     };
-    let entropy = super::start::entropy().map_err(|error| failed(&error))?;
+    let entropy = crate::storage::entropy().map_err(|error| failed(&error))?;
     let opened = streams::open(id, stream.clone(), &plan.limits, dir, entropy)
         .map_err(|error| failed(&error))?;
     registry

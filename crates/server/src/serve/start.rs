@@ -1,10 +1,11 @@
 //! From a plan to running workers.
 
 use std::fs;
-use std::io::{self, Read};
+use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
 
+use rustix::process::{Resource, Rlimit};
 use trunkline_broker::{Now, Shard, ShardConfig};
 use trunkline_log::{Log, LogId};
 use trunkline_reactor::{
@@ -18,7 +19,7 @@ use super::registry::Registry;
 use super::streams::{self, Opened};
 use super::{Error, Server};
 use crate::plan::{self, Plan, Storage, StreamPlan};
-use crate::storage::{DataDir, StreamDir};
+use crate::storage::{DataDir, StreamDir, entropy};
 
 /// What one worker starts with.
 struct Seed {
@@ -30,6 +31,7 @@ struct Seed {
 
 pub(super) fn start(plan: Plan) -> Result<Server, Error> {
     let data = Arc::new(DataDir::open(&plan.data_dir)?);
+    allow_descriptors(&plan);
     let mut bound = Vec::new();
     for listener in &plan.listeners {
         let error = |error| Error::Listen {
@@ -332,6 +334,32 @@ enum Drain {
     Done,
 }
 
+/// Raises the limit of open files to what the plan adds up to, as far as the system lets us. Beyond it, connections wait to be accepted.
+fn allow_descriptors(plan: &Plan) {
+    let needed = u64::from(plan.limits.connections)
+        + plan.streams.len() as u64 * DESCRIPTORS_PER_STREAM
+        + plan.workers.len() as u64 * DESCRIPTORS_PER_WORKER
+        + DESCRIPTORS_BESIDE;
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    let allowed = limit.maximum.unwrap_or(u64::MAX);
+    if limit.current.is_none_or(|current| current >= needed) {
+        return;
+    }
+    let raised = Rlimit {
+        current: Some(needed.min(allowed)),
+        ..limit
+    };
+    if let Err(error) = rustix::process::setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "the limit of open files cannot be raised");
+    } else if allowed < needed {
+        tracing::warn!(
+            allowed,
+            needed,
+            "fewer files may be open than connections and streams add up to: beyond that, connections wait; raise it with ulimit -Hn"
+        );
+    }
+}
+
 fn read(clock: Clock) -> Now {
     Now {
         mono_ns: clock.now_ns(),
@@ -353,13 +381,6 @@ fn pinning(plan: &Plan) -> Pinning {
     }
 }
 
-/// Random bits from the system.
-pub(super) fn entropy() -> io::Result<u128> {
-    let mut bytes = [0; 16];
-    fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-    Ok(u128::from_le_bytes(bytes))
-}
-
 /// How long a subscriber may hold memory that publishers wait for. One worker then copies what is not taken. Among several, a subscriber of another
 /// one is disconnected: long enough for a process that was not scheduled for a while, shorter than what publishers wait for an answer.
 fn reclaim_after_ns(plan: &Plan) -> u64 {
@@ -371,5 +392,11 @@ fn reclaim_after_ns(plan: &Plan) -> u64 {
 }
 
 const MESSAGES_PER_TURN: usize = 64;
+/// The segments that a stream keeps open, one that is being prepared, its directory.
+const DESCRIPTORS_PER_STREAM: u64 = 18;
+/// Its queues, wake-ups and listeners.
+const DESCRIPTORS_PER_WORKER: u64 = 16;
+/// Standard streams, the lock, signals, logs.
+const DESCRIPTORS_BESIDE: u64 = 64;
 /// How long operations that are still in flight may take when the worker ends.
 const DRAIN_NS: u64 = 1_000_000_000;

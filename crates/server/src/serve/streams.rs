@@ -100,11 +100,28 @@ pub(super) fn describe(
         subscribers: u64::from(info.subscribers),
         worker: plan.worker as u32,
         state: match info.state {
-            State::Ok => "ok".to_owned(),
-            state => format!("{state:?}"),
-        },
+            State::Ok => "ok",
+            State::NoSpace(_) => "no_space",
+            State::Poisoned(_) => "read_only",
+        }
+        .to_owned(),
+        reason: reason(info.state),
+        retention_held: info.clock_held,
         retention: retention(plan),
         configured,
+    }
+}
+
+/// Why a stream takes no records, or soon takes none, and what can be done.
+pub(super) fn reason(state: State) -> Option<String> {
+    match state {
+        State::Ok => None,
+        State::NoSpace(error) => Some(format!(
+            "the next segment cannot be made: {error}; it is tried again, and the stream goes on by itself"
+        )),
+        State::Poisoned(error) => Some(format!(
+            "a write or a sync failed: {error}; what was synced can be read; start the server again when the disk is in order"
+        )),
     }
 }
 

@@ -7,7 +7,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::io;
 
-use trunkline_log::{Disk, DiskError, Files, LogId, Request, Token};
+use trunkline_log::{Disk, DiskError, DiskErrorKind, Files, LogId, Request, Token};
 use trunkline_reactor::{
     AnyReactor, BufferId, Completion, FileId, Full, Op, Reactor, RegionId, Slice, WriteMode,
 };
@@ -50,6 +50,10 @@ enum Step {
     /// The only one, or the last of those that answer with their own result.
     Whole,
     Read,
+    /// A new segment, which counts only once it is open: it must not be found out when records are waiting for it that it cannot be.
+    Prepare {
+        segment: u64,
+    },
     /// A write that a sync must follow.
     Write {
         file: FileId,
@@ -120,7 +124,12 @@ impl Volumes {
             Ok(file) => file,
             Err(error) => {
                 let is_read = matches!(request, Request::Read { .. });
-                let result = Err(DiskError::from(&error));
+                let mut error = DiskError::from(&error);
+                if is_for_want_of_descriptors(error.errno) {
+                    // Nothing was done to the file: it is asked for again, and neither lost nor damaged.
+                    error.kind = DiskErrorKind::Interrupted;
+                }
+                let result = Err(error);
                 self.failed.push_back(Answer {
                     log,
                     token,
@@ -139,6 +148,7 @@ impl Volumes {
                 Some(file),
             ) => Step::Write { file, len },
             (Request::Read { .. }, _) => Step::Read,
+            (Request::Prepare { segment, .. }, _) => Step::Prepare { segment },
             _ => Step::Whole,
         };
         let (tail, mask) = (volume.tail, volume.tail_mask);
@@ -278,6 +288,16 @@ impl Volumes {
                 }
             }
             Step::Sync { len } if value >= 0 => value = len as i32,
+            Step::Prepare { segment } if value >= 0 => {
+                let opened = self
+                    .volumes
+                    .get_mut(&pending.log)
+                    .map(|volume| volume.file(segment, reactor));
+                if let Some(Err(error)) = opened {
+                    let unknown = rustix::io::Errno::IO.raw_os_error();
+                    value = -error.raw_os_error().unwrap_or(unknown);
+                }
+            }
             _ => {}
         }
         self.forget(slot);
@@ -333,10 +353,32 @@ impl Volume {
         {
             reactor.remove_file(file);
         }
-        let file = reactor.add_file(self.dir.segment(segment)?);
+        let opened = match self.dir.segment(segment) {
+            Err(error) if is_for_want_of_descriptors(error.raw_os_error().unwrap_or(0)) => {
+                // All but the two that may be written are only read, and opened again when they are.
+                let mut older: Vec<u64> = self.open.keys().copied().collect();
+                older.sort_unstable();
+                older.truncate(older.len().saturating_sub(2));
+                for other in older {
+                    if let Some(file) = self.open.remove(&other) {
+                        reactor.remove_file(file);
+                    }
+                }
+                self.dir.segment(segment)?
+            }
+            opened => opened?,
+        };
+        let file = reactor.add_file(opened);
         self.open.insert(segment, file);
         Ok(file)
     }
+}
+
+/// Whether a file could not be opened because this process, or the system, has too many open.
+fn is_for_want_of_descriptors(errno: i32) -> bool {
+    [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE]
+        .iter()
+        .any(|known| known.raw_os_error() == errno)
 }
 
 /// Segments of one stream that are kept open: the two that are written, and some that readers are in.

@@ -20,8 +20,8 @@ pub(super) struct Lock {
 }
 
 impl Lock {
-    /// Takes the lock of a directory. After a kill, operations that the kernel still works on keep the lock of the dead
-    /// process for a moment, so a few attempts are made.
+    /// Takes the lock of a directory. After a kill, operations that the kernel still works on keep the files of the dead
+    /// process, and with them its lock: for a moment, or as long as a slow disk takes. So a lock whose holder has ended is waited for.
     pub(super) fn take(directory: &Path) -> Result<Self, StorageError> {
         let path = directory.join(LOCK);
         let mut attempt = 0;
@@ -41,14 +41,17 @@ impl Lock {
                     write_holder(&mut file).map_err(failed("write", &path))?;
                     return Ok(Self { _file: file });
                 }
-                Err(rustix::io::Errno::WOULDBLOCK) if attempt == ATTEMPTS => {
+                Err(rustix::io::Errno::WOULDBLOCK) => {
                     let holder = read_holder(&mut file);
-                    return Err(StorageError::Held {
-                        path: directory.to_owned(),
-                        holder,
-                    });
+                    let ended = holder.is_some_and(has_ended);
+                    if attempt >= if ended { ATTEMPTS_ENDED } else { ATTEMPTS } {
+                        return Err(StorageError::Held {
+                            path: directory.to_owned(),
+                            holder,
+                            ended,
+                        });
+                    }
                 }
-                Err(rustix::io::Errno::WOULDBLOCK) => {}
                 Err(error) => return Err(failed("lock", &path)(error.into())),
             }
             attempt += 1;
@@ -86,5 +89,18 @@ fn read_holder(file: &mut File) -> Option<u32> {
     text.trim().parse().ok()
 }
 
+/// Whether there is no such process, or nothing but its number is left. (One that is hidden from us only has us wait longer.)
+fn has_ended(process: u32) -> bool {
+    match fs::read_to_string(format!("/proc/{process}/stat")) {
+        Err(_) => true,
+        // The state follows the name, which may hold anything.
+        Ok(stat) => stat
+            .rsplit_once(") ")
+            .is_some_and(|(_, rest)| rest.starts_with(['Z', 'X'])),
+    }
+}
+
 const ATTEMPTS: u32 = 5;
+/// Five seconds.
+const ATTEMPTS_ENDED: u32 = 100;
 const PAUSE: Duration = Duration::from_millis(50);

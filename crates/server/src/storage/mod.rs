@@ -6,6 +6,8 @@
 //!   FORMAT            the version of this layout; a newer one is refused
 //!   added/NAME.json   a stream that was added while the server ran, as `streams` in a configuration would say it
 //!   streams/NAME/     one durable stream: its segments (docs/format/log.md)
+//!   cursors/N/        where worker N keeps durable cursors: a stream's segments, too (docs/format/cursors.md)
+//!   …/quarantine/     in each of them: bytes that were copied aside before recovery or repair overwrote them
 //! ```
 //!
 //! Everything here blocks. It runs before anything is served, or on threads that serve nothing.
@@ -16,11 +18,11 @@ mod view;
 
 use std::fmt;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use lock::Lock;
-pub use stream_dir::{Space, StreamDir};
+pub use stream_dir::{REPAIRS, Space, StreamDir};
 pub use view::{Segments, View};
 
 /// A data directory that this process owns until it drops this.
@@ -39,6 +41,8 @@ pub enum StorageError {
         path: PathBuf,
         /// Its process id, when the lock file says so.
         holder: Option<u32>,
+        /// That process has ended, and the system has not let go of its files yet.
+        ended: bool,
     },
     /// A newer version wrote it.
     Newer {
@@ -53,6 +57,11 @@ pub enum StorageError {
         path: PathBuf,
         /// One of the files.
         example: String,
+    },
+    /// It is the directory of one stream.
+    OneStream {
+        /// The directory.
+        path: PathBuf,
     },
     /// `FORMAT` is not one of ours.
     Unreadable {
@@ -103,6 +112,32 @@ impl DataDir {
     /// The system's.
     pub fn stream(&self, name: &str, space: Space) -> Result<StreamDir, StorageError> {
         let path = self.path.join(STREAMS).join(name);
+        StreamDir::open(&path, space).map_err(failed("open", &path))
+    }
+
+    /// A directory that is there already, with its streams, for this process; nothing is created.
+    ///
+    /// # Errors
+    /// See [`StorageError`].
+    pub fn open_existing(path: &Path) -> Result<Self, StorageError> {
+        if View::open(path)?.is_one_stream() {
+            return Err(StorageError::OneStream {
+                path: path.to_owned(),
+            });
+        }
+        let lock = Lock::take(path)?;
+        Ok(Self {
+            path: path.to_owned(),
+            _lock: lock,
+        })
+    }
+
+    /// The files of one of [`View::streams`].
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn files(&self, name: &str, space: Space) -> Result<StreamDir, StorageError> {
+        let path = stream_path(&self.path, name);
         StreamDir::open(&path, space).map_err(failed("open", &path))
     }
 
@@ -191,7 +226,16 @@ impl DataDir {
 impl fmt::Display for StorageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Held { path, holder } => {
+            Self::Held {
+                path,
+                holder: Some(pid),
+                ended: true,
+            } => write!(
+                f,
+                "data directory {} was in use by process {pid}, which has ended, but the system still works on its last writes; try again",
+                path.display()
+            ),
+            Self::Held { path, holder, .. } => {
                 write!(f, "data directory {} is in use by ", path.display())?;
                 match holder {
                     Some(pid) => write!(f, "process {pid}")?,
@@ -209,6 +253,11 @@ impl fmt::Display for StorageError {
                 f,
                 "{} is not empty and not a data directory of trunkline (it holds {example}); \
                  name an empty or a new directory with --data",
+                path.display()
+            ),
+            Self::OneStream { path } => write!(
+                f,
+                "{} is the directory of one stream; name the data directory that it belongs to with --data",
                 path.display()
             ),
             Self::Unreadable { path } => write!(
@@ -242,6 +291,15 @@ impl std::error::Error for StorageError {
             Self::Io { error, .. } => Some(error),
             _ => None,
         }
+    }
+}
+
+/// Where a stream's files are. `cursors/N` is no stream's name, and names the log of cursors.
+fn stream_path(data: &Path, name: &str) -> PathBuf {
+    if name.starts_with(CURSORS) {
+        data.join(name)
+    } else {
+        data.join(STREAMS).join(name)
     }
 }
 
@@ -296,6 +354,16 @@ fn read_format(path: &Path, text: &str) -> Result<(), StorageError> {
     }
 }
 
+/// Random bits from the system.
+///
+/// # Errors
+/// The system's.
+pub fn entropy() -> io::Result<u128> {
+    let mut bytes = [0; 16];
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(u128::from_le_bytes(bytes))
+}
+
 fn names(
     path: &Path,
     mut keep: impl FnMut(&fs::DirEntry) -> Option<std::ffi::OsString>,
@@ -336,6 +404,7 @@ const LOCK: &str = "LOCK";
 const FORMAT: &str = "FORMAT";
 const STREAMS: &str = "streams";
 const ADDED: &str = "added";
+const CURSORS: &str = "cursors/";
 const FORMAT_WORDS: &str = "trunkline data directory, format";
 /// The newest layout that this version reads, and the one it writes.
 pub const FORMAT_VERSION: u32 = 1;

@@ -18,6 +18,17 @@ pub struct StreamDir {
     space: Space,
     /// The file that was read last: recovery reads one segment from end to end.
     reading: Option<(u64, Reader)>,
+    /// The copy that was made last: what follows it goes there, too.
+    keeping: Option<Keeping>,
+}
+
+/// A copy of a stretch of a segment.
+#[derive(Debug)]
+struct Keeping {
+    segment: u64,
+    /// Behind the last byte that is in it.
+    end: u64,
+    file: File,
 }
 
 /// How the space of a new segment is made sure of.
@@ -37,6 +48,7 @@ impl Clone for StreamDir {
             path: self.path.clone(),
             space: self.space,
             reading: None,
+            keeping: None,
         }
     }
 }
@@ -55,6 +67,7 @@ impl StreamDir {
             path: path.to_owned(),
             space,
             reading: None,
+            keeping: None,
         })
     }
 
@@ -75,23 +88,62 @@ impl StreamDir {
             .open(self.segment_path(segment))
     }
 
-    /// Bytes that were copied aside before recovery overwrote them.
+    /// Bytes that were copied aside before recovery or repair overwrote them. Each file's name says of which segment they are, and from
+    /// which byte on.
     ///
     /// # Errors
     /// The system's.
     pub fn kept_aside(&self) -> io::Result<Vec<PathBuf>> {
+        let folder = match fs::read_dir(self.quarantine()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            folder => folder?,
+        };
         let mut files = Vec::new();
-        for entry in fs::read_dir(&self.path)? {
-            let path = entry?.path();
-            if path
-                .extension()
-                .is_some_and(|extension| extension == "torn")
-            {
-                files.push(path);
+        for entry in folder {
+            let entry = entry?;
+            if entry.file_name() != REPAIRS {
+                files.push(entry.path());
             }
         }
         files.sort();
         Ok(files)
+    }
+
+    /// Where bytes are copied to.
+    #[must_use]
+    pub fn quarantine(&self) -> PathBuf {
+        self.path.join(QUARANTINE)
+    }
+
+    /// A file for a copy. One that is there is never overwritten: the same place may be copied more than once.
+    fn new_copy(&self, segment: u64, offset: u64) -> io::Result<File> {
+        let folder = self.quarantine();
+        if !folder.is_dir() {
+            fs::create_dir_all(&folder)?;
+            sync_dir(&self.path)?;
+        }
+        for nth in 0_u32.. {
+            let again = if nth == 0 {
+                String::new()
+            } else {
+                format!("-{nth}")
+            };
+            let name = format!("{segment:016x}-{offset:08x}{again}");
+            let mut options = OpenOptions::new();
+            match options
+                .append(true)
+                .create_new(true)
+                .open(folder.join(name))
+            {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Ok(file) => {
+                    sync_dir(&folder)?;
+                    return Ok(file);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(io::ErrorKind::AlreadyExists.into())
     }
 
     fn segment_path(&self, segment: u64) -> PathBuf {
@@ -166,11 +218,29 @@ impl Files for StreamDir {
         sync_dir(&self.path)
     }
 
+    fn resize(&mut self, segment: u64, bytes: u64) -> io::Result<()> {
+        self.reading = None;
+        let file = self.segment(segment)?;
+        let before = file.metadata()?.len();
+        file.set_len(bytes)?;
+        if let Some(added) = bytes.checked_sub(before).filter(|added| *added > 0) {
+            // Where the file system can, so that a write into it finds its space.
+            let _ = rustix::fs::fallocate(&file, FallocateFlags::empty(), before, added);
+        }
+        file.sync_all()
+    }
+
     fn keep_aside(&mut self, segment: u64, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        let name = format!("{segment:016x}-{offset:016x}.torn");
-        let mut file = File::create(self.path.join(name))?;
+        let follows = |keeping: &Keeping| (keeping.segment, keeping.end) == (segment, offset);
+        let mut file = match self.keeping.take().filter(follows) {
+            Some(keeping) => keeping.file,
+            None => self.new_copy(segment, offset)?,
+        };
         file.write_all(bytes)?;
-        file.sync_data()
+        file.sync_data()?;
+        let end = offset + bytes.len() as u64;
+        self.keeping = Some(Keeping { segment, end, file });
+        Ok(())
     }
 }
 
@@ -267,6 +337,10 @@ impl Reader {
     }
 }
 
+/// Beside the copies: a line of JSON for each repair, which says what was done.
+pub const REPAIRS: &str = "repairs.jsonl";
+/// The folder that copies go to.
+pub(super) const QUARANTINE: &str = "quarantine";
 const CHUNK_BYTES: usize = 1 << 20;
 /// Zeros that are on their way to the device at once: about 2 ms of a good one.
 const PORTION_BYTES: u64 = 1 << 20;

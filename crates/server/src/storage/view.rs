@@ -7,12 +7,17 @@ use std::path::{Path, PathBuf};
 
 use trunkline_log::{Files, SegmentFile, segment_index, segment_name};
 
-use super::{FORMAT, STREAMS, StorageError, failed, lock, names, read_format};
+use super::stream_dir::{QUARANTINE, REPAIRS};
+use super::{
+    CURSORS, FORMAT, STREAMS, StorageError, failed, lock, names, read_format, stream_path,
+};
 
-/// A data directory that somebody else may be using.
+/// A data directory that somebody else may be using, or one stream's directory alone, such as a copy of one.
 #[derive(Debug)]
 pub struct View {
     path: PathBuf,
+    /// The name of the stream whose directory it is.
+    alone: Option<String>,
 }
 
 /// The segments of one stream, for reading only: whatever would change them fails.
@@ -24,23 +29,42 @@ pub struct Segments {
 }
 
 impl View {
-    /// Looks at a data directory that is there.
+    /// Looks at a data directory that is there, or at a directory of segments.
     ///
     /// # Errors
     /// See [`StorageError`].
     pub fn open(path: &Path) -> Result<Self, StorageError> {
         let file = path.join(FORMAT);
-        let text = fs::read_to_string(&file).map_err(failed("read", &file))?;
-        read_format(path, &text)?;
+        let alone = match fs::read_to_string(&file) {
+            Ok(text) => {
+                read_format(path, &text)?;
+                None
+            }
+            Err(error) => match stream_alone(path) {
+                Some(name) => Some(name),
+                None => return Err(failed("read", &file)(error)),
+            },
+        };
         Ok(Self {
             path: path.to_owned(),
+            alone,
         })
+    }
+
+    /// Whether it is one stream's directory, and no data directory.
+    #[must_use]
+    pub fn is_one_stream(&self) -> bool {
+        self.alone.is_some()
     }
 
     /// The process that uses the directory now, if one does: 0 when it does not say which.
     #[must_use]
     pub fn holder(&self) -> Option<u32> {
-        lock::holder(&self.path)
+        match self.alone {
+            None => lock::holder(&self.path),
+            // A stream's directory where it belongs.
+            Some(_) => lock::holder(self.path.canonicalize().ok()?.ancestors().nth(2)?),
+        }
     }
 
     /// Names of the durable streams that have a directory, sorted.
@@ -48,21 +72,89 @@ impl View {
     /// # Errors
     /// The system's.
     pub fn streams(&self) -> Result<Vec<String>, StorageError> {
-        let path = self.path.join(STREAMS);
-        names(&path, |entry| {
-            entry.path().is_dir().then(|| entry.file_name())
-        })
-        .map_err(failed("read", &path))
+        match &self.alone {
+            Some(name) => Ok(vec![name.clone()]),
+            None => self.folders(STREAMS),
+        }
     }
 
-    /// The segments of a stream.
+    /// The logs that durable cursors are kept in, as `cursors/0`.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn cursors(&self) -> Result<Vec<String>, StorageError> {
+        if self.alone.is_some() {
+            return Ok(Vec::new());
+        }
+        let folders = self.folders(CURSORS)?;
+        Ok(folders
+            .into_iter()
+            .map(|name| format!("{CURSORS}{name}"))
+            .collect())
+    }
+
+    fn folders(&self, of: &str) -> Result<Vec<String>, StorageError> {
+        let path = self.path.join(of);
+        let found = names(&path, |entry| {
+            entry.path().is_dir().then(|| entry.file_name())
+        });
+        match found {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            found => found.map_err(failed("read", &path)),
+        }
+    }
+
+    /// The segments of a stream, or of a log of cursors.
     #[must_use]
     pub fn stream(&self, name: &str) -> Segments {
         Segments {
-            path: self.path.join(STREAMS).join(name),
+            path: self.path_of(name),
             reading: None,
         }
     }
+
+    fn path_of(&self, name: &str) -> PathBuf {
+        match self.alone {
+            Some(_) => self.path.clone(),
+            None => stream_path(&self.path, name),
+        }
+    }
+
+    /// Files with bytes that were copied aside from a stream, and how many bytes they are.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn quarantine(&self, name: &str) -> Result<(u64, u64), StorageError> {
+        let path = self.path_of(name).join(QUARANTINE);
+        let sum = || -> io::Result<(u64, u64)> {
+            let (mut files, mut bytes) = (0, 0);
+            for entry in fs::read_dir(&path)? {
+                let entry = entry?;
+                if entry.file_name() != REPAIRS {
+                    files += 1;
+                    bytes += entry.metadata()?.len();
+                }
+            }
+            Ok((files, bytes))
+        };
+        match sum() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok((0, 0)),
+            sum => sum.map_err(failed("read", &path)),
+        }
+    }
+}
+
+/// The name of a directory that holds segments.
+fn stream_alone(path: &Path) -> Option<String> {
+    let is_segment = |name: &String| segment_index(name).is_some();
+    let found = names(path, |entry| Some(entry.file_name())).ok()?;
+    found.iter().any(is_segment).then(|| {
+        let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        path.file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned()
+    })
 }
 
 impl Files for Segments {

@@ -47,6 +47,94 @@ pub(crate) fn mount_namespace() -> Option<&'static str> {
     found
 }
 
+/// The command under a tracer that makes system calls on one file fail as `injection` says, or nothing where there is none. The process is
+/// still the server: signals and exit codes are its own. Counts of calls are those of each thread.
+pub(crate) fn injected(path: &Path, injection: &str, command: &Command) -> Option<Command> {
+    let tried = Command::new("strace")
+        .args(["-D", "-f", "-o", "/dev/null", "true"])
+        .output();
+    if !tried.is_ok_and(|output| output.status.success()) {
+        eprintln!(
+            "SKIPPED: system calls cannot be made to fail here: strace is missing (cargo xtask setup), or may not trace"
+        );
+        return None;
+    }
+    let call = injection.split(':').next().unwrap();
+    let mut outer = Command::new("strace");
+    outer
+        .args(["-D", "-f", "--seccomp-bpf", "-o", "/dev/null", "-e"])
+        .arg(format!("trace={call}"))
+        .arg("-e")
+        .arg(format!("inject={injection}"))
+        .arg("-P")
+        .arg(path);
+    Some(around(outer, command))
+}
+
+/// The command behind the words of another one.
+pub(crate) fn around(mut outer: Command, command: &Command) -> Command {
+    outer
+        .arg(command.get_program())
+        .args(command.get_args())
+        .stdin(Stdio::null());
+    for (key, value) in command.get_envs() {
+        match value {
+            Some(value) => outer.env(key, value),
+            None => outer.env_remove(key),
+        };
+    }
+    outer
+}
+
+/// Has a process's limit changed while it runs, as `prlimit` names it.
+pub(crate) fn limit(process: u32, what: &str) {
+    let status = Command::new("prlimit")
+        .args(["--pid", &process.to_string(), what])
+        .status()
+        .unwrap();
+    assert!(status.success(), "{what}");
+}
+
+/// Open files of a process.
+pub(crate) fn descriptors(process: u32) -> usize {
+    fs::read_dir(format!("/proc/{process}/fd")).unwrap().count()
+}
+
+/// The command in a namespace in which an ext4 file system of its own, in a file of `megabytes`, is mounted. None where this user cannot do that.
+pub(crate) fn on_ext4(megabytes: u64, at: &Path, command: &Command) -> Option<Command> {
+    let image = at.with_extension("img");
+    fs::File::create(&image)
+        .and_then(|file| file.set_len(megabytes << 20))
+        .unwrap();
+    let made = Command::new("sh")
+        .env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin")
+        .args([
+            "-c",
+            "mkfs.ext4 -q -F -m 0 \"$0\" && unshare -m mount -o loop \"$0\" \"$1\"",
+        ])
+        .args([&image, at])
+        .output();
+    let refused = match made {
+        Ok(output) if output.status.success() => None,
+        Ok(output) => Some(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+        Err(error) => Some(error.to_string()),
+    };
+    if let Some(why) = refused {
+        eprintln!("SKIPPED: this user cannot mount a file system in a file: {why}");
+        return None;
+    }
+    let mut outer = Command::new("unshare");
+    outer
+        .args([
+            "-m",
+            "sh",
+            "-c",
+            "mount -o loop \"$0\" \"$1\" && shift && exec \"$@\"",
+        ])
+        .args([&image, at]);
+    Some(around(outer, command))
+}
+
 /// The command in a namespace in which a file system of its own is mounted.
 pub(crate) fn mounted(namespace: &str, options: &str, at: &Path, command: &Command) -> Command {
     let mut outer = Command::new("unshare");
@@ -58,15 +146,6 @@ pub(crate) fn mounted(namespace: &str, options: &str, at: &Path, command: &Comma
             "mount -t tmpfs -o \"$0\" none \"$1\" && shift && exec \"$@\"",
             options,
         ])
-        .arg(at)
-        .arg(command.get_program())
-        .args(command.get_args())
-        .stdin(Stdio::null());
-    for (key, value) in command.get_envs() {
-        match value {
-            Some(value) => outer.env(key, value),
-            None => outer.env_remove(key),
-        };
-    }
-    outer
+        .arg(at);
+    around(outer, command)
 }

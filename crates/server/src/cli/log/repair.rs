@@ -1,0 +1,311 @@
+//! `trunkline log repair`: streams that cannot be opened become ones that can.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Serialize;
+use trunkline_log::{Files, OpenError, RepairError, plan_repair};
+
+use super::verify::Harm;
+use super::{Selection, machine, progress};
+use crate::cli::exit::{Failure, Outcome};
+use crate::cli::output::{Output, confirmed, counted, time};
+use crate::cli::values::wall_ns;
+use crate::storage::{DataDir, Space, StreamDir, View, entropy};
+
+/// Make streams whose acknowledged data is damaged ones that can be served again
+#[derive(Debug, Args)]
+#[command(after_help = "\
+A server refuses a stream that has lost acknowledged data where it would have to write behind it. Repair keeps every record
+that is intact and has it served again; subscribers are told which sequences will not come. Nothing is destroyed: damaged
+bytes stay where they are, and what is overwritten is copied to `quarantine` in the stream's directory first. Damage that
+a server serves around needs no repair. The logs of durable cursors (cursors/0, cursors/1, ...) are repaired like streams.
+
+The server must be stopped. Without --yes it is asked before anything is changed.
+
+Examples:
+  trunkline log repair --dry-run                  # what would be done
+  trunkline log repair orders
+  trunkline log repair --data /var/lib/trunkline --yes --json
+
+Exit codes: 0 every stream can be opened, now or as it was; 1 a stream needs repair and was not repaired, or cannot be; 6 a
+server has the directory, or the files cannot be read or written.")]
+pub(super) struct Repair {
+    #[command(flatten)]
+    selection: Selection,
+
+    /// Say what would be done, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+
+    /// Do it without asking
+    #[arg(long, conflicts_with = "dry_run")]
+    yes: bool,
+
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// `--json`.
+#[derive(Serialize)]
+struct Found {
+    /// Whether every stream can be opened now.
+    sound: bool,
+    streams: Vec<Stream>,
+}
+
+#[derive(Serialize)]
+struct Stream {
+    name: String,
+    state: State,
+    /// What is damaged, as far as it was looked at.
+    damages: Vec<Harm>,
+    /// Records that will not come.
+    lost_records: u64,
+    /// What is to be done, or was.
+    changes: Vec<String>,
+    /// Bytes that are copied to quarantine, because they are overwritten.
+    copied: Vec<Copied>,
+    copied_bytes: u64,
+    quarantine: PathBuf,
+    /// Why it cannot be repaired.
+    problem: Option<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum State {
+    /// It can be opened as it is.
+    Sound,
+    /// It cannot, and was not changed.
+    Damaged,
+    Repaired,
+    /// It cannot, and nothing is known to help.
+    Hopeless,
+}
+
+#[derive(Serialize)]
+struct Copied {
+    segment: u64,
+    first_byte: u64,
+    end_byte: u64,
+}
+
+/// A stream and what is to be done about it.
+struct Case {
+    stream: Stream,
+    files: StreamDir,
+    plan: Option<trunkline_log::Repair>,
+}
+
+impl Repair {
+    pub(super) fn run(&self) -> Outcome {
+        let path = &self.selection.data;
+        // Held to the end: no server starts meanwhile. Looking needs it, too: what a server is writing would look like damage.
+        let data = DataDir::open_existing(path).map_err(machine)?;
+        let view = View::open(path).map_err(machine)?;
+        let mut cases = Vec::new();
+        for name in self.selection.names(&view, true)? {
+            let files = data.files(&name, Space::Reserved).map_err(machine)?;
+            cases.push(look_at(name, files)?);
+        }
+        let needed = cases.iter().filter(|case| case.plan.is_some()).count() as u64;
+        let mut output = Output::new();
+        if !self.json {
+            for case in &cases {
+                case.stream.print(&mut output)?;
+            }
+            output.flush()?;
+        }
+        let question = format!("Repair {}?", counted(needed, "stream"));
+        if needed > 0 && !self.dry_run && (self.yes || confirmed(&question)?) {
+            for case in &mut cases {
+                case.repair()?;
+                if !self.json && case.stream.state == State::Repaired {
+                    output.line(&format!("{}: repaired", case.stream.name))?;
+                }
+            }
+        }
+        let is_sound = |case: &Case| matches!(case.stream.state, State::Sound | State::Repaired);
+        let sound = cases.iter().all(is_sound);
+        let hopeless: Vec<&str> = cases
+            .iter()
+            .filter(|case| case.stream.state == State::Hopeless)
+            .map(|case| case.stream.name.as_str())
+            .collect();
+        let why = if !hopeless.is_empty() {
+            format!("cannot be repaired: {}", hopeless.join(", "))
+        } else if self.dry_run {
+            format!(
+                "{} to repair: leave --dry-run away",
+                counted(needed, "stream")
+            )
+        } else {
+            format!(
+                "{} to repair, and nothing was changed: give --yes",
+                counted(needed, "stream")
+            )
+        };
+        if self.json {
+            let streams = cases.into_iter().map(|case| case.stream).collect();
+            output.json(&Found { sound, streams })?;
+        }
+        output.flush()?;
+        if sound {
+            Ok(())
+        } else {
+            Err(Failure::Absent(why))
+        }
+    }
+}
+
+/// Plans a repair; nothing is changed.
+fn look_at(name: String, mut files: StreamDir) -> Result<Case, Failure> {
+    let random = entropy().map_err(|error| Failure::Machine(error.to_string()))?;
+    let planned = plan_repair(&mut files, random, progress("bytes looked at"));
+    let mut stream = Stream {
+        name,
+        state: State::Sound,
+        damages: Vec::new(),
+        lost_records: 0,
+        changes: Vec::new(),
+        copied: Vec::new(),
+        copied_bytes: 0,
+        quarantine: files.quarantine(),
+        problem: None,
+    };
+    let plan = match planned {
+        Ok(plan) => plan,
+        Err(RepairError::Open(error @ OpenError::Io { .. })) => {
+            return Err(Failure::Machine(format!("stream {}: {error}", stream.name)));
+        }
+        Err(error) => {
+            stream.state = State::Hopeless;
+            stream.problem = Some(error.to_string());
+            return Ok(Case {
+                stream,
+                files,
+                plan: None,
+            });
+        }
+    };
+    if plan.is_needless() {
+        return Ok(Case {
+            stream,
+            files,
+            plan: None,
+        });
+    }
+    stream.state = State::Damaged;
+    stream.damages = plan.damages.iter().map(Harm::new).collect();
+    stream.lost_records = plan.records_lost();
+    stream.changes = plan.changes.iter().map(ToString::to_string).collect();
+    let copied = plan.kept.iter().map(|kept| Copied {
+        segment: kept.segment,
+        first_byte: kept.start,
+        end_byte: kept.end,
+    });
+    stream.copied = copied.collect();
+    stream.copied_bytes = plan.bytes_kept();
+    Ok(Case {
+        stream,
+        files,
+        plan: Some(plan),
+    })
+}
+
+impl Case {
+    fn repair(&mut self) -> Outcome {
+        let Some(plan) = self.plan.take() else {
+            return Ok(());
+        };
+        let failed = |name: &str, error: &dyn std::fmt::Display| {
+            Failure::Machine(format!(
+                "stream {name}: {error}; what was overwritten is in quarantine, and repair can be tried again"
+            ))
+        };
+        let name = self.stream.name.clone();
+        plan.apply(&mut self.files)
+            .map_err(|error| failed(&name, &error))?;
+        let again = plan_repair(&mut self.files, 0, |_, _| {});
+        match again {
+            Ok(again) if again.is_needless() => {}
+            Ok(_) => return Err(failed(&name, &"it cannot be opened yet")),
+            Err(error) => return Err(failed(&name, &error)),
+        }
+        self.stream.state = State::Repaired;
+        self.stream
+            .remember()
+            .map_err(|error| failed(&name, &error))?;
+        // Names and sizes too, where the file system keeps them apart.
+        self.files.list().map_err(|error| failed(&name, &error))?;
+        Ok(())
+    }
+}
+
+impl Stream {
+    /// A line beside the copies says what was done.
+    fn remember(&self) -> std::io::Result<()> {
+        #[derive(Serialize)]
+        struct Entry<'a> {
+            time: String,
+            #[serde(flatten)]
+            stream: &'a Stream,
+        }
+        let entry = Entry {
+            time: time(wall_ns()),
+            stream: self,
+        };
+        std::fs::create_dir_all(&self.quarantine)?;
+        let mut line = serde_json::to_string(&entry)?;
+        line.push('\n');
+        let mut file = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(self.quarantine.join(crate::storage::REPAIRS))?;
+        file.write_all(line.as_bytes())?;
+        file.sync_all()
+    }
+
+    fn print(&self, output: &mut Output) -> Outcome {
+        if self.state == State::Sound {
+            return output.line(&format!("{}: can be served as it is", self.name));
+        }
+        output.line(&format!(
+            "{}: {}",
+            self.name,
+            output.paint("cannot be served", "31")
+        ))?;
+        if let Some(problem) = &self.problem {
+            return output.line(&format!("  {problem}"));
+        }
+        for damage in &self.damages {
+            output.line(&format!("  {}", damage.message))?;
+        }
+        output.line("  to be done:")?;
+        for change in &self.changes {
+            output.line(&format!("    {change}"))?;
+        }
+        for copied in &self.copied {
+            output.line(&format!(
+                "    segment {}: bytes {}..{} are copied to {} first",
+                copied.segment,
+                copied.first_byte,
+                copied.end_byte,
+                self.quarantine.display()
+            ))?;
+        }
+        let lost = match self.lost_records {
+            0 => "no record is lost".to_owned(),
+            count => format!(
+                "subscribers will be told that {} {} lost",
+                counted(count, "record"),
+                if count == 1 { "is" } else { "are" }
+            ),
+        };
+        output.line(&format!("  {lost}"))
+    }
+}

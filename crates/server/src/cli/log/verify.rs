@@ -1,0 +1,273 @@
+//! `trunkline log verify` and `log inspect`: what the files hold.
+
+use clap::Args;
+use serde::Serialize;
+use trunkline_log::{Damage, SegmentReport, Verified, verify};
+
+use super::{Selection, machine, progress};
+use crate::cli::exit::{Failure, Outcome};
+use crate::cli::output::{Output, Table, grouped, time};
+use crate::storage::View;
+
+/// Which streams, and how it is told.
+#[derive(Debug, Args)]
+pub(super) struct Verify {
+    #[command(flatten)]
+    selection: Selection,
+
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) const VERIFY_HELP: &str = "\
+Nothing is changed, and a server may be running on the directory. Every byte is read: framing, checksums, the order of
+sequences and times, seals. Damage is named with its segment, its bytes and the sequences that they held. The logs that
+durable cursors are kept in are checked too; they are called cursors/0, cursors/1 and so on.
+
+Examples:
+  trunkline log verify
+  trunkline log verify orders payments --data /var/lib/trunkline
+  trunkline log verify --json | jq '.streams[] | {name, damages}'
+
+Exit codes: 0 all intact, 1 there is damage, 6 the files cannot be read.";
+
+pub(super) const INSPECT_HELP: &str = "\
+Reads and checks every record, as `verify` does.
+
+Examples:
+  trunkline log inspect main
+  trunkline log inspect --data /var/lib/trunkline --json
+
+Exit codes: 0 all intact, 1 there is damage, 6 the files cannot be read.";
+
+/// `--json`.
+#[derive(Serialize)]
+struct Found {
+    /// Whether all streams are intact.
+    intact: bool,
+    /// The process that serves the directory now.
+    served_by: Option<u32>,
+    streams: Vec<Stream>,
+}
+
+#[derive(Serialize)]
+struct Stream {
+    name: String,
+    records: u64,
+    /// Absent in an empty stream, as `last_sequence`.
+    first_sequence: Option<u64>,
+    last_sequence: Option<u64>,
+    bytes: u64,
+    /// The last sequence that is known to be on the device, as far as the files tell.
+    synced_sequence: u64,
+    /// Bytes behind the last whole record that are not zero.
+    torn_bytes: u64,
+    /// Files with bytes that were copied aside before recovery or repair overwrote them.
+    quarantine_files: u64,
+    quarantine_bytes: u64,
+    damages: Vec<Harm>,
+    segments: Vec<Segment>,
+}
+
+#[derive(Serialize)]
+pub(super) struct Harm {
+    segment: u64,
+    first_byte: u64,
+    end_byte: u64,
+    /// Absent when no data record is affected, as `last_sequence`.
+    first_sequence: Option<u64>,
+    last_sequence: Option<u64>,
+    pub(super) message: String,
+}
+
+#[derive(Serialize)]
+struct Segment {
+    index: u64,
+    records: u64,
+    first_sequence: u64,
+    next_sequence: u64,
+    bytes: u64,
+    last_ns: u64,
+    sealed: bool,
+}
+
+impl Verify {
+    pub(super) fn run(&self, inspect: bool) -> Outcome {
+        let found = self.look()?;
+        let mut output = Output::new();
+        if self.json {
+            output.json(&found)?;
+        } else {
+            for stream in &found.streams {
+                if inspect {
+                    stream.print_segments(&mut output)?;
+                }
+                stream.print(found.served_by, &mut output)?;
+            }
+        }
+        output.flush()?;
+        if found.intact {
+            return Ok(());
+        }
+        let damaged: Vec<&str> = found
+            .streams
+            .iter()
+            .filter(|stream| !stream.damages.is_empty())
+            .map(|stream| stream.name.as_str())
+            .collect();
+        Err(Failure::Absent(format!(
+            "acknowledged data is damaged in {}; `trunkline log repair --dry-run` says what can be done",
+            damaged.join(", ")
+        )))
+    }
+
+    fn look(&self) -> Result<Found, Failure> {
+        let view = View::open(&self.selection.data).map_err(machine)?;
+        let served_by = view.holder();
+        let mut streams = Vec::new();
+        for name in self.selection.names(&view, true)? {
+            let verified = verify(&mut view.stream(&name), progress("bytes verified"))
+                .map_err(|error| Failure::Machine(format!("stream {name}: {error}")))?;
+            let quarantine = view.quarantine(&name).map_err(machine)?;
+            streams.push(Stream::new(name, &verified, quarantine));
+        }
+        Ok(Found {
+            intact: streams.iter().all(|stream| stream.damages.is_empty()),
+            served_by,
+            streams,
+        })
+    }
+}
+
+impl Stream {
+    fn new(name: String, verified: &Verified, quarantine: (u64, u64)) -> Self {
+        let next = verified.segments.last().map_or(1, |segment| segment.next);
+        let first = verified.segments.first().map_or(1, |segment| segment.first);
+        let records = verified
+            .segments
+            .iter()
+            .map(|segment| segment.records)
+            .sum();
+        Self {
+            name,
+            records,
+            first_sequence: (first < next).then_some(first),
+            last_sequence: (first < next).then(|| next - 1),
+            bytes: verified.segments.iter().map(|segment| segment.bytes).sum(),
+            synced_sequence: verified.durable_sequence.saturating_sub(1),
+            torn_bytes: verified.torn.map_or(0, |torn| torn.bytes),
+            quarantine_files: quarantine.0,
+            quarantine_bytes: quarantine.1,
+            damages: verified.damages.iter().map(Harm::new).collect(),
+            segments: verified.segments.iter().map(Segment::new).collect(),
+        }
+    }
+
+    fn print(&self, served_by: Option<u32>, output: &mut Output) -> Outcome {
+        let range = match (self.first_sequence, self.last_sequence) {
+            (Some(first), Some(last)) => format!(" ({} to {})", grouped(first), grouped(last)),
+            _ => String::new(),
+        };
+        let verdict = match self.damages.len() {
+            0 => output.paint("all intact", "32"),
+            1 => output.paint("1 place is damaged", "31"),
+            count => output.paint(&format!("{count} places are damaged"), "31"),
+        };
+        output.line(&format!(
+            "{}: {} records{range} in {} segments, {} bytes, synced up to {}: {verdict}",
+            self.name,
+            grouped(self.records),
+            self.segments.len(),
+            grouped(self.bytes),
+            grouped(self.synced_sequence),
+        ))?;
+        for damage in &self.damages {
+            output.line(&format!("  {}", damage.message))?;
+        }
+        if self.quarantine_files > 0 {
+            output.line(&format!(
+                "  in quarantine: {} bytes that were cut off or overwritten, in {} files",
+                grouped(self.quarantine_bytes),
+                self.quarantine_files
+            ))?;
+        }
+        match (self.torn_bytes, served_by) {
+            (0, _) => Ok(()),
+            (_, Some(0)) => output.line("  a server is writing behind the last whole record"),
+            (_, Some(pid)) => output.line(&format!(
+                "  process {pid} is writing behind the last whole record"
+            )),
+            (bytes, None) => output.line(&format!(
+                "  {} bytes behind the last whole record were not written to the end; the next start cuts them off, after a copy",
+                grouped(bytes)
+            )),
+        }
+    }
+
+    fn print_segments(&self, output: &mut Output) -> Outcome {
+        let mut table = Table::new(&[
+            "segment>",
+            "first>",
+            "last>",
+            "records>",
+            "bytes>",
+            "last record",
+            "state",
+        ]);
+        for segment in &self.segments {
+            let empty = segment.first_sequence == segment.next_sequence;
+            let dash = || "-".to_owned();
+            table.row(vec![
+                segment.index.to_string(),
+                if empty {
+                    dash()
+                } else {
+                    grouped(segment.first_sequence)
+                },
+                if empty {
+                    dash()
+                } else {
+                    grouped(segment.next_sequence - 1)
+                },
+                grouped(segment.records),
+                grouped(segment.bytes),
+                if segment.last_ns == 0 {
+                    dash()
+                } else {
+                    time(segment.last_ns)
+                },
+                if segment.sealed { "sealed" } else { "in use" }.to_owned(),
+            ]);
+        }
+        table.print(output)
+    }
+}
+
+impl Harm {
+    pub(super) fn new(damage: &Damage) -> Self {
+        let some = damage.first <= damage.last;
+        Self {
+            segment: damage.segment,
+            first_byte: damage.start,
+            end_byte: damage.end,
+            first_sequence: some.then_some(damage.first),
+            last_sequence: some.then_some(damage.last),
+            message: damage.to_string(),
+        }
+    }
+}
+
+impl Segment {
+    fn new(report: &SegmentReport) -> Self {
+        Self {
+            index: report.index,
+            records: report.records,
+            first_sequence: report.first,
+            next_sequence: report.next,
+            bytes: report.bytes,
+            last_ns: report.last_ns,
+            sealed: report.sealed,
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! What becomes of streams while they are served is told once, when it changes: in the log, and to whoever stops the server.
+
+use trunkline_broker::Now;
+use trunkline_log::{LogId, State};
+
+use super::cursors;
+use super::node::Node;
+use super::streams::reason;
+
+/// What was told of streams that are not as they should be.
+#[derive(Default)]
+pub(super) struct Watched {
+    /// Streams that take no records, or soon take none.
+    trouble: Vec<(LogId, State)>,
+    /// Streams of which nothing is removed by age.
+    held: Vec<LogId>,
+    next_look_ns: u64,
+}
+
+impl Watched {
+    pub(super) fn has_trouble(&self) -> bool {
+        !self.trouble.is_empty()
+    }
+}
+
+impl Node {
+    /// Looks at a stream whose disk has answered, and tells what is new.
+    #[cold]
+    pub(super) fn watch(&mut self, log: LogId) {
+        let Some(state) = self.shard.log(log).map(|log| log.state()) else {
+            return;
+        };
+        let known = self.watched.trouble.iter().position(|(id, _)| *id == log);
+        let told = known.map_or(State::Ok, |at| self.watched.trouble[at].1);
+        if state == told {
+            return;
+        }
+        if let Some(at) = known {
+            self.watched.trouble.swap_remove(at);
+        }
+        let stream = self.name_of(log);
+        let Some(reason) = reason(state) else {
+            return tracing::info!(stream, "there is space again: the stream goes on");
+        };
+        self.watched.trouble.push((log, state));
+        if let State::Poisoned(_) = state {
+            tracing::error!(stream, reason, "the stream is read-only");
+            self.registry.note_failure(&stream, reason);
+        } else {
+            tracing::warn!(stream, reason, "the stream will be full");
+        }
+    }
+
+    /// Once a second: whether retention by age waits for a clock that went forward too far.
+    pub(super) fn watch_clock(&mut self, now: Now) {
+        if now.mono_ns < self.watched.next_look_ns {
+            return;
+        }
+        self.watched.next_look_ns = now.mono_ns + LOOK_NS;
+        for served in &self.streams {
+            let held = self.shard.log(served.log).is_some_and(|log| {
+                log.config().retention.age_ns_max.is_some() && log.stats().clock_held
+            });
+            let known = self.watched.held.iter().position(|id| *id == served.log);
+            let stream = &served.plan.name;
+            match (held, known) {
+                (true, None) => {
+                    tracing::warn!(
+                        stream,
+                        "the clock went forward by more than an hour at once: nothing is removed by age until it is set right, or the server is started again"
+                    );
+                    self.watched.held.push(served.log);
+                }
+                (false, Some(at)) => {
+                    tracing::info!(stream, "the clock is right again: age counts again");
+                    self.watched.held.swap_remove(at);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// A stream as people call it.
+    fn name_of(&self, log: LogId) -> String {
+        let served = self.streams.iter().find(|served| served.log == log);
+        served.map_or_else(
+            || cursors::name(usize::from(self.index)),
+            |served| served.plan.name.clone(),
+        )
+    }
+}
+
+const LOOK_NS: u64 = 1_000_000_000;

@@ -1,0 +1,271 @@
+//! A disk that refuses: calls of the running server fail, as strace has them fail or as limits do. What was acknowledged is there afterwards, whoever is
+//! concerned is told why, and others notice nothing.
+
+mod support;
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use support::Server;
+use support::machine::{around, descriptors, injected, limit};
+use support::raw::{ACK, ERROR, EXPECTS_RESPONSE, PUBLISH, Raw, Refused, data, definition, frame};
+
+/// Two streams on the same worker and disk.
+const TWO: &str = "limits: {max_record: 64KiB}\nstreams:\n\
+- {name: main, subjects: ['a.>'], segment: 1MiB, tail: 1MiB, ack: LEVEL}\n\
+- {name: other, subjects: ['b.>'], segment: 1MiB, tail: 1MiB, ack: synced}\n";
+const REFUSED: i32 = 5;
+const REFUSED_BY_MACHINE: i32 = 6;
+const READ_ONLY: u16 = 14;
+const NO_SPACE: u16 = 13;
+
+fn two(level: &str) -> String {
+    TWO.replace("LEVEL", level)
+}
+
+/// A server whose calls on the first segment of `main` fail as `injection` says.
+fn failing(level: &str, injection: &str) -> Option<Server> {
+    injected("/".as_ref(), injection, &Command::new("true"))?;
+    Some(Server::inside(&two(level), |directory, mut serve| {
+        serve.args(["--io", "epoll"]);
+        let segment = directory.join("data/streams/main/0000000000000000.seg");
+        injected(&segment, injection, &serve).expect("it worked before")
+    }))
+}
+
+/// A publisher of small records, one at a time.
+struct Publisher {
+    raw: Raw,
+    frame: u16,
+    accepted: Vec<String>,
+}
+
+impl Publisher {
+    fn new(server: &Server, subject: &str) -> Self {
+        let mut raw = Raw::greeted(&server.address);
+        raw.publish(1, &definition(1, subject));
+        Self {
+            raw,
+            frame: 1,
+            accepted: Vec::new(),
+        }
+    }
+
+    /// The refusal, if it is one.
+    fn publish(&mut self, len: usize) -> Option<Refused> {
+        self.frame += 1;
+        let payload = format!("{:05} {}", self.frame, "x".repeat(len));
+        let records = data(1, u64::from(self.frame), payload.as_bytes());
+        self.raw
+            .send(&frame(PUBLISH, EXPECTS_RESPONSE, self.frame, &records));
+        let answer = self.raw.answer().expect("the connection stays");
+        assert_eq!(answer.sequence, self.frame);
+        if answer.opcode == ERROR {
+            return Some(Refused::read(&answer));
+        }
+        assert_eq!(answer.opcode, ACK);
+        self.accepted.push(payload);
+        None
+    }
+
+    /// Until something is refused.
+    fn until_refused(&mut self, len: usize) -> Refused {
+        for _ in 0..5000 {
+            if let Some(refusal) = self.publish(len) {
+                return refusal;
+            }
+        }
+        panic!("nothing was refused: {} records", self.accepted.len());
+    }
+
+    fn lines(&self) -> String {
+        self.accepted
+            .iter()
+            .map(|line| format!("{line}\n"))
+            .collect()
+    }
+}
+
+/// Everything that a stream holds below a subject.
+fn everything(server: &Server, pattern: &str, count: usize) -> String {
+    let count = count.to_string();
+    let sub = server.run(&[
+        "sub",
+        pattern,
+        "--from",
+        "first",
+        "--raw",
+        "--count",
+        &count,
+        "--timeout",
+        "20s",
+    ]);
+    assert_eq!(sub.code, 0, "{}{}", sub.err, server.log());
+    sub.out
+}
+
+/// What everybody sees of a stream whose disk failed, and what is there when the server was started again.
+fn ends_read_only(mut server: Server, words: &str, len: usize) {
+    let mut publisher = Publisher::new(&server, "a.x");
+    let mut witness = Publisher::new(&server, "b.x");
+    witness.publish(10);
+    let refusal = publisher.until_refused(len);
+    assert_eq!(
+        (refusal.code, refusal.closing),
+        (READ_ONLY, false),
+        "{refusal:?}"
+    );
+    assert!(refusal.message.contains(words), "{refusal:?}");
+    // It stays so, for everybody.
+    let again = publisher.publish(10).expect("a refusal");
+    assert_eq!((again.code, again.count), (READ_ONLY, 1), "{again:?}");
+    let told = server.feed(&["pub", "a.y"], b"x");
+    assert_eq!(told.code, REFUSED, "{}", told.err);
+    assert!(
+        told.err.contains("read-only") && told.err.contains(words),
+        "{}",
+        told.err
+    );
+    let info = server.stream("main");
+    assert_eq!(info["state"], "read_only", "{info}");
+    assert!(info["reason"].as_str().unwrap().contains(words), "{info}");
+    let text = server.run(&["stream", "info", "main"]).out;
+    assert!(
+        text.contains("read-only: a write or a sync failed"),
+        "{text}"
+    );
+    let log = server.log();
+    assert!(
+        log.contains("the stream is read-only") && log.contains(words),
+        "{log}"
+    );
+    // Others notice nothing.
+    assert_eq!(server.stream("other")["state"], "ok");
+    for _ in 0..20 {
+        assert!(witness.publish(100).is_none());
+    }
+    assert_eq!(everything(&server, "b.>", 21), witness.lines());
+    // The process ends as what it is: one that could not keep everything.
+    assert_eq!(server.end("TERM"), REFUSED_BY_MACHINE, "{}", server.log());
+    let log = server.log();
+    assert!(
+        log.contains("stream main became read-only") && log.contains(words),
+        "{log}"
+    );
+
+    server.restart();
+    assert_eq!(server.stream("main")["state"], "ok");
+    let count = publisher.accepted.len();
+    let came = everything(&server, "a.>", count);
+    assert!(came == publisher.lines(), "{count} were acknowledged");
+    assert_eq!(everything(&server, "b.>", 21), witness.lines());
+    let mut publisher = Publisher::new(&server, "a.x");
+    assert!(publisher.publish(10).is_none());
+    assert_eq!(server.end("TERM"), 0);
+}
+
+#[test]
+fn a_sync_that_fails_makes_its_stream_read_only_and_loses_nothing_acknowledged() {
+    let Some(server) = failing("synced", "fdatasync:error=EIO:when=7+") else {
+        return;
+    };
+    ends_read_only(server, "input/output error (errno 5)", 100);
+}
+
+#[test]
+fn a_write_that_fails_makes_its_stream_read_only_and_loses_nothing_acknowledged() {
+    for (error, words) in [
+        ("EIO", "input/output error (errno 5)"),
+        ("EROFS", "file system is read-only (errno 30)"),
+        ("ENOSPC", "no space on the device (errno 28)"),
+    ] {
+        let Some(server) = failing("stored", &format!("pwrite64:error={error}:when=20+")) else {
+            return;
+        };
+        ends_read_only(server, words, 100);
+    }
+}
+
+/// A synced write is one operation: when its sync is interrupted, its bytes are written again, too.
+#[test]
+fn writes_and_synced_writes_that_are_interrupted_are_made_again() {
+    for call in ["pwrite64", "fdatasync"] {
+        let Some(mut server) = failing("synced", &format!("{call}:error=EINTR:when=3+2")) else {
+            return;
+        };
+        let mut publisher = Publisher::new(&server, "a.x");
+        for _ in 0..200 {
+            assert!(publisher.publish(300).is_none(), "{}", server.log());
+        }
+        assert_eq!(server.stream("main")["state"], "ok");
+        assert_eq!(everything(&server, "a.>", 200), publisher.lines());
+        assert_eq!(server.end("TERM"), 0, "{}", server.log());
+        server.restart();
+        assert_eq!(everything(&server, "a.>", 200), publisher.lines());
+    }
+}
+
+/// The system takes the first bytes of a write, and refuses the rest: what a process may write to one file ends there.
+#[test]
+fn a_write_that_is_cut_short_and_then_refused_is_never_taken_for_a_whole_one() {
+    for io in ["epoll", "io_uring"] {
+        let mut ignoring = Command::new("sh");
+        ignoring.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]);
+        let server = Server::inside(&two("stored"), |_, mut serve| {
+            serve.args(["--io", io]);
+            around(ignoring, &serve)
+        });
+        limit(server.pid(), "--fsize=300001:unlimited");
+        ends_read_only(server, "File too large", 1000);
+    }
+}
+
+#[test]
+fn without_descriptors_nothing_is_lost_and_everything_goes_on_when_there_are_some() {
+    let config = "limits: {max_record: 64KiB}\nstreams:\n- {name: main, subjects: ['>'], segment: 256KiB, tail: 256KiB}\n";
+    let mut server = Server::with(config);
+    let mut publisher = Publisher::new(&server, "a");
+    assert!(publisher.publish(10).is_none());
+    let spare = 4;
+    let most = descriptors(server.pid()) + spare;
+    limit(server.pid(), &format!("--nofile={most}:{most}"));
+    let crowd: Vec<Raw> = (0..spare + 4)
+        .map(|_| Raw::connect(&server.address))
+        .collect();
+    let end = Instant::now() + Duration::from_secs(20);
+    while descriptors(server.pid()) < most {
+        assert!(Instant::now() < end, "{}", server.log());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    // Whoever is connected goes on, until a segment is needed that cannot be opened.
+    let refusal = publisher.until_refused(1000);
+    assert_eq!(
+        (refusal.code, refusal.closing),
+        (NO_SPACE, false),
+        "{refusal:?}"
+    );
+    assert!(refusal.message.contains("open files"), "{refusal:?}");
+    assert!(
+        publisher.accepted.len() > 200,
+        "{}",
+        publisher.accepted.len()
+    );
+    drop(crowd);
+    let end = Instant::now() + Duration::from_secs(20);
+    while let Some(refusal) = publisher.publish(1000) {
+        assert_eq!(refusal.code, NO_SPACE, "{refusal:?}");
+        assert!(
+            Instant::now() < end,
+            "there are descriptors, and still: {refusal:?}"
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    for _ in 0..300 {
+        assert!(publisher.publish(1000).is_none());
+    }
+    assert_eq!(server.stream("main")["state"], "ok");
+    assert!(everything(&server, "a", publisher.accepted.len()) == publisher.lines());
+    assert_eq!(server.end("TERM"), 0, "{}", server.log());
+    server.restart();
+    assert!(everything(&server, "a", publisher.accepted.len()) == publisher.lines());
+}
