@@ -33,11 +33,11 @@ pub struct Beginning {
     pub timestamp_ns: u64,
 }
 
-/// Hands every record from `beginning` on to `take`, in order, until it breaks or the stream ends. Each is verified as [`verify`](crate::verify)
+/// Hands every record from `beginning` on to `take`, in order, until it breaks or the stream ends. Each is verified as [`verify`](crate::verify())
 /// does; what does not verify is handed over in its place. `progress` is told how many of how many bytes are done.
 ///
 /// # Errors
-/// As [`verify`](crate::verify).
+/// As [`verify`](crate::verify()).
 pub fn extract(
     files: &mut impl Files,
     beginning: Beginning,

@@ -2,8 +2,8 @@
 
 use std::io;
 
-/// One stream's directory. The log calls it only from [`Log::open`](crate::Log::open), [`verify`](crate::verify),
-/// [`extract`](crate::extract) and repair, never while it is served.
+/// One stream's directory. The log calls it only from [`Log::open`](crate::Log::open), [`verify`](crate::verify()),
+/// [`extract`](crate::extract()) and repair, never while it is served.
 ///
 /// Who implements it also keeps a second process out (a lock file is not the log's), and can use the same functions to answer
 /// [`Request::Prepare`](crate::Request) and [`Request::Remove`](crate::Request) on a background thread.

@@ -1,7 +1,7 @@
 //! The command line: what can be said, and what is printed.
 //!
 //! Standard output carries results, standard error everything else: progress (on a terminal only), logs, failures.
-//! [`exit`] has the table of exit codes.
+//! `exit.rs` has the table of exit codes.
 
 mod bench;
 mod check;
