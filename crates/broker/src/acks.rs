@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use trunkline_log::{DiskError, State};
+use trunkline_log::{DiskError, DiskErrorKind, State};
 use trunkline_wire::{Ack, AckLevel, ErrorBody, ErrorCode, ErrorFlags};
 
 use crate::out::{Out, SessionId};
@@ -50,6 +50,18 @@ pub(crate) enum Why {
     Over { payload_max: u32 },
     /// What the stream's disk answered.
     Disk(DiskError),
+}
+
+impl Why {
+    /// What a stream in this state has to say.
+    pub(crate) fn of(state: State) -> Self {
+        match state {
+            State::Poisoned(error) => Self::Disk(error),
+            // That there is no space is what the code says.
+            State::NoSpace(error) if error.kind != DiskErrorKind::NoSpace => Self::Disk(error),
+            State::Ok | State::NoSpace(_) => Self::Code,
+        }
+    }
 }
 
 /// What the first row waits for.
@@ -199,8 +211,8 @@ fn state<'s>(row: &Row, stream: &impl Fn(Key) -> Option<&'s Stream>) -> RowState
     };
     if stream.mark(row.level).sequence > row.upto {
         RowState::Reached
-    } else if let State::Poisoned(error) = stream.log.state() {
-        RowState::Never(ErrorCode::READ_ONLY, Why::Disk(error))
+    } else if stream.is_poisoned() {
+        RowState::Never(ErrorCode::READ_ONLY, Why::of(stream.log.state()))
     } else {
         RowState::Waits
     }

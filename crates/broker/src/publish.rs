@@ -1,6 +1,6 @@
 //! What comes in: runs of records.
 
-use trunkline_log::{AppendError, DiskErrorKind, Log, Now, State};
+use trunkline_log::{AppendError, Log, Now};
 use trunkline_route::{Subject, Table};
 use trunkline_wire::record::RunRecords;
 use trunkline_wire::{
@@ -296,18 +296,7 @@ impl Shard {
                 }
             }
         }
-        let why = match (appended.stopped, stream.log.state()) {
-            (Some(AppendError::TooLarge { payload_max, .. }), _) => Why::Over { payload_max },
-            (Some(AppendError::Poisoned), State::Poisoned(error)) => Why::Disk(error),
-            // That there is no space is what the code says.
-            (Some(AppendError::NoSpace), State::NoSpace(error))
-                if error.kind != DiskErrorKind::NoSpace =>
-            {
-                Why::Disk(error)
-            }
-            _ => Why::Code,
-        };
-        let code = match appended.stopped {
+        let (code, why) = match appended.stopped {
             None => return Ok(Stretch::Goes),
             Some(AppendError::Full) => {
                 stream.pressed = true;
@@ -315,10 +304,12 @@ impl Shard {
                 return Ok(Stretch::Full);
             }
             Some(AppendError::Record(error)) => return Err(PublishFault::Record(error)),
-            Some(AppendError::NoSpace) => ErrorCode::NO_SPACE,
-            Some(AppendError::Poisoned) => ErrorCode::READ_ONLY,
-            Some(AppendError::TooLarge { .. }) => ErrorCode::RECORD_TOO_LONG,
-            Some(AppendError::Subject(_)) => ErrorCode::TOO_MANY,
+            Some(AppendError::NoSpace) => (ErrorCode::NO_SPACE, Why::of(stream.log.state())),
+            Some(AppendError::Poisoned) => (ErrorCode::READ_ONLY, Why::of(stream.log.state())),
+            Some(AppendError::TooLarge { payload_max, .. }) => {
+                (ErrorCode::RECORD_TOO_LONG, Why::Over { payload_max })
+            }
+            Some(AppendError::Subject(_)) => (ErrorCode::TOO_MANY, Why::Code),
         };
         if let Some(record) = records.next() {
             refuse(open, code, record.sequence(), 1, why);
