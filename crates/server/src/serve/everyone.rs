@@ -18,16 +18,9 @@ impl Node {
         subscribe: &Subscribe<'_>,
         now: Now,
     ) {
-        let workers = self.plan.workers.len();
-        let Some(ledger) = self
-            .post
-            .sessions
-            .peer(peer)
-            .and_then(|session| session.ledger.as_mut())
-        else {
+        if !self.ask_all(peer, request) {
             return;
-        };
-        ledger.ask(request, workers);
+        }
         // An encoder without room says how much it needs.
         let len = subscribe
             .encode(&mut [])
@@ -57,16 +50,9 @@ impl Node {
         subscription: u16,
         now: Now,
     ) {
-        let workers = self.plan.workers.len();
-        let Some(ledger) = self
-            .post
-            .sessions
-            .peer(peer)
-            .and_then(|session| session.ledger.as_mut())
-        else {
+        if !self.ask_all(peer, request) {
             return;
-        };
-        ledger.ask(request, workers);
+        }
         self.post.send_to_others(|| Message::Unsubscribe {
             session: id,
             request,
@@ -81,6 +67,17 @@ impl Node {
             own.map(|()| 0)
                 .map_err(|refusal| (refusal.code, refusal.message.into())),
         );
+    }
+
+    /// Begins to count the answers of all workers. False: the session is over.
+    fn ask_all(&mut self, peer: Peer, request: u16) -> bool {
+        let workers = self.plan.workers.len();
+        let session = self.post.sessions.peer(peer);
+        let Some(ledger) = session.and_then(|session| session.ledger.as_mut()) else {
+            return false;
+        };
+        ledger.ask(request, workers);
+        true
     }
 
     pub(super) fn part_answered(&mut self, id: SessionId, request: u16, result: Answer) {
