@@ -1,10 +1,20 @@
-//! A stream's files while it is opened: one of them in memory, failures with what was being done.
+//! A stream's files while it is opened: one of them in memory, failures with what was being done, and what files say of themselves.
 
+use std::collections::BTreeMap;
 use std::io;
 
 use crate::files::Files;
-use crate::layout::PAGE_BYTES;
+use crate::layout::{PAGE_BYTES, SEGMENT_RECORD_BYTES};
+use crate::log::NAME_BYTES_MAX;
+use crate::marks::{self, HeadError, Identity, SegmentHead};
 use crate::open::OpenError;
+use crate::walk;
+
+/// Index and bytes of the files that there are.
+pub(crate) type Listed = BTreeMap<u64, u64>;
+
+/// The segment records that are valid, by index.
+pub(crate) type Heads = BTreeMap<u64, SegmentHead>;
 
 /// The files, one of them in memory.
 pub(crate) struct Directory<'a, F> {
@@ -20,6 +30,102 @@ impl<'a, F: Files> Directory<'a, F> {
             image: Vec::new(),
             loaded: None,
         }
+    }
+
+    pub(crate) fn list(&mut self) -> Result<Listed, OpenError> {
+        let listed = self.files.list().map_err(|error| OpenError::Io {
+            doing: "list the segments",
+            segment: None,
+            error,
+        })?;
+        Ok(listed
+            .into_iter()
+            .map(|file| (file.index, file.bytes))
+            .collect())
+    }
+
+    /// The segment records, all of one stream and each in its file. `unread` is told which could not be read; when it takes that, the
+    /// others count.
+    pub(crate) fn heads(
+        &mut self,
+        listed: &Listed,
+        mut unread: impl FnMut(u64, OpenError) -> Result<(), OpenError>,
+    ) -> Result<Heads, OpenError> {
+        let mut heads = Heads::new();
+        for (&segment, &bytes) in listed {
+            let mut page = [0; SEGMENT_RECORD_BYTES as usize];
+            if bytes < page.len() as u64 {
+                continue;
+            }
+            if let Err(error) = self.read(segment, 0, &mut page) {
+                unread(segment, error)?;
+                continue;
+            }
+            let head = match marks::read_segment(&page) {
+                Ok(head) => head,
+                Err(HeadError::Newer {
+                    version,
+                    incompatible,
+                }) => {
+                    return Err(OpenError::Newer {
+                        segment,
+                        version,
+                        incompatible,
+                    });
+                }
+                Err(HeadError::Invalid) => continue,
+            };
+            let other_stream = identity(&heads).is_some_and(|known| known != head.identity);
+            if other_stream || head.index != segment {
+                return Err(OpenError::Foreign {
+                    segment,
+                    index: head.index,
+                    other_stream,
+                });
+            }
+            heads.insert(segment, head);
+        }
+        Ok(heads)
+    }
+
+    /// Whether only segment 0 is there, and nothing behind its first page, in which no record ever stands.
+    pub(crate) fn is_unused(&mut self, listed: &Listed) -> Result<bool, OpenError> {
+        let (Some(&bytes), 1) = (listed.get(&0), listed.len()) else {
+            return Ok(false);
+        };
+        let image = self.load(0, bytes)?;
+        Ok(image.get(PAGE_BYTES as usize..).is_some_and(is_zero))
+    }
+
+    /// Where the seal of a segment of `bytes` starts, as its last bytes say, and everything from there on. `None`: they say nothing.
+    pub(crate) fn seal(
+        &mut self,
+        segment: u64,
+        bytes: u64,
+    ) -> Result<Option<(u64, Vec<u8>)>, OpenError> {
+        let mut trailer = [0; 8];
+        self.read(segment, bytes - 8, &mut trailer)?;
+        let offset = marks::seal_offset(&trailer).map_or(bytes, u64::from);
+        if offset < SEGMENT_RECORD_BYTES || offset >= bytes {
+            return Ok(None);
+        }
+        let mut record = vec![0; (bytes - offset) as usize];
+        self.read(segment, offset, &mut record)?;
+        Ok(Some((offset, record)))
+    }
+
+    /// The name that is defined at `offset` of a segment of `bytes` for the subject `id`.
+    pub(crate) fn definition(
+        &mut self,
+        segment: u64,
+        bytes: u64,
+        offset: u64,
+        id: u32,
+    ) -> Result<Option<Box<str>>, OpenError> {
+        let mut buffer = [0; 40 + NAME_BYTES_MAX + 1];
+        let len = (buffer.len() as u64).min(bytes.saturating_sub(offset)) as usize;
+        self.read(segment, offset, &mut buffer[..len])?;
+        Ok(walk::definition(&buffer[..len], 0, id).map(Box::from))
     }
 
     pub(crate) fn doing<T>(
@@ -100,6 +206,11 @@ impl<'a, F: Files> Directory<'a, F> {
         }
         Ok(zeroed)
     }
+}
+
+/// What the segments have in common.
+pub(crate) fn identity(heads: &Heads) -> Option<Identity> {
+    heads.values().next().map(|head| head.identity)
 }
 
 pub(crate) fn is_zero(bytes: &[u8]) -> bool {

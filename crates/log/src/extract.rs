@@ -106,8 +106,7 @@ fn lost(
     beginning: Beginning,
     take: &mut impl FnMut(Extracted<'_>) -> ControlFlow<()>,
 ) -> ControlFlow<()> {
-    let of_data = damage.last >= damage.first;
-    let asked = if of_data {
+    let asked = if damage.records() > 0 {
         damage.last >= beginning.sequence
     } else {
         damage.what != Defect::Records

@@ -102,6 +102,14 @@ pub struct Damage {
     pub last: u64,
 }
 
+impl Damage {
+    /// Data records that are affected.
+    #[must_use]
+    pub fn records(&self) -> u64 {
+        (self.last + 1).saturating_sub(self.first)
+    }
+}
+
 /// What is wrong with a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Defect {

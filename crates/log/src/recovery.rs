@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, VecDeque};
 use trunkline_wire::record::PREFIX_BYTES;
 
 use crate::config::LogConfig;
-use crate::directory::Directory;
+use crate::directory::{Directory, Heads, Listed};
 use crate::files::Files;
 use crate::index::Index;
 use crate::layout::{BLOCK_BYTES, PAGE_BYTES};
@@ -30,16 +30,8 @@ pub(crate) fn open<F: Files>(
     config: &LogConfig,
     files: &mut F,
 ) -> Result<(Log, Recovery), OpenError> {
-    let listed = files.list().map_err(|error| OpenError::Io {
-        doing: "list the segments",
-        segment: None,
-        error,
-    })?;
-    let files = Directory::new(files);
-    let listed: BTreeMap<u64, u64> = listed
-        .into_iter()
-        .map(|file| (file.index, file.bytes))
-        .collect();
+    let mut files = Directory::new(files);
+    let listed = files.list()?;
     Recoverer {
         id,
         config,
@@ -54,13 +46,9 @@ struct Recoverer<'a, F> {
     id: LogId,
     config: &'a LogConfig,
     files: Directory<'a, F>,
-    /// Index and bytes of the files that there are.
-    listed: BTreeMap<u64, u64>,
+    listed: Listed,
     report: Recovery,
 }
-
-/// The segment records that are valid, by index.
-type Heads = BTreeMap<u64, SegmentHead>;
 
 /// Where the log ends, and what was learnt on the way there.
 struct End {

@@ -178,8 +178,7 @@ impl Repair {
     /// Sequences that will not come, of those that are known to have been.
     #[must_use]
     pub fn records_lost(&self) -> u64 {
-        let lost = |damage: &Damage| (damage.last + 1).saturating_sub(damage.first);
-        self.damages.iter().map(lost).sum()
+        self.damages.iter().map(Damage::records).sum()
     }
 
     /// Bytes that are copied aside.

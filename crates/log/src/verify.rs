@@ -2,16 +2,15 @@
 //!
 //! The rules are those of recovery, in `docs/format/log.md`; where recovery stops at the first damage and refuses, this goes on behind it.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::ops::{ControlFlow, Range};
 
-use crate::directory::{Directory, is_zero};
+use crate::directory::{self, Directory, Heads, Listed, is_zero};
 use crate::files::Files;
 use crate::index::Index;
 use crate::layout::{BLOCK_BYTES, PAGE_BYTES, SEGMENT_RECORD_BYTES};
 use crate::mark::{Mark, SEQUENCE_FIRST};
-use crate::marks::{self, Evidence, HeadError, Identity, SegmentHead};
+use crate::marks::{Evidence, Identity, SegmentHead};
 use crate::open::{Damage, Defect, OpenError, Torn};
 use crate::scan::{self, Ending, Scan};
 use crate::subjects::Subjects;
@@ -89,8 +88,8 @@ pub(crate) enum Seen<'a> {
 
 pub(crate) struct Verifier<'a, F, P, V> {
     files: Directory<'a, F>,
-    listed: BTreeMap<u64, u64>,
-    heads: BTreeMap<u64, SegmentHead>,
+    listed: Listed,
+    heads: Heads,
     found: Verified,
     skip: Skip,
     progress: P,
@@ -113,18 +112,11 @@ where
         progress: P,
         visit: V,
     ) -> Result<Self, OpenError> {
-        let listed = files.list().map_err(|error| OpenError::Io {
-            doing: "list the segments",
-            segment: None,
-            error,
-        })?;
+        let mut files = Directory::new(files);
         Ok(Self {
-            files: Directory::new(files),
-            listed: listed
-                .into_iter()
-                .map(|file| (file.index, file.bytes))
-                .collect(),
-            heads: BTreeMap::new(),
+            listed: files.list()?,
+            files,
+            heads: Heads::new(),
             found: Verified::default(),
             skip,
             progress,
@@ -229,45 +221,15 @@ where
 
     /// Reads the segment records. `None`: not one of them is valid.
     fn read_heads(&mut self) -> Result<Option<Identity>, OpenError> {
-        let mut identity: Option<Identity> = None;
-        for (&segment, &bytes) in &self.listed {
-            let mut page = [0; SEGMENT_RECORD_BYTES as usize];
-            if bytes < page.len() as u64 {
-                continue;
+        let gone = &mut self.gone;
+        self.heads = self.files.heads(&self.listed, |segment, error| {
+            if !is_gone(&error) {
+                return Err(error);
             }
-            match self.files.read(segment, 0, &mut page) {
-                Err(error) if is_gone(&error) => {
-                    self.gone = segment + 1;
-                    continue;
-                }
-                read => read?,
-            }
-            let head = match marks::read_segment(&page) {
-                Ok(head) => head,
-                Err(HeadError::Newer {
-                    version,
-                    incompatible,
-                }) => {
-                    return Err(OpenError::Newer {
-                        segment,
-                        version,
-                        incompatible,
-                    });
-                }
-                Err(HeadError::Invalid) => continue,
-            };
-            let known = *identity.get_or_insert(head.identity);
-            if known != head.identity || head.index != segment {
-                let other_stream = known != head.identity;
-                return Err(OpenError::Foreign {
-                    segment,
-                    index: head.index,
-                    other_stream,
-                });
-            }
-            self.heads.insert(segment, head);
-        }
-        Ok(identity.filter(|identity| identity.segment_bytes > 0))
+            *gone = segment + 1;
+            Ok(())
+        })?;
+        Ok(directory::identity(&self.heads).filter(|identity| identity.segment_bytes > 0))
     }
 
     /// A stream that was never used has one segment, and nothing behind its first page.

@@ -1,12 +1,11 @@
 //! One segment from end to end, going on behind damage as far as something is provably in place there.
 
-use std::collections::BTreeSet;
-
 use trunkline_wire::record::{Kind, RawRecord};
 
 use crate::index::{Entry, Index};
+use crate::layout::SealSubject;
 use crate::mark::Mark;
-use crate::marks::{self, SegmentHead};
+use crate::marks::{self, Seal, SegmentHead};
 use crate::open::{Damage, Defect};
 use crate::scan::{self, Ending, Scan};
 use crate::subjects::{Excused, Subjects};
@@ -92,7 +91,7 @@ pub(crate) fn walk(
     let lost_end = scan.next.position - base;
     let end = match end {
         Some(end) => end,
-        None if sealed => seal_at(image, head).unwrap_or(lost_end),
+        None if sealed => seal(image, head).map_or(lost_end, |(offset, _)| offset),
         None => lost_end,
     };
     Walked {
@@ -116,44 +115,33 @@ fn note(damages: &mut Vec<Damage>, damage: Damage) {
     }
 }
 
-/// Where the segment's seal starts, if it has a valid one.
-fn seal_at(image: &[u8], head: &SegmentHead) -> Option<u64> {
+/// The segment's seal and where it starts, if it has a valid one.
+fn seal<'a>(image: &'a [u8], head: &SegmentHead) -> Option<(u64, Seal<'a>)> {
     let trailer = image.get(image.len().checked_sub(8)?..)?;
-    let offset = marks::seal_offset(trailer)? as usize;
-    let base = head.index * head.identity.segment_bytes;
-    marks::read_seal(
-        image.get(offset..)?,
-        head.identity.salt,
-        base + offset as u64,
-    )?;
-    Some(offset as u64)
+    let offset = u64::from(marks::seal_offset(trailer)?);
+    let position = head.index * head.identity.segment_bytes + offset;
+    let record = image.get(offset as usize..)?;
+    let seal = marks::read_seal(record, head.identity.salt, position)?;
+    Some((offset, seal))
 }
 
 /// The ids whose definitions the segment's seal lists, wherever they stand: in a segment that was repaired, behind their data.
 pub(crate) fn listed(image: &[u8], head: &SegmentHead) -> Excused {
-    let ids = || {
-        let offset = seal_at(image, head)?;
-        let position = head.index * head.identity.segment_bytes + offset;
-        let seal = marks::read_seal(&image[offset as usize..], head.identity.salt, position)?;
-        let subjects = seal.subjects.iter().filter(|subject| {
-            definition(image, subject.offset.get().into(), subject.subject_id.get()).is_some()
-        });
-        Some(subjects.map(|subject| subject.subject_id.get()).collect())
-    };
-    Excused::Listed(ids().unwrap_or_else(BTreeSet::new))
+    let subjects = seal(image, head).map_or(&[][..], |(_, seal)| seal.subjects);
+    let there = subjects.iter().filter(|subject| is_there(image, subject));
+    Excused::Listed(there.map(|subject| subject.subject_id.get()).collect())
 }
 
 /// Whether the segment has a valid seal and each definition that it lists is where it says.
 pub(crate) fn lists_only_what_is_there(image: &[u8], head: &SegmentHead) -> bool {
-    let Some(offset) = seal_at(image, head) else {
-        return false;
-    };
-    let position = head.index * head.identity.segment_bytes + offset;
-    marks::read_seal(&image[offset as usize..], head.identity.salt, position).is_some_and(|seal| {
-        seal.subjects.iter().all(|subject| {
-            definition(image, subject.offset.get().into(), subject.subject_id.get()).is_some()
-        })
+    seal(image, head).is_some_and(|(_, seal)| {
+        let mut subjects = seal.subjects.iter();
+        subjects.all(|subject| is_there(image, subject))
     })
+}
+
+fn is_there(image: &[u8], subject: &SealSubject) -> bool {
+    definition(image, subject.offset.get().into(), subject.subject_id.get()).is_some()
 }
 
 /// The name in a definition record.

@@ -2,13 +2,11 @@
 
 use std::collections::VecDeque;
 
-use trunkline_wire::record::{Kind, RawRecord};
-
-use super::{End, Heads, Recoverer, damaged};
+use super::{End, Recoverer, damaged};
+use crate::directory::Heads;
 use crate::files::Files;
 use crate::index::{Entry, Index};
 use crate::layout::SEGMENT_RECORD_BYTES;
-use crate::log::NAME_BYTES_MAX;
 use crate::marks::{self, Identity, SegmentHead};
 use crate::open::{Damage, Defect, OpenError};
 use crate::scan;
@@ -118,14 +116,9 @@ impl<F: Files> Recoverer<'_, F> {
                 None,
             )
         };
-        let mut trailer = [0; 8];
-        self.files.read(segment, bytes - 8, &mut trailer)?;
-        let offset = marks::seal_offset(&trailer).map_or(bytes, u64::from);
-        if offset < SEGMENT_RECORD_BYTES || offset >= bytes {
+        let Some((offset, record)) = self.files.seal(segment, bytes)? else {
             return Err(refused(bytes - 8));
-        }
-        let mut record = vec![0; (bytes - offset) as usize];
-        self.files.read(segment, offset, &mut record)?;
+        };
         let Some(seal) = marks::read_seal(&record, identity.salt, base + offset) else {
             return Err(refused(offset));
         };
@@ -139,9 +132,11 @@ impl<F: Files> Recoverer<'_, F> {
         }
         for subject in seal.subjects {
             let (id, at) = (subject.subject_id.get(), u64::from(subject.offset.get()));
-            if subjects.name(id).is_none()
-                && !self.read_definition(segment, bytes, at, id, subjects)?
-            {
+            if subjects.name(id).is_some() {
+                continue;
+            }
+            let name = self.files.definition(segment, bytes, at, id)?;
+            if !name.is_some_and(|name| subjects.adopt(id, &name)) {
                 let first = head.base_sequence;
                 let image = self.files.load(segment, bytes)?;
                 let next = scan::next_in_place(image, at as usize, base, identity.salt, first);
@@ -157,29 +152,5 @@ impl<F: Files> Recoverer<'_, F> {
             }
         }
         Ok((seal.next_sequence, seal.last_ns))
-    }
-
-    fn read_definition(
-        &mut self,
-        segment: u64,
-        segment_bytes: u64,
-        offset: u64,
-        id: u32,
-        subjects: &mut Subjects,
-    ) -> Result<bool, OpenError> {
-        let mut buffer = [0; 40 + (NAME_BYTES_MAX + 1)];
-        let len = (buffer.len() as u64).min(segment_bytes.saturating_sub(offset)) as usize;
-        self.files.read(segment, offset, &mut buffer[..len])?;
-        let Ok(Some(raw)) = RawRecord::peek(&buffer[..len], u32::MAX) else {
-            return Ok(false);
-        };
-        let Ok(record) = raw.verify() else {
-            return Ok(false);
-        };
-        let name = std::str::from_utf8(record.body()).unwrap_or("");
-        Ok(record.kind() == Kind::Definition
-            && record.subject_id() == id
-            && !name.is_empty()
-            && subjects.adopt(id, name))
     }
 }

@@ -102,9 +102,8 @@ impl Closing {
 
     /// Whether data behind the last record in place is damaged: the seal does not follow that record then.
     fn loses_its_end(&self) -> bool {
-        let lost = |damage: &crate::open::Damage| {
-            damage.start == self.walked.end && damage.last >= damage.first
-        };
+        let lost =
+            |damage: &crate::open::Damage| damage.start == self.walked.end && damage.records() > 0;
         !self.walked.sealed && self.walked.damages.last().is_some_and(lost)
     }
 

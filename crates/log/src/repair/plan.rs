@@ -7,12 +7,12 @@ use trunkline_wire::record::{Kind, RawRecord};
 use super::close::Closing;
 use super::proven::Ends;
 use super::{Change, Kept, Repair, RepairError, Step};
-use crate::directory::{Directory, is_zero};
+use crate::directory::{self, Directory, Heads, Listed};
 use crate::files::Files;
 use crate::index::Index;
-use crate::layout::{BLOCK_BYTES, PAGE_BYTES, SEGMENT_RECORD_BYTES};
+use crate::layout::{BLOCK_BYTES, SEGMENT_RECORD_BYTES};
 use crate::mark::{Mark, SEQUENCE_FIRST};
-use crate::marks::{self, Evidence, HeadError, Identity, SegmentHead};
+use crate::marks::{self, Evidence, Identity, SegmentHead};
 use crate::open::{Damage, Defect, OpenError};
 use crate::scan::{self, Ending, Scan};
 use crate::subjects::{Excused, Subjects};
@@ -28,18 +28,13 @@ pub fn plan_repair(
     entropy: u128,
     progress: impl FnMut(u64, u64),
 ) -> Result<Repair, RepairError> {
-    let listed = files.list().map_err(|error| OpenError::Io {
-        doing: "list the segments",
-        segment: None,
-        error,
-    })?;
+    let mut files = Directory::new(files);
+    let listed = files.list()?;
+    let heads = files.heads(&listed, |_, error| Err(error))?;
     let mut planner = Planner {
-        files: Directory::new(files),
-        listed: listed
-            .into_iter()
-            .map(|file| (file.index, file.bytes))
-            .collect(),
-        heads: BTreeMap::new(),
+        files,
+        listed,
+        heads,
         ends: BTreeMap::new(),
         identity: Identity::new(entropy, 0),
         durable: Mark::default(),
@@ -60,10 +55,9 @@ pub fn plan_repair(
 
 pub(super) struct Planner<'a, F, P> {
     pub(super) files: Directory<'a, F>,
-    /// Index and bytes of the files that there are.
-    pub(super) listed: BTreeMap<u64, u64>,
+    pub(super) listed: Listed,
     /// The segment records that are valid, and those that will be.
-    pub(super) heads: BTreeMap<u64, SegmentHead>,
+    pub(super) heads: Heads,
     /// Of the segments below the durable frontier that can be told by their ends.
     pub(super) ends: BTreeMap<u64, Ends>,
     pub(super) identity: Identity,
@@ -82,13 +76,11 @@ impl<F: Files, P: FnMut(u64, u64)> Planner<'_, F, P> {
         if self.listed.is_empty() {
             return Ok(());
         }
-        self.read_heads()?;
-        let told = self.heads.values().next().map(|head| head.identity);
-        self.identity = match told {
+        self.identity = match directory::identity(&self.heads) {
             Some(identity) => identity,
             None => {
                 // A crash while the stream was created: opening it creates it anew.
-                if self.is_unused()? {
+                if self.files.is_unused(&self.listed)? {
                     return Ok(());
                 }
                 self.find_identity()?
@@ -144,53 +136,6 @@ impl<F: Files, P: FnMut(u64, u64)> Planner<'_, F, P> {
             .read(segment, 0, &mut image[..there as usize])
             .or_else(|error| if there == 0 { Ok(()) } else { Err(error) })?;
         Ok(image)
-    }
-
-    fn read_heads(&mut self) -> Result<(), OpenError> {
-        for (segment, bytes) in self.listed.clone() {
-            let mut page = [0; SEGMENT_RECORD_BYTES as usize];
-            if bytes < page.len() as u64 {
-                continue;
-            }
-            self.files.read(segment, 0, &mut page)?;
-            let head = match marks::read_segment(&page) {
-                Ok(head) => head,
-                Err(HeadError::Newer {
-                    version,
-                    incompatible,
-                }) => {
-                    return Err(OpenError::Newer {
-                        segment,
-                        version,
-                        incompatible,
-                    });
-                }
-                Err(HeadError::Invalid) => continue,
-            };
-            let known = self
-                .heads
-                .values()
-                .next()
-                .map_or(head.identity, |known| known.identity);
-            if known != head.identity || head.index != segment {
-                return Err(OpenError::Foreign {
-                    segment,
-                    index: head.index,
-                    other_stream: known != head.identity,
-                });
-            }
-            self.heads.insert(segment, head);
-        }
-        Ok(())
-    }
-
-    /// Only segment 0 is there, and nothing behind its first page.
-    fn is_unused(&mut self) -> Result<bool, OpenError> {
-        let (Some(&bytes), 1) = (self.listed.get(&0), self.listed.len()) else {
-            return Ok(false);
-        };
-        let image = self.image_of(0, bytes)?;
-        Ok(image.get(PAGE_BYTES as usize..).is_some_and(is_zero))
     }
 
     /// No segment record is left: the salt is found in a mark that follows one, the length is that of most files, the id is a new one.
@@ -356,7 +301,7 @@ impl<F: Files, P: FnMut(u64, u64)> Planner<'_, F, P> {
             return self.missing(segment, closing.head.base_sequence, closing.next_sequence);
         }
         for damage in &closing.walked.damages {
-            let only_the_seal = damage.end == bytes && damage.last < damage.first;
+            let only_the_seal = damage.end == bytes && damage.records() == 0;
             self.repair.damages.push(Damage {
                 what: if only_the_seal {
                     Defect::Seal

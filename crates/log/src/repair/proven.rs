@@ -4,13 +4,10 @@ use super::plan::Planner;
 use super::tail::Tail;
 use super::{Change, RepairError};
 use crate::files::Files;
-use crate::layout::SEGMENT_RECORD_BYTES;
-use crate::log::NAME_BYTES_MAX;
 use crate::mark::SEQUENCE_FIRST;
 use crate::marks;
 use crate::open::OpenError;
 use crate::subjects::Subjects;
-use crate::walk;
 
 /// What a segment's seal says.
 pub(super) struct Ends {
@@ -28,14 +25,9 @@ impl<F: Files, P: FnMut(u64, u64)> Planner<'_, F, P> {
         if self.listed.get(&segment) != Some(&bytes) || !self.heads.contains_key(&segment) {
             return Ok(());
         }
-        let mut trailer = [0; 8];
-        self.files.read(segment, bytes - 8, &mut trailer)?;
-        let offset = marks::seal_offset(&trailer).map_or(bytes, u64::from);
-        if offset < SEGMENT_RECORD_BYTES || offset >= bytes {
+        let Some((offset, record)) = self.files.seal(segment, bytes)? else {
             return Ok(());
-        }
-        let mut record = vec![0; (bytes - offset) as usize];
-        self.files.read(segment, offset, &mut record)?;
+        };
         let position = segment * bytes + offset;
         let Some(seal) = marks::read_seal(&record, self.identity.salt, position) else {
             return Ok(());
@@ -47,13 +39,11 @@ impl<F: Files, P: FnMut(u64, u64)> Planner<'_, F, P> {
         };
         for subject in seal.subjects {
             let (id, at) = (subject.subject_id.get(), u64::from(subject.offset.get()));
-            let mut buffer = [0; 40 + NAME_BYTES_MAX + 1];
-            let len = (buffer.len() as u64).min(bytes.saturating_sub(at)) as usize;
-            self.files.read(segment, at, &mut buffer[..len])?;
-            if let Some(name) = walk::definition(&buffer[..len], 0, id) {
-                self.names.insert(id, name.into());
-            } else {
-                ends.nameless.push(id);
+            match self.files.definition(segment, bytes, at, id)? {
+                Some(name) => {
+                    self.names.insert(id, name);
+                }
+                None => ends.nameless.push(id),
             }
         }
         self.ends.insert(segment, ends);

@@ -189,10 +189,10 @@ impl Export {
         if self.skip_damaged {
             eprintln!("{stream}: {damage}: left out");
             tally.damaged += 1;
-            tally.lost += (damage.last + 1).saturating_sub(damage.first);
+            tally.lost += damage.records();
             return Ok(());
         }
-        let more = if damage.last >= damage.first {
+        let more = if damage.records() > 0 {
             format!(", or what lies behind with --from seq:{}", damage.last + 1)
         } else {
             String::new()

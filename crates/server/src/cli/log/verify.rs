@@ -246,7 +246,7 @@ impl Stream {
 
 impl Harm {
     pub(super) fn new(damage: &Damage) -> Self {
-        let some = damage.first <= damage.last;
+        let some = damage.records() > 0;
         Self {
             segment: damage.segment,
             first_byte: damage.start,
