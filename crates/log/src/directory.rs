@@ -6,6 +6,7 @@ use std::io;
 use crate::files::Files;
 use crate::layout::{PAGE_BYTES, SEGMENT_RECORD_BYTES};
 use crate::log::NAME_BYTES_MAX;
+use crate::mark::Mark;
 use crate::marks::{self, HeadError, Identity, SegmentHead};
 use crate::open::OpenError;
 use crate::walk;
@@ -211,6 +212,18 @@ impl<'a, F: Files> Directory<'a, F> {
 /// What the segments have in common.
 pub(crate) fn identity(heads: &Heads) -> Option<Identity> {
     heads.values().next().map(|head| head.identity)
+}
+
+/// The first segment of which every record is verified: the one in which the durable frontier lies. Where the frontier is its first byte and its record did not get
+/// to the device, it cannot tell which segments retention has removed; the one before can, by its seal.
+pub(crate) fn first_unproven(durable: Mark, heads: &Heads, segment_bytes: u64) -> u64 {
+    let segment = durable.position / segment_bytes;
+    let begins = durable.position > segment * segment_bytes || heads.contains_key(&segment);
+    if begins {
+        segment
+    } else {
+        segment.saturating_sub(1)
+    }
 }
 
 pub(crate) fn is_zero(bytes: &[u8]) -> bool {

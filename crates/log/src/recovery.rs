@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, VecDeque};
 use trunkline_wire::record::PREFIX_BYTES;
 
 use crate::config::LogConfig;
-use crate::directory::{Directory, Heads, Listed};
+use crate::directory::{self, Directory, Heads, Listed};
 use crate::files::Files;
 use crate::index::Index;
 use crate::layout::{BLOCK_BYTES, PAGE_BYTES};
@@ -73,7 +73,7 @@ impl<F: Files> Recoverer<'_, F> {
         let durable = self.find_durable(identity, &heads)?;
         let mut subjects = Subjects::new(self.config.subjects_limit(identity.segment_bytes));
         let mut index = Index::new(BLOCK_BYTES);
-        let start = durable.position / identity.segment_bytes;
+        let start = directory::first_unproven(durable, &heads, identity.segment_bytes);
 
         // The newest segments first: they tell which is the oldest that must exist. Their index entries come after those of the
         // older ones, so they go to an index of their own.

@@ -93,7 +93,7 @@ impl<F: Files, P: FnMut(u64, u64)> Planner<'_, F, P> {
         self.repair.segment_bytes = bytes;
         self.correct_lengths();
         self.find_durable()?;
-        let start = self.durable.position / bytes;
+        let start = directory::first_unproven(self.durable, &self.heads, bytes);
         for segment in self
             .listed
             .keys()

@@ -179,6 +179,61 @@ fn a_segment_is_removed_only_when_it_is_durable_that_it_is_gone() {
 }
 
 #[test]
+fn what_was_removed_is_known_although_the_newest_segment_never_began() {
+    let segment = 64 << 10;
+    let config = keeping(Retention {
+        bytes_max: Some(4 * segment),
+        ..Retention::default()
+    });
+    let mut world = World::new(config, 8);
+    // A mark in the fifth segment tells that the first one is gone; the fifth's own record is older than that.
+    while world.log.received().position < 5 * segment - 16_000 {
+        world.append_waiting("a", 500);
+        world.settle();
+    }
+    world.sync_all();
+    assert_eq!(world.files.segments()[0], 1);
+    // The sixth begins, and the device has everything before it but nothing of it.
+    world.append_waiting("a", 500);
+    world.flush();
+    while world.log.received().position < 5 * segment {
+        world.append("a", 500).expect("room");
+    }
+    let last = world.log.received().sequence - 1;
+    world.log.want_synced(last);
+    while world.log.synced().position < 5 * segment {
+        let of_the_fifth = |(_, _, request): &(_, _, Request)| {
+            matches!(
+                request,
+                Request::Write { segment: 4, .. } | Request::Sync { segment: 4 }
+            )
+        };
+        let next = world.queue.requests.iter().position(of_the_fifth);
+        world.complete(next.expect("on its way"));
+    }
+    assert_eq!(world.log.synced().position, 5 * segment);
+    // A mark in the sixth tells that, and comes to the device before the segment's own record does.
+    world.flush();
+    let newest = world.queue.requests.len() - 1;
+    assert!(matches!(
+        world.queue.requests[newest].2,
+        Request::Write { segment: 5, offset, .. } if offset > 0
+    ));
+    let (first, synced) = (world.log.first(), world.log.synced());
+    world.complete(newest);
+    let verified = trunkline_log::verify(&mut world.files, |_, _| {}).expect("readable");
+    assert_eq!(verified.damages, []);
+    let repair = trunkline_log::plan_repair(&mut world.files, 1, |_, _| {}).expect("readable");
+    assert!(repair.is_needless(), "{repair:?}");
+    world
+        .reopen()
+        .expect("nothing is missing that was not removed");
+    assert_eq!(world.log.received().sequence, synced.sequence);
+    assert!(world.log.first().sequence > 1 && world.log.first() <= first);
+    world.read_all();
+}
+
+#[test]
 fn a_failed_removal_is_tried_again_later() {
     let max = 4 * (64 << 10);
     let mut world = World::new(
