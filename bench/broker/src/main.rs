@@ -42,6 +42,9 @@ fn main() -> ExitCode {
         Some((first, rest)) if first == peers::plain::COMMAND => {
             peers::plain::serve(rest).map(|()| ExitCode::SUCCESS)
         }
+        Some((first, rest)) if first == peers::relay::COMMAND => {
+            peers::relay::serve(rest).map(|()| ExitCode::SUCCESS)
+        }
         _ => run(&Arguments::parse()),
     };
     done.unwrap_or_else(|why| {

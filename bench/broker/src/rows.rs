@@ -13,6 +13,7 @@ use crate::peers::mosquitto::Mosquitto;
 use crate::peers::nats::{Mode as NatsMode, Nats};
 use crate::peers::plain::Plain;
 use crate::peers::redis::{Mode as RedisMode, Redis};
+use crate::peers::relay::Relay;
 use crate::peers::trunkline::{Ack, Idle as IdleStrategy, Trunkline};
 
 /// Any of the brokers.
@@ -23,6 +24,7 @@ enum Any {
     Redis(Redis),
     Mosquitto(Mosquitto),
     Plain(Plain),
+    Relay(Relay),
 }
 
 /// Any of the loads.
@@ -44,6 +46,7 @@ impl Any {
             Self::Redis(peer) => contender(peer, work, seats),
             Self::Mosquitto(peer) => contender(peer, work, seats),
             Self::Plain(peer) => contender(peer, work, seats),
+            Self::Relay(peer) => contender(peer, work, seats),
         }
     }
 
@@ -54,6 +57,7 @@ impl Any {
             Self::Redis(peer) => peer.keeps(),
             Self::Mosquitto(peer) => peer.keeps(),
             Self::Plain(peer) => peer.keeps(),
+            Self::Relay(peer) => peer.keeps(),
         }
     }
 }
@@ -310,11 +314,13 @@ impl Rows {
     fn everybody(&self) -> Vec<Option<Any>> {
         vec![
             self.field.ours(IdleStrategy::Adaptive, Ack::Stored),
+            self.field.ours(IdleStrategy::Adaptive, Ack::Received),
             self.field.nats(NatsMode::Core),
             self.field.nats(NatsMode::JetStream),
             self.field.redis(RedisMode::PubSub),
             self.field.redis(RedisMode::StreamEverySecond),
             self.field.mosquitto(false),
+            Some(Any::Relay(Relay)),
         ]
     }
 

@@ -4,5 +4,6 @@ pub mod mosquitto;
 pub mod nats;
 pub mod plain;
 pub mod redis;
+pub mod relay;
 mod resp;
 pub mod trunkline;

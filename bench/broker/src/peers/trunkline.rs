@@ -34,6 +34,8 @@ pub enum Idle {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ack {
+    /// The stream is kept in memory.
+    Received,
     Stored,
     Synced,
 }
@@ -63,6 +65,7 @@ impl Trunkline {
 
     fn ack_word(&self) -> &'static str {
         match self.ack {
+            Ack::Received => "in memory",
             Ack::Stored => "stored",
             Ack::Synced => "synced",
         }
@@ -77,10 +80,14 @@ impl Trunkline {
         let limits = connections.map_or_else(String::new, |connections| {
             format!("limits: {{connections: {connections}}}\n")
         });
-        format!(
-            "streams: [{{name: bench, subjects: ['>'], ack: {}, visible: {visible}, retention: {{bytes: 1GiB}}}}]\n{limits}",
-            self.ack_word()
-        )
+        let stream = match self.ack {
+            Ack::Received => "storage: memory".into(),
+            Ack::Stored | Ack::Synced => format!(
+                "ack: {}, visible: {visible}, retention: {{bytes: 1GiB}}",
+                self.ack_word()
+            ),
+        };
+        format!("streams: [{{name: bench, subjects: ['>'], {stream}}}]\n{limits}")
     }
 
     fn subscribe(&self, address: SocketAddr, start: Start) -> Result<Ours, Failure> {
@@ -140,6 +147,7 @@ impl Peer for Trunkline {
 
     fn keeps(&self) -> Keeps {
         match self.ack {
+            Ack::Received => Keeps::Nothing,
             Ack::Stored => Keeps::PageCache,
             Ack::Synced => Keeps::Synced,
         }

@@ -1,0 +1,214 @@
+//! A bound, not a broker: a loop on one core that takes whatever has arrived and hands it on as it came. It stores nothing, routes nothing and checks nothing: what is
+//! left is what the kernel takes for the bytes to come in and go out.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+
+use bench_harness::Failure;
+use bench_harness::server::{Server, free_address};
+
+use crate::line::{Event, Protocol, Tcp};
+use crate::peer::{Keeps, Peer, Running, Seat};
+
+#[derive(Clone, Debug)]
+pub struct Relay;
+
+impl Peer for Relay {
+    type Line = Tcp<Framed>;
+
+    fn name(&self) -> String {
+        "plain relay, not stored, spins".into()
+    }
+
+    fn settings(&self) -> String {
+        "one thread: read up to 64 KiB, write what is whole to each subscriber".into()
+    }
+
+    fn keeps(&self) -> Keeps {
+        Keeps::Nothing
+    }
+
+    fn acknowledges(&self) -> bool {
+        false
+    }
+
+    fn start(&self, seat: &Seat) -> Result<Running, Failure> {
+        let folder = Server::folder(&seat.data)?;
+        let address = free_address()?;
+        let own = std::env::current_exe().map_err(|error| error.to_string())?;
+        let mut command = std::process::Command::new(own);
+        command.arg(COMMAND).arg(address.to_string());
+        let mut server = Server::start(command, folder, seat.core)?;
+        server.wait_until_listening(address)?;
+        Ok(Running { server, address })
+    }
+
+    fn publisher(&self, address: SocketAddr) -> Result<Tcp<Framed>, Failure> {
+        Tcp::connect(address, Framed)
+    }
+
+    fn subscriber(&self, address: SocketAddr) -> Result<Tcp<Framed>, Failure> {
+        let mut line = Tcp::connect(address, Framed)?;
+        line.say(&SUBSCRIBE.to_le_bytes())?;
+        line.answer(|text| text.len() == SUBSCRIBED.len())?;
+        Ok(line)
+    }
+}
+
+/// Length and bytes, both ways.
+pub struct Framed;
+
+impl Protocol for Framed {
+    fn encode(&mut self, out: &mut Vec<u8>, payload: &[u8]) {
+        out.extend_from_slice(&(payload.len() as u32).to_le_bytes());
+        out.extend_from_slice(payload);
+    }
+
+    fn decode(
+        &mut self,
+        input: &[u8],
+        _out: &mut Vec<u8>,
+        on: &mut impl FnMut(Event<'_>) -> Result<(), Failure>,
+    ) -> Result<usize, Failure> {
+        let mut used = 0;
+        while let Some(frame) = whole_frame(&input[used..]) {
+            on(Event::Message(&frame[LENGTH_BYTES..]))?;
+            used += frame.len();
+        }
+        Ok(used)
+    }
+}
+
+fn whole_frame(bytes: &[u8]) -> Option<&[u8]> {
+    let len = u32::from_le_bytes(*bytes.first_chunk()?) as usize;
+    bytes.get(..LENGTH_BYTES + len)
+}
+
+/// The server's side: `ADDRESS`.
+pub fn serve(arguments: &[String]) -> Result<(), Failure> {
+    let [address] = arguments else {
+        return Err("ADDRESS".into());
+    };
+    run(address).map_err(|error| error.to_string())
+}
+
+fn run(address: &str) -> std::io::Result<()> {
+    let listener = TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    let mut publishers: Vec<Source> = Vec::new();
+    let mut subscribers: Vec<Sink> = Vec::new();
+    for turn in 0u64.. {
+        if turn % TURNS_PER_ACCEPT == 0
+            && let Ok((stream, _)) = listener.accept()
+        {
+            stream.set_nodelay(true)?;
+            stream.set_nonblocking(true)?;
+            publishers.push(Source {
+                stream,
+                input: vec![0; READ_BYTES].into(),
+                filled: 0,
+            });
+        }
+        for subscriber in &mut subscribers {
+            subscriber.send()?;
+        }
+        // Nothing is taken before everybody has what came before it.
+        if subscribers.iter().any(|to| !to.unsent.is_empty()) {
+            continue;
+        }
+        let mut at = 0;
+        while let Some(publisher) = publishers.get_mut(at) {
+            match publisher.receive(&mut subscribers)? {
+                Said::Data => at += 1,
+                Said::Closed => drop(publishers.swap_remove(at)),
+                Said::Subscribe => {
+                    let mut stream = publishers.swap_remove(at).stream;
+                    stream.write_all(SUBSCRIBED)?;
+                    subscribers.push(Sink {
+                        stream,
+                        unsent: Vec::new(),
+                    });
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+enum Said {
+    Data,
+    Subscribe,
+    Closed,
+}
+
+struct Source {
+    stream: TcpStream,
+    input: Box<[u8]>,
+    filled: usize,
+}
+
+impl Source {
+    /// Hands what is whole to each subscriber.
+    fn receive(&mut self, to: &mut [Sink]) -> std::io::Result<Said> {
+        match self.stream.read(&mut self.input[self.filled..]) {
+            Ok(0) => return Ok(Said::Closed),
+            Ok(bytes) => self.filled += bytes,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Said::Data),
+            Err(_) => return Ok(Said::Closed),
+        }
+        if self.input[..self.filled] == SUBSCRIBE.to_le_bytes() {
+            return Ok(Said::Subscribe);
+        }
+        let mut whole = 0;
+        while let Some(frame) = whole_frame(&self.input[whole..self.filled]) {
+            whole += frame.len();
+        }
+        for subscriber in to {
+            subscriber.take(&self.input[..whole])?;
+        }
+        self.input.copy_within(whole..self.filled, 0);
+        self.filled -= whole;
+        Ok(Said::Data)
+    }
+}
+
+struct Sink {
+    stream: TcpStream,
+    unsent: Vec<u8>,
+}
+
+impl Sink {
+    fn take(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        let mut sent = 0;
+        if self.unsent.is_empty() {
+            sent = written(self.stream.write(bytes))?;
+        }
+        self.unsent.extend_from_slice(&bytes[sent..]);
+        Ok(())
+    }
+
+    fn send(&mut self) -> std::io::Result<()> {
+        if !self.unsent.is_empty() {
+            let sent = written(self.stream.write(&self.unsent))?;
+            self.unsent.drain(..sent);
+        }
+        Ok(())
+    }
+}
+
+fn written(result: std::io::Result<usize>) -> std::io::Result<usize> {
+    match result {
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(0),
+        result => result,
+    }
+}
+
+/// The word that makes this program the server.
+pub const COMMAND: &str = "plain-relay";
+/// Said by who wants to be handed everything, in the place of a length.
+const SUBSCRIBE: u32 = u32::MAX;
+const SUBSCRIBED: &[u8] = b"yes!";
+const LENGTH_BYTES: usize = 4;
+const READ_BYTES: usize = 64 << 10;
+/// How often it looks for a new connection.
+const TURNS_PER_ACCEPT: u64 = 1024;
