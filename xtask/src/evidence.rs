@@ -122,6 +122,20 @@ fn page(commit: &str) -> Result<String, String> {
         }
         None => page.push_str("Not run: the machine has not what it needs.\n"),
     }
+    page.push_str("\n## Mutants\n\n");
+    match Counted::read("mutants")? {
+        Some(mutants) => {
+            let _ = writeln!(
+                page,
+                "Counted on commit `{}`: {} of {} that could be built were caught.",
+                mutants.commit,
+                mutants.value("caught"),
+                mutants.value("viable"),
+            );
+            table(&mut page, "count", &mutants.rows);
+        }
+        None => page.push_str("Not run: `cargo xtask mutants` takes its time.\n"),
+    }
     page.push_str("\n## Fuzzing\n");
     match Counted::read("fuzz")?.filter(|fuzz| fuzz.commit == commit) {
         Some(fuzz) => table(&mut page, "seconds", &fuzz.rows),

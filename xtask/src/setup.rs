@@ -40,11 +40,16 @@ const NEEDED_BY_ROOT: [(&str, &str, &str); 5] = [
 ];
 
 /// Program, how to get it, and what is lost without it.
-const OPTIONAL: [(&str, &str, &str); 3] = [
+const OPTIONAL: [(&str, &str, &str); 4] = [
     (
         "cargo-nextest",
         "cargo install cargo-nextest --locked",
         "tests run one crate after another",
+    ),
+    (
+        "cargo-mutants",
+        "cargo install cargo-mutants --locked",
+        "no `cargo xtask mutants`",
     ),
     (
         "c++",
