@@ -16,8 +16,16 @@ pub(crate) fn run(file: Option<&str>) -> Outcome {
     for file in &files {
         command.args(["--file", file]);
     }
-    command.args(["--jobs", "2", "--timeout", "60", "--output"]);
-    command.arg(&folder).args(["--", "--lib", "--test", "log"]);
+    if shell::has_cargo_command("nextest") {
+        // It stops at the first test that fails.
+        command.args(["--test-tool", "nextest"]);
+    }
+    command.args(["--jobs", "2", "--timeout", "120", "--output"]);
+    command
+        .arg(&folder)
+        .args(["--", "--locked", "--lib", "--test", "log"]);
+    // Each job builds a copy of its own.
+    command.env_remove("CARGO_TARGET_DIR");
     // A mutant that survives is a status of its own: what was counted says more.
     let ended = shell::run(&mut command);
     let outcomes = folder.join("mutants.out/outcomes.json");
