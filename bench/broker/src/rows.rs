@@ -320,7 +320,8 @@ impl Rows {
             self.field.redis(RedisMode::PubSub),
             self.field.redis(RedisMode::StreamEverySecond),
             self.field.mosquitto(false),
-            Some(Any::Relay(Relay)),
+            Some(Any::Relay(Relay { stores: false })),
+            Some(Any::Relay(Relay { stores: true })),
         ]
     }
 

@@ -6,4 +6,5 @@ pub mod plain;
 pub mod redis;
 pub mod relay;
 mod resp;
+mod store;
 pub mod trunkline;

@@ -1,10 +1,8 @@
 //! A bound, not a broker: a loop that takes whatever has arrived, appends it to a file, syncs once, and acknowledges. It
 //! checks nothing, finds nothing again and delivers nothing. Without a file it is the round trip of TCP.
 
-use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -14,6 +12,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::line::{Event, Protocol, Tcp};
 use crate::peer::{Keeps, Peer, Running, Seat};
+use crate::peers::store::Store;
 
 #[derive(Clone, Debug)]
 pub struct Plain {
@@ -115,6 +114,11 @@ pub fn serve(arguments: &[String]) -> Result<(), Failure> {
     let [address, file, keeps, waits] = arguments else {
         return Err("ADDRESS FILE KEEPS WAITS".into());
     };
+    let keeps = match keeps.as_str() {
+        SYNCED => Keeps::Synced,
+        PAGE_CACHE => Keeps::PageCache,
+        _ => Keeps::Nothing,
+    };
     let store = Store::new(Path::new(file), keeps).map_err(|error| error.to_string())?;
     run(address, store, waits == SPINS).map_err(|error| error.to_string())
 }
@@ -178,53 +182,6 @@ fn run(address: &str, mut store: Store, spins: bool) -> std::io::Result<()> {
     Ok(())
 }
 
-/// A file that is written from its start again when it is full.
-struct Store {
-    file: Option<File>,
-    synced: bool,
-    position: u64,
-}
-
-impl Store {
-    fn new(path: &Path, keeps: &str) -> std::io::Result<Self> {
-        let synced = keeps == SYNCED;
-        if keeps == NOTHING {
-            return Ok(Self {
-                file: None,
-                synced,
-                position: 0,
-            });
-        }
-        let file = File::create(path)?;
-        // Written once, so that no sync has to say that the file has grown.
-        for at in 0..FILE_BYTES >> 20 {
-            file.write_all_at(&[0; 1 << 20], at << 20)?;
-        }
-        file.sync_all()?;
-        Ok(Self {
-            file: Some(file),
-            synced,
-            position: 0,
-        })
-    }
-
-    fn keep(&mut self, batch: &[u8]) -> std::io::Result<()> {
-        let Some(file) = self.file.as_ref().filter(|_| !batch.is_empty()) else {
-            return Ok(());
-        };
-        if self.position + batch.len() as u64 > FILE_BYTES {
-            self.position = 0;
-        }
-        file.write_all_at(batch, self.position)?;
-        self.position += batch.len() as u64;
-        if self.synced {
-            file.sync_data()
-        } else {
-            Ok(())
-        }
-    }
-}
-
 struct Connection {
     stream: TcpStream,
     input: Box<[u8]>,
@@ -267,7 +224,6 @@ const NOTHING: &str = "nothing";
 const PAGE_CACHE: &str = "page-cache";
 const SYNCED: &str = "synced";
 const SPINS: &str = "spins";
-const FILE_BYTES: u64 = 64 << 20;
 /// How often one who spins looks for a new connection.
 const TURNS_PER_ACCEPT: u64 = 1024;
 const READ_BYTES: usize = 128 << 10;

@@ -1,31 +1,50 @@
-//! A bound, not a broker: a loop on one core that takes whatever has arrived and hands it on as it came. It stores nothing, routes nothing and checks nothing: what is
-//! left is what the kernel takes for the bytes to come in and go out.
+//! A bound, not a broker: a loop on one core that takes whatever has arrived, writes it to a file if it is to, and hands it on as it came. It routes nothing, checks
+//! nothing and finds nothing again: what is left is what the kernel takes for the bytes to come in, to be kept and to go out.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 
 use bench_harness::Failure;
 use bench_harness::server::{Server, free_address};
 
 use crate::line::{Event, Protocol, Tcp};
 use crate::peer::{Keeps, Peer, Running, Seat};
+use crate::peers::store::Store;
 
 #[derive(Clone, Debug)]
-pub struct Relay;
+pub struct Relay {
+    /// It writes what it hands on to a file.
+    pub stores: bool,
+}
 
 impl Peer for Relay {
     type Line = Tcp<Framed>;
 
     fn name(&self) -> String {
-        "plain relay, not stored, spins".into()
+        let keeps = if self.stores {
+            "page cache"
+        } else {
+            "not stored"
+        };
+        format!("plain relay, {keeps}, spins")
     }
 
     fn settings(&self) -> String {
-        "one thread: read up to 64 KiB, write what is whole to each subscriber".into()
+        let store = if self.stores {
+            ", pwrite to a file that is written already"
+        } else {
+            ""
+        };
+        format!("one thread: read up to 64 KiB{store}, write what is whole to each subscriber")
     }
 
     fn keeps(&self) -> Keeps {
-        Keeps::Nothing
+        if self.stores {
+            Keeps::PageCache
+        } else {
+            Keeps::Nothing
+        }
     }
 
     fn acknowledges(&self) -> bool {
@@ -38,6 +57,9 @@ impl Peer for Relay {
         let own = std::env::current_exe().map_err(|error| error.to_string())?;
         let mut command = std::process::Command::new(own);
         command.arg(COMMAND).arg(address.to_string());
+        if self.stores {
+            command.arg(folder.path().join("file"));
+        }
         let mut server = Server::start(command, folder, seat.core)?;
         server.wait_until_listening(address)?;
         Ok(Running { server, address })
@@ -84,15 +106,18 @@ fn whole_frame(bytes: &[u8]) -> Option<&[u8]> {
     bytes.get(..LENGTH_BYTES + len)
 }
 
-/// The server's side: `ADDRESS`.
+/// The server's side: `ADDRESS [FILE]`.
 pub fn serve(arguments: &[String]) -> Result<(), Failure> {
-    let [address] = arguments else {
-        return Err("ADDRESS".into());
+    let (address, keeps, file) = match arguments {
+        [address] => (address, Keeps::Nothing, Path::new("")),
+        [address, file] => (address, Keeps::PageCache, Path::new(file)),
+        _ => return Err("ADDRESS [FILE]".into()),
     };
-    run(address).map_err(|error| error.to_string())
+    let store = Store::new(file, keeps).map_err(|error| error.to_string())?;
+    run(address, store).map_err(|error| error.to_string())
 }
 
-fn run(address: &str) -> std::io::Result<()> {
+fn run(address: &str, mut store: Store) -> std::io::Result<()> {
     let listener = TcpListener::bind(address)?;
     listener.set_nonblocking(true)?;
     let mut publishers: Vec<Source> = Vec::new();
@@ -118,7 +143,7 @@ fn run(address: &str) -> std::io::Result<()> {
         }
         let mut at = 0;
         while let Some(publisher) = publishers.get_mut(at) {
-            match publisher.receive(&mut subscribers)? {
+            match publisher.receive(&mut store, &mut subscribers)? {
                 Said::Data => at += 1,
                 Said::Closed => drop(publishers.swap_remove(at)),
                 Said::Subscribe => {
@@ -148,8 +173,8 @@ struct Source {
 }
 
 impl Source {
-    /// Hands what is whole to each subscriber.
-    fn receive(&mut self, to: &mut [Sink]) -> std::io::Result<Said> {
+    /// Keeps what is whole and hands it to each subscriber.
+    fn receive(&mut self, store: &mut Store, to: &mut [Sink]) -> std::io::Result<Said> {
         match self.stream.read(&mut self.input[self.filled..]) {
             Ok(0) => return Ok(Said::Closed),
             Ok(bytes) => self.filled += bytes,
@@ -163,6 +188,7 @@ impl Source {
         while let Some(frame) = whole_frame(&self.input[whole..self.filled]) {
             whole += frame.len();
         }
+        store.keep(&self.input[..whole])?;
         for subscriber in to {
             subscriber.take(&self.input[..whole])?;
         }
