@@ -3,17 +3,34 @@
 use std::path::Path;
 
 use bench_harness::Failure;
-use okaywal::{Entry, EntryId, LogManager, SegmentReader, WriteAheadLog};
+use okaywal::{Configuration, Entry, EntryId, LogManager, SegmentReader, WriteAheadLog};
 
 use crate::appender::{Appender, Syncs};
 
 struct OkayWal(WriteAheadLog);
 
+/// Files of a megabyte, each used again when its records have been handed over.
 pub fn open(folder: &Path, sync: Syncs) -> Result<Box<dyn Appender>, Failure> {
+    start(Configuration::default_for(folder), sync)
+}
+
+/// Files as large as our segments.
+pub fn open_large(folder: &Path, sync: Syncs) -> Result<Box<dyn Appender>, Failure> {
+    let configuration = Configuration::default_for(folder)
+        .preallocate_bytes(SEGMENT_BYTES)
+        .checkpoint_after_bytes(u64::from(SEGMENT_BYTES));
+    start(configuration, sync)
+}
+
+fn start(configuration: Configuration, sync: Syncs) -> Result<Box<dyn Appender>, Failure> {
     assert_eq!(sync, Syncs::Each, "it always syncs");
-    let log = WriteAheadLog::recover(folder, NoManager).map_err(|error| error.to_string())?;
+    let log = configuration
+        .open(NoManager)
+        .map_err(|error| error.to_string())?;
     Ok(Box::new(OkayWal(log)))
 }
+
+const SEGMENT_BYTES: u32 = 64 << 20;
 
 impl Appender for OkayWal {
     fn append(&self, record: &[u8]) -> Result<(), Failure> {
