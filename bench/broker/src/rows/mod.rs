@@ -1,171 +1,22 @@
 //! Who is compared at what. No row has one who syncs beside one who does not.
 
-use std::path::{Path, PathBuf};
+mod bars;
+mod field;
+
+use std::path::Path;
 use std::time::Duration;
 
 use bench_harness::contest::{Contest, Effort, Point};
-use bench_harness::installed::{find_program, version};
-use bench_harness::{Bar, Contender, Failure, Figure, Options, Row, Sample, cores};
+use bench_harness::{Bar, Failure, Figure, Options, Row, cores};
 
+use self::bars::{ack_bars, latency_bars, throughput_bars};
+use self::field::{Any, Field, Work, plain};
 use crate::load::{Acks, Crowd, Flow, Idle, OpenLoop, Replay, Seats, Wait};
-use crate::peer::{Keeps, Peer};
-use crate::peers::mosquitto::Mosquitto;
-use crate::peers::nats::{Mode as NatsMode, Nats};
-use crate::peers::plain::Plain;
-use crate::peers::redis::{Mode as RedisMode, Redis};
+use crate::peer::Keeps;
+use crate::peers::nats::Mode as NatsMode;
+use crate::peers::redis::Mode as RedisMode;
 use crate::peers::relay::Relay;
-use crate::peers::trunkline::{Ack, Idle as IdleStrategy, Trunkline};
-
-/// Any of the brokers.
-#[derive(Clone, Debug)]
-enum Any {
-    Trunkline(Trunkline),
-    Nats(Nats),
-    Redis(Redis),
-    Mosquitto(Mosquitto),
-    Plain(Plain),
-    Relay(Relay),
-}
-
-/// Any of the loads.
-#[derive(Clone, Copy, Debug)]
-enum Work {
-    Flow(Flow),
-    OpenLoop(OpenLoop),
-    Acks(Acks),
-    Replay(Replay),
-    Idle(Idle),
-    Crowd(Crowd),
-}
-
-impl Any {
-    fn contender(self, work: Work, seats: &Seats) -> Contender {
-        match self {
-            Self::Trunkline(peer) => contender(peer, work, seats),
-            Self::Nats(peer) => contender(peer, work, seats),
-            Self::Redis(peer) => contender(peer, work, seats),
-            Self::Mosquitto(peer) => contender(peer, work, seats),
-            Self::Plain(peer) => contender(peer, work, seats),
-            Self::Relay(peer) => contender(peer, work, seats),
-        }
-    }
-
-    fn keeps(&self) -> Keeps {
-        match self {
-            Self::Trunkline(peer) => peer.keeps(),
-            Self::Nats(peer) => peer.keeps(),
-            Self::Redis(peer) => peer.keeps(),
-            Self::Mosquitto(peer) => peer.keeps(),
-            Self::Plain(peer) => peer.keeps(),
-            Self::Relay(peer) => peer.keeps(),
-        }
-    }
-}
-
-fn contender<P: Peer>(peer: P, work: Work, seats: &Seats) -> Contender {
-    let (name, settings, seats) = (peer.name(), peer.settings(), seats.clone());
-    let run = move || -> Result<Sample, Failure> {
-        match work {
-            Work::Flow(flow) => flow.run(&peer, &seats),
-            Work::OpenLoop(open) => open.run(&peer, &seats),
-            Work::Acks(acks) => acks.run(&peer, &seats),
-            Work::Replay(replay) => replay.run(&peer, &seats),
-            Work::Idle(idle) => idle.run(&peer, &seats),
-            Work::Crowd(crowd) => crowd.run(&peer, &seats),
-        }
-    };
-    Contender::new(name, run).with_settings(settings)
-}
-
-/// Everybody who is there.
-#[derive(Clone)]
-struct Field {
-    ours: PathBuf,
-    nats: Option<PathBuf>,
-    redis: Option<PathBuf>,
-    mosquitto: Option<PathBuf>,
-}
-
-impl Field {
-    fn find(contest: &mut Contest, options: &Options, ours: &Path) -> Result<Self, Failure> {
-        let mut find = |name: &str, program: &str, variable: &str, argument: &str| {
-            if options.ours {
-                return Ok(None);
-            }
-            let Some(path) = find_program(variable, program) else {
-                let why = format!(
-                    "no {program}; `cargo xtask bench --peers --install` gets it, or {variable} names it"
-                );
-                contest.absent(name, &why)?;
-                return Ok(None);
-            };
-            contest.peer(
-                name,
-                &version(&path, argument).unwrap_or_else(|| "unknown".into()),
-            )?;
-            Ok::<_, Failure>(Some(path))
-        };
-        let nats = find("NATS", "nats-server", "TRUNKLINE_BENCH_NATS", "--version")?;
-        let redis = find(
-            "Redis",
-            "redis-server",
-            "TRUNKLINE_BENCH_REDIS",
-            "--version",
-        )?;
-        let mosquitto = find("Mosquitto", "mosquitto", "TRUNKLINE_BENCH_MOSQUITTO", "-h")?;
-        if !options.ours {
-            contest.absent(
-                "Iggy",
-                "its server is in no package registry; it would have to be built from its sources",
-            )?;
-        }
-        contest.peer(
-            "trunkline",
-            &version(ours, "--version").unwrap_or_else(|| "unknown".into()),
-        )?;
-        Ok(Self {
-            ours: ours.to_owned(),
-            nats,
-            redis,
-            mosquitto,
-        })
-    }
-
-    fn ours(&self, idle: IdleStrategy, ack: Ack) -> Option<Any> {
-        Some(Any::Trunkline(Trunkline::new(self.ours.clone(), idle, ack)))
-    }
-
-    fn ours_visible_received(&self, idle: IdleStrategy) -> Option<Any> {
-        Some(Any::Trunkline(
-            Trunkline::new(self.ours.clone(), idle, Ack::Stored).visible_received(),
-        ))
-    }
-
-    fn nats(&self, mode: NatsMode) -> Option<Any> {
-        Some(Any::Nats(Nats {
-            binary: self.nats.clone()?,
-            mode,
-        }))
-    }
-
-    fn redis(&self, mode: RedisMode) -> Option<Any> {
-        Some(Any::Redis(Redis {
-            binary: self.redis.clone()?,
-            mode,
-        }))
-    }
-
-    fn mosquitto(&self, acknowledged: bool) -> Option<Any> {
-        Some(Any::Mosquitto(Mosquitto {
-            binary: self.mosquitto.clone()?,
-            acknowledged,
-        }))
-    }
-}
-
-fn plain(keeps: Keeps, spins: bool) -> Option<Any> {
-    Some(Any::Plain(Plain { keeps, spins }))
-}
+use crate::peers::trunkline::{Ack, Idle as IdleStrategy};
 
 /// Runs all rows that are wanted.
 pub fn run(contest: &mut Contest, options: &Options, ours: &Path) -> Result<(), Failure> {
@@ -517,72 +368,6 @@ impl Rows {
     }
 }
 
-fn throughput_bars(bytes: usize) -> Vec<Bar> {
-    let name = "trunkline stored, adaptive";
-    let (times, rate) = match bytes {
-        64 => (3.0, 10e6),
-        1024 => (2.0, 2e6),
-        _ => return Vec::new(),
-    };
-    let mut bars = vec![
-        Bar::times(name, Figure::PerSecond, times, NATS),
-        Bar::value(name, Figure::PerSecond, rate),
-        Bar::times(name, Figure::CpuUs, 0.35, NATS),
-    ];
-    if bytes == 64 {
-        bars.push(Bar::value(name, Figure::CpuUs, 0.10));
-    }
-    bars
-}
-
-fn latency_bars(wait: Wait) -> Vec<Bar> {
-    let both = |name: &str, bar: &dyn Fn(&str, Figure) -> Bar| {
-        [bar(name, Figure::P50Us), bar(name, Figure::P99Us)]
-    };
-    let times = |factor: f64| move |name: &str, figure| Bar::times(name, figure, factor, NATS);
-    let mut bars = Vec::new();
-    if wait == Wait::Spin {
-        let (early, stored) = (
-            "trunkline stored, visible when received, spin",
-            "trunkline stored, spin",
-        );
-        bars.extend([
-            Bar::value(early, Figure::P50Us, 9.0),
-            Bar::value(early, Figure::P99Us, 15.0),
-        ]);
-        bars.extend([
-            Bar::value(stored, Figure::P50Us, 13.0),
-            Bar::value(stored, Figure::P99Us, 25.0),
-        ]);
-    }
-    bars.extend(both("trunkline stored, adaptive", &times(1.0)));
-    bars.extend(both("trunkline stored, park", &times(0.7)));
-    bars
-}
-
-fn ack_bars(window: u64, wait: Wait) -> Vec<Bar> {
-    if window > 1 {
-        let name = "trunkline stored, adaptive";
-        let jetstream = Bar::times(name, Figure::PerSecond, 5.0, "JetStream, page cache, parks");
-        return vec![Bar::value(name, Figure::PerSecond, 4e6), jetstream];
-    }
-    let mut bars = vec![Bar::times(
-        "trunkline stored, park",
-        Figure::P50Us,
-        1.6,
-        "plain echo, parks",
-    )];
-    if wait == Wait::Spin {
-        bars.push(Bar::times(
-            "trunkline stored, spin",
-            Figure::P50Us,
-            1.6,
-            "plain echo, spins",
-        ));
-    }
-    bars
-}
-
 fn size(bytes: usize) -> String {
     if bytes < 1024 {
         format!("{bytes} B")
@@ -590,5 +375,3 @@ fn size(bytes: usize) -> String {
         format!("{} KiB", bytes / 1024)
     }
 }
-
-const NATS: &str = "NATS core, not stored, parks";
