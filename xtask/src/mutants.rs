@@ -20,12 +20,11 @@ pub(crate) fn run(file: Option<&str>) -> Outcome {
         // It stops at the first test that fails.
         command.args(["--test-tool", "nextest"]);
     }
-    command.args(["--jobs", "2", "--timeout", "120", "--output"]);
-    command
-        .arg(&folder)
-        .args(["--", "--locked", "--lib", "--test", "log"]);
-    // Each job builds a copy of its own.
-    command.env_remove("CARGO_TARGET_DIR");
+    command.args(["--timeout", "120", "--output"]).arg(&folder);
+    // Nothing is built that is not run.
+    for argument in ["--locked", "--lib", "--test=log"] {
+        command.args(["--cargo-arg", argument]);
+    }
     // A mutant that survives is a status of its own: what was counted says more.
     let ended = shell::run(&mut command);
     let outcomes = folder.join("mutants.out/outcomes.json");
