@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use trunkline::storage::{DataDir, Space, StorageError};
+use trunkline::storage::{DataDir, Space, StorageError, View};
 use trunkline_log::{Files, SegmentFile, segment_name};
 
 #[test]
@@ -251,9 +251,24 @@ fn torn_bytes_are_kept_beside_the_segment() {
         .stream("s", Space::Written)
         .unwrap();
     files.keep_aside(1, 4096, b"half a record").unwrap();
-    let kept = files.kept_aside().unwrap();
-    assert_eq!(fs::read(&kept[0]).unwrap(), b"half a record");
+    let copy = files.quarantine().join("0000000000000001-00001000");
+    assert_eq!(fs::read(copy).unwrap(), b"half a record");
     assert!(files.list().unwrap().is_empty());
+}
+
+#[test]
+fn a_repair_is_remembered_beside_the_copies_and_does_not_count_as_one() {
+    let base = tempfile::tempdir().unwrap();
+    let data = DataDir::open(base.path()).unwrap();
+    let mut files = data.stream("s", Space::Written).unwrap();
+    let view = View::open(base.path()).unwrap();
+    assert_eq!(view.quarantine("s").unwrap(), (0, 0));
+    files.remember_repair("the first").unwrap();
+    files.keep_aside(1, 4096, b"half a record").unwrap();
+    files.clone().remember_repair("the second").unwrap();
+    let repairs = fs::read_to_string(files.quarantine().join("repairs.jsonl")).unwrap();
+    assert_eq!(repairs, "the first\nthe second\n");
+    assert_eq!(view.quarantine("s").unwrap(), (1, 13));
 }
 
 #[test]

@@ -22,7 +22,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use lock::Lock;
-pub use stream_dir::{REPAIRS, Space, StreamDir};
+pub use stream_dir::{Space, StreamDir};
 pub use view::{Segments, View};
 
 /// A data directory that this process owns until it drops this.

@@ -88,40 +88,42 @@ impl StreamDir {
             .open(self.segment_path(segment))
     }
 
-    /// Bytes that were copied aside before recovery or repair overwrote them. Each file's name says of which segment they are, and from
-    /// which byte on.
-    ///
-    /// # Errors
-    /// The system's.
-    pub fn kept_aside(&self) -> io::Result<Vec<PathBuf>> {
-        let folder = match fs::read_dir(self.quarantine()) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            folder => folder?,
-        };
-        let mut files = Vec::new();
-        for entry in folder {
-            let entry = entry?;
-            if entry.file_name() != REPAIRS {
-                files.push(entry.path());
-            }
-        }
-        files.sort();
-        Ok(files)
-    }
-
     /// Where bytes are copied to.
     #[must_use]
     pub fn quarantine(&self) -> PathBuf {
         self.path.join(QUARANTINE)
     }
 
-    /// A file for a copy. One that is there is never overwritten: the same place may be copied more than once.
-    fn new_copy(&self, segment: u64, offset: u64) -> io::Result<File> {
+    /// Adds a line to those that say which repairs were done. When this returns, it survives a crash.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn remember_repair(&self, line: &str) -> io::Result<()> {
+        let folder = self.make_quarantine()?;
+        let mut file = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(folder.join(REPAIRS))?;
+        // In one write, newline and all.
+        file.write_all(format!("{line}\n").as_bytes())?;
+        file.sync_all()?;
+        sync_dir(&folder)
+    }
+
+    /// The folder for copies, created if it is not there.
+    fn make_quarantine(&self) -> io::Result<PathBuf> {
         let folder = self.quarantine();
         if !folder.is_dir() {
             fs::create_dir_all(&folder)?;
             sync_dir(&self.path)?;
         }
+        Ok(folder)
+    }
+
+    /// A file for a copy, named by the segment and the first byte that is in it. One that is there is never overwritten: the same place
+    /// may be copied more than once.
+    fn new_copy(&self, segment: u64, offset: u64) -> io::Result<File> {
+        let folder = self.make_quarantine()?;
         for nth in 0_u32.. {
             let again = if nth == 0 {
                 String::new()
@@ -338,7 +340,7 @@ impl Reader {
 }
 
 /// Beside the copies: a line of JSON for each repair, which says what was done.
-pub const REPAIRS: &str = "repairs.jsonl";
+pub(super) const REPAIRS: &str = "repairs.jsonl";
 /// The folder that copies go to.
 pub(super) const QUARANTINE: &str = "quarantine";
 const CHUNK_BYTES: usize = 1 << 20;

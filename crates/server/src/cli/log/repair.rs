@@ -1,12 +1,10 @@
 //! `trunkline log repair`: streams that cannot be opened become ones that can.
 
-use std::fs::OpenOptions;
-use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
-use trunkline_log::{Files, OpenError, RepairError, plan_repair};
+use trunkline_log::{OpenError, RepairError, plan_repair};
 
 use super::verify::Harm;
 use super::{Selection, machine, progress};
@@ -238,17 +236,15 @@ impl Case {
         }
         self.stream.state = State::Repaired;
         self.stream
-            .remember()
-            .map_err(|error| failed(&name, &error))?;
-        // Names and sizes too, where the file system keeps them apart.
-        self.files.list().map_err(|error| failed(&name, &error))?;
-        Ok(())
+            .receipt()
+            .and_then(|line| self.files.remember_repair(&line))
+            .map_err(|error| failed(&name, &error))
     }
 }
 
 impl Stream {
-    /// A line beside the copies says what was done.
-    fn remember(&self) -> std::io::Result<()> {
+    /// The line that is kept beside the copies: what was done, and when.
+    fn receipt(&self) -> std::io::Result<String> {
         #[derive(Serialize)]
         struct Entry<'a> {
             time: String,
@@ -259,15 +255,7 @@ impl Stream {
             time: time(wall_ns()),
             stream: self,
         };
-        std::fs::create_dir_all(&self.quarantine)?;
-        let mut line = serde_json::to_string(&entry)?;
-        line.push('\n');
-        let mut file = OpenOptions::new()
-            .append(true)
-            .create(true)
-            .open(self.quarantine.join(crate::storage::REPAIRS))?;
-        file.write_all(line.as_bytes())?;
-        file.sync_all()
+        Ok(serde_json::to_string(&entry)?)
     }
 
     fn print(&self, output: &mut Output) -> Outcome {
