@@ -34,10 +34,6 @@ pub(crate) struct Arena<'t> {
     failed: &'t AtomicBool,
 }
 
-/// Nothing was wrong; the directory is removed.
-#[derive(Debug)]
-pub(crate) struct Ended;
-
 impl<'t> Arena<'t> {
     /// An arena whose server can be started; `None` when the machine has no such back-end.
     pub(crate) fn new(
@@ -80,12 +76,12 @@ impl<'t> Arena<'t> {
     ///
     /// # Errors
     /// What is wrong, and where the directory is.
-    pub(crate) fn torture(mut self, kills: u64) -> Result<Ended, String> {
+    pub(crate) fn torture(mut self, kills: u64) -> Result<(), String> {
         let outcome = self.live_and_die(kills);
         match outcome {
             Ok(()) => {
                 let _ = fs::remove_dir_all(&self.directory);
-                Ok(Ended)
+                Ok(())
             }
             Err(reason) => Err(format!(
                 "{} after {} kills: {reason}\nits directory is kept: {}\n{}",

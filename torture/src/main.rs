@@ -16,15 +16,17 @@ mod reader;
 mod record;
 mod rng;
 mod server;
+mod side_by_side;
 mod tally;
 mod watcher;
 
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
 
-use self::arena::{Arena, Ended};
+use self::arena::Arena;
 use self::arguments::Arguments;
+use self::side_by_side::side_by_side;
 use self::tally::Tally;
 
 fn main() -> ExitCode {
@@ -73,33 +75,12 @@ fn run(arguments: &Arguments) -> Result<(), String> {
     let Some(share) = arguments.kills.checked_div(arenas.len() as u64) else {
         return Err("no io back-end can be used".into());
     };
-    let ended = std::thread::scope(|scope| {
-        let tortured = arenas.into_iter().map(|arena| {
-            scope.spawn(|| {
-                let ended = arena.torture(share.max(1));
-                failed.fetch_or(ended.is_err(), Ordering::Relaxed);
-                ended
-            })
-        });
-        let tortured: Vec<_> = tortured.collect();
-        let mut told = Instant::now();
-        while tortured.iter().any(|one| !one.is_finished()) {
-            std::thread::park_timeout(Duration::from_millis(50));
-            if told.elapsed() > Duration::from_secs(5) {
-                told = Instant::now();
-                eprintln!("torture: {}", tally.line(arguments.kills, begin.elapsed()));
-            }
-        }
-        let ended = tortured.into_iter().map(|one| {
-            one.join()
-                .unwrap_or_else(|_| Err("an arena panicked".into()))
-        });
-        ended.collect::<Vec<Result<Ended, String>>>()
-    });
-    let failures: Vec<String> = ended.into_iter().filter_map(Result::err).collect();
-    if !failures.is_empty() {
-        return Err(failures.join("\ntorture: "));
-    }
+    side_by_side(
+        arenas,
+        &failed,
+        |arena| arena.torture(share.max(1)),
+        || tally.line(arguments.kills, begin.elapsed()),
+    )?;
     tally.print(begin.elapsed());
     match &arguments.counts {
         Some(path) => tally.write(path, arguments.seed, begin.elapsed()),

@@ -14,12 +14,13 @@ mod volume;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
 
 use self::site::Site;
 use self::volume::{FileSystem, has_program};
 use crate::arguments::Arguments;
+use crate::side_by_side::side_by_side;
 use crate::tally::PowerTally;
 
 /// What this machine lacks: `NAME: reason` for each file system that cannot be used, or `all: reason`.
@@ -76,33 +77,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
     if count == 0 {
         return Err("no file system can be used".into());
     }
-    let failures: Vec<String> = std::thread::scope(|scope| {
-        let shared = sites.into_iter().zip(0..).map(|(site, nth)| {
-            let share = arguments.states / count + u64::from(nth < arguments.states % count);
-            let failed = &failed;
-            scope.spawn(move || {
-                let ended = site.lose_power(share);
-                failed.fetch_or(ended.is_err(), Ordering::Relaxed);
-                ended
-            })
-        });
-        let shared: Vec<_> = shared.collect();
-        let mut told = Instant::now();
-        while shared.iter().any(|one| !one.is_finished()) {
-            std::thread::park_timeout(Duration::from_millis(50));
-            if told.elapsed() > Duration::from_secs(5) {
-                told = Instant::now();
-                eprintln!("torture: {}", tally.line(arguments.states, begin.elapsed()));
-            }
-        }
-        let ended = shared
-            .into_iter()
-            .map(|one| one.join().unwrap_or_else(|_| Err("a site panicked".into())));
-        ended.filter_map(Result::err).collect()
-    });
-    if !failures.is_empty() {
-        return Err(failures.join("\ntorture: "));
-    }
+    let share = |nth| arguments.states / count + u64::from(nth < arguments.states % count);
+    let shared = sites.into_iter().zip((0..).map(share));
+    side_by_side(
+        shared.collect(),
+        &failed,
+        |(site, share)| site.lose_power(share),
+        || tally.line(arguments.states, begin.elapsed()),
+    )?;
     tally.print(begin.elapsed());
     match &arguments.counts {
         Some(path) => tally.write(path, arguments.seed, begin.elapsed()),
