@@ -3,10 +3,15 @@
 
 mod barrier;
 mod call;
+mod credit;
 mod cursor;
 mod deliver;
+mod gap;
 mod group;
 mod model;
+mod pattern;
 mod policy;
 mod publish;
+mod start;
+mod stream;
 mod world;
