@@ -4,7 +4,6 @@ mod support;
 
 use std::fs;
 
-use serde_json::Value;
 use support::{Server, ran, run, trunkline};
 
 #[test]
@@ -25,7 +24,7 @@ fn every_part_is_measured_against_a_server_of_its_own() {
     .unwrap();
     let bench = ran(bench);
     assert_eq!(bench.code, 0, "{}", bench.err);
-    let results: Value = serde_json::from_str(&bench.out).unwrap();
+    let results = bench.json();
     assert_eq!(
         (results["payload_bytes"].as_u64(), results["ack"].as_str()),
         (Some(64), Some("stored"))

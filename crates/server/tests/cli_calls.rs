@@ -33,7 +33,7 @@ fn calls_are_answered_by_a_command() {
         answer.err
     );
     let answer = server.feed(&["request", "svc.other", "--json"], b"from stdin");
-    let answer: Value = serde_json::from_str(&answer.out).unwrap();
+    let answer = answer.json();
     assert_eq!(answer["payload"], "FROM STDIN svc.other\n");
     let ended = ran(reply.wait_with_output().unwrap());
     assert_eq!(ended.code, 0, "{}", ended.err);

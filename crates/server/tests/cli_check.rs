@@ -5,7 +5,6 @@ mod support;
 use std::fs;
 use std::path::PathBuf;
 
-use serde_json::Value;
 use support::{run, trunkline};
 
 /// A configuration file in a directory of its own.
@@ -69,7 +68,7 @@ fn the_verdict_can_be_json() {
     let (_directory, path) = config("idle: often\n");
     let check = run(&["check", path.to_str().unwrap(), "--json"]);
     assert_eq!((check.code, check.err.as_str()), (3, ""));
-    let verdict: Value = serde_json::from_str(&check.out).unwrap();
+    let verdict = check.json();
     assert_eq!(verdict["valid"], false);
     let problem = &verdict["problems"][0];
     assert_eq!(
@@ -186,7 +185,7 @@ fn the_plan_prints_every_stream_and_every_term_of_the_memory() {
 #[test]
 fn the_plan_can_be_json_whose_terms_add_up() {
     let plan = run(&["plan", "--json", "--data", "/srv/t", "--workers", "3"]);
-    let plan: Value = serde_json::from_str(&plan.out).unwrap();
+    let plan = plan.json();
     assert_eq!(plan["data_dir"], "/srv/t");
     assert_eq!(plan["workers"].as_array().unwrap().len(), 3);
     assert_eq!(plan["streams"][0]["name"], "main");

@@ -4,7 +4,6 @@ mod support;
 
 use std::fs;
 
-use serde_json::Value;
 use support::run;
 
 #[test]
@@ -13,7 +12,7 @@ fn the_report_has_every_part_and_the_disk_is_left_as_it_was() {
     let data = directory.path().join("not/yet/there");
     let doctor = run(&["doctor", "--data", data.to_str().unwrap(), "--json"]);
     assert_eq!(doctor.code, 0, "{}", doctor.err);
-    let report: Value = serde_json::from_str(&doctor.out).unwrap();
+    let report = doctor.json();
     assert!(report["cpu"]["cpus"].as_u64().unwrap() >= 1);
     assert!(report["clock"]["read_ns"].as_u64().unwrap() < 1_000_000);
     assert!(
@@ -74,7 +73,7 @@ fn the_disk_alone_is_measured_and_a_method_picked() {
     let data = directory.path().to_str().unwrap();
     let doctor = run(&["log", "doctor", "--data", data, "--json"]);
     assert_eq!(doctor.code, 0, "{}", doctor.err);
-    let report: Value = serde_json::from_str(&doctor.out).unwrap();
+    let report = doctor.json();
     let methods = report["disk"]["methods"].as_array().unwrap();
     let picked = methods
         .iter()

@@ -3,10 +3,10 @@
 mod support;
 
 use std::fs;
-use std::path::PathBuf;
 
 use serde_json::Value;
-use support::{Ran, Server, run};
+use support::machine::segment;
+use support::{Server, run};
 
 const CONFIG: &str = "limits: {max_record: 16KiB}\nstreams:\n- {name: main, subjects: ['>'], segment: 1MiB, tail: 1MiB}\n";
 
@@ -21,35 +21,18 @@ fn filled() -> Server {
     server
 }
 
-fn log(server: &Server, arguments: &[&str]) -> Ran {
-    let data = server.data();
-    let mut all = vec!["log"];
-    all.extend(arguments);
-    all.extend(["--data", data.to_str().unwrap()]);
-    run(&all)
-}
-
-fn json(ran: &Ran) -> Value {
-    serde_json::from_str(&ran.out)
-        .unwrap_or_else(|error| panic!("{error}: {} {}", ran.out, ran.err))
-}
-
-fn segment(server: &Server, index: u64) -> PathBuf {
-    server.data().join(format!("streams/main/{index:016x}.seg"))
-}
-
 #[test]
 fn a_stream_is_verified_while_it_is_served_and_afterwards() {
     let mut server = filled();
-    let served = log(&server, &["verify", "--json"]);
+    let served = server.run_log(&["verify", "--json"]);
     assert_eq!(served.code, 0, "{}", served.err);
-    let found = json(&served);
+    let found = served.json();
     assert_eq!(found["served_by"].as_u64(), Some(u64::from(server.pid())));
     assert_eq!(found["intact"], true);
     assert_eq!(found["streams"][0]["records"].as_u64(), Some(20_000));
 
     assert_eq!(server.end("TERM"), 0);
-    let quiet = log(&server, &["verify", "main"]);
+    let quiet = server.run_log(&["verify", "main"]);
     assert_eq!(quiet.code, 0, "{}", quiet.err);
     assert!(
         quiet.out.contains("main: 20,000 records (1 to 20,000)")
@@ -57,7 +40,7 @@ fn a_stream_is_verified_while_it_is_served_and_afterwards() {
         "{}",
         quiet.out
     );
-    let found = json(&log(&server, &["inspect", "--json"]));
+    let found = server.run_log(&["inspect", "--json"]).json();
     assert_eq!(found["served_by"], Value::Null);
     let segments = found["streams"][0]["segments"].as_array().unwrap();
     assert!(segments.len() >= 3, "{segments:?}");
@@ -68,7 +51,7 @@ fn a_stream_is_verified_while_it_is_served_and_afterwards() {
             .sum::<u64>(),
         20_000
     );
-    let table = log(&server, &["inspect", "main"]);
+    let table = server.run_log(&["inspect", "main"]);
     assert!(
         table.out.contains("SEGMENT") && table.out.contains("sealed"),
         "{}",
@@ -84,7 +67,7 @@ fn damage_is_named_counted_and_left_as_it_is() {
     let mut bytes = fs::read(&path).unwrap();
     bytes[500_000] ^= 1;
     fs::write(&path, &bytes).unwrap();
-    let named = log(&server, &["verify"]);
+    let named = server.run_log(&["verify"]);
     assert_eq!(named.code, 1, "{}", named.out);
     assert!(
         named.out.contains("1 place is damaged")
@@ -97,7 +80,7 @@ fn damage_is_named_counted_and_left_as_it_is() {
         "{}",
         named.err
     );
-    let found = json(&log(&server, &["verify", "--json"]));
+    let found = server.run_log(&["verify", "--json"]).json();
     let stream = &found["streams"][0];
     let damage = &stream["damages"][0];
     let (first, end) = (
@@ -117,7 +100,7 @@ fn damage_is_named_counted_and_left_as_it_is() {
 #[test]
 fn what_is_not_there_is_said() {
     let server = filled();
-    let unknown = log(&server, &["verify", "orders"]);
+    let unknown = server.run_log(&["verify", "orders"]);
     assert_eq!(unknown.code, 2);
     assert!(
         unknown.err.contains("no stream orders; it has main"),
@@ -143,9 +126,9 @@ fn one_streams_directory_or_a_copy_of_it_is_enough_to_look_at() {
     }
     let found = run(&["log", "verify", "--json", "--data", there.to_str().unwrap()]);
     assert_eq!(found.code, 0, "{}", found.err);
-    assert_eq!(json(&found)["streams"][0]["name"], "main");
+    assert_eq!(found.json()["streams"][0]["name"], "main");
     assert_eq!(
-        json(&found)["served_by"].as_u64(),
+        found.json()["served_by"].as_u64(),
         Some(u64::from(server.pid()))
     );
     let rescued = rescued.to_str().unwrap();

@@ -5,7 +5,8 @@ mod support;
 use std::fs;
 
 use serde_json::Value;
-use support::{Ran, Server, run};
+use support::machine::segment;
+use support::{Ran, Server};
 
 const CONFIG: &str = "limits: {max_record: 16KiB}\nstreams:\n\
 - {name: main, subjects: ['a.>'], segment: 1MiB, tail: 1MiB}\n\
@@ -32,11 +33,7 @@ fn lines() -> String {
 }
 
 fn export(server: &Server, arguments: &[&str]) -> Ran {
-    let data = server.data();
-    let mut all = vec!["log", "export"];
-    all.extend(arguments);
-    all.extend(["--data", data.to_str().unwrap()]);
-    run(&all)
+    server.run_log(&[&["export"], arguments].concat())
 }
 
 #[test]
@@ -130,7 +127,7 @@ fn a_range_is_cut_by_sequence_and_by_time() {
 fn damage_ends_it_with_its_range_or_is_left_out_when_asked() {
     let mut server = filled();
     assert_eq!(server.end("TERM"), 0);
-    let path = server.data().join("streams/main/0000000000000001.seg");
+    let path = segment(&server, 1);
     let mut bytes = fs::read(&path).unwrap();
     let text = line(6000);
     let text = text.trim_end().as_bytes();
@@ -201,8 +198,7 @@ fn retention_may_take_segments_away_meanwhile() {
         let mut exports = 0;
         while !publishing.is_finished() {
             for command in ["export", "verify"] {
-                let data = server.data();
-                let ran = run(&["log", command, "main", "--data", data.to_str().unwrap()]);
+                let ran = server.run_log(&[command, "main"]);
                 assert_eq!(ran.code, 0, "{command}: {}", ran.err);
                 if command == "export" {
                     let sequences: Vec<u64> = ran

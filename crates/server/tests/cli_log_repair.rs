@@ -7,8 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use support::machine::contents;
-use support::{Ran, Server, run};
+use support::machine::{contents, segment};
+use support::{Server, run};
 
 const CONFIG: &str = "limits: {max_record: 16KiB}\nstreams:\n\
 - {name: main, subjects: ['>'], segment: 1MiB, tail: 1MiB}\n\
@@ -38,23 +38,6 @@ fn line(number: usize) -> String {
 
 fn lines() -> String {
     (1..=RECORDS).map(line).collect()
-}
-
-fn log(server: &Server, arguments: &[&str]) -> Ran {
-    let data = server.data();
-    let mut all = vec!["log"];
-    all.extend(arguments);
-    all.extend(["--data", data.to_str().unwrap()]);
-    run(&all)
-}
-
-fn json(ran: &Ran) -> Value {
-    serde_json::from_str(&ran.out)
-        .unwrap_or_else(|error| panic!("{error}: {} {}", ran.out, ran.err))
-}
-
-fn segment(server: &Server, index: u64) -> PathBuf {
-    server.data().join(format!("streams/main/{index:016x}.seg"))
 }
 
 /// Flips a bit in the payload of a record, or where else `text` stands.
@@ -88,7 +71,7 @@ fn a_damaged_stream_is_served_again_without_what_is_damaged() {
 
     // What would be done is said, and nothing is done, nor without consent.
     let before = files(&server);
-    let dry = log(&server, &["repair", "--dry-run"]);
+    let dry = server.run_log(&["repair", "--dry-run"]);
     assert_eq!(dry.code, 1, "{}{}", dry.out, dry.err);
     assert!(
         dry.out.contains("main: cannot be served")
@@ -103,14 +86,14 @@ fn a_damaged_stream_is_served_again_without_what_is_damaged() {
     );
     assert!(dry.out.contains("1 record is lost"), "{}", dry.out);
     assert!(dry.err.contains("1 stream to repair"), "{}", dry.err);
-    let asked = log(&server, &["repair", "main"]);
+    let asked = server.run_log(&["repair", "main"]);
     assert_eq!(asked.code, 1, "{}", asked.err);
     assert!(asked.err.contains("--yes"), "{}", asked.err);
     assert!(files(&server) == before, "something was changed");
 
-    let repaired = log(&server, &["repair", "--yes", "--json"]);
+    let repaired = server.run_log(&["repair", "--yes", "--json"]);
     assert_eq!(repaired.code, 0, "{}{}", repaired.out, repaired.err);
-    let found = json(&repaired);
+    let found = repaired.json();
     assert_eq!(found["sound"], true);
     let main = found["streams"]
         .as_array()
@@ -157,19 +140,7 @@ fn a_damaged_stream_is_served_again_without_what_is_damaged() {
         .filter(|number| *number as u64 != lost)
         .map(line)
         .collect();
-    let count = (RECORDS - 1).to_string();
-    let sub = server.run(&[
-        "sub",
-        "a.>",
-        "--from",
-        "first",
-        "--raw",
-        "--count",
-        &count,
-        "--timeout",
-        "20s",
-    ]);
-    assert_eq!(sub.code, 0, "{}", sub.err);
+    let sub = server.everything("a.>", RECORDS - 1);
     assert!(sub.out == rest, "{} bytes came", sub.out.len());
     let told = format!("records {lost} to {lost} of main will not come: they are damaged");
     assert!(sub.err.contains(&told), "{}", sub.err);
@@ -184,9 +155,9 @@ fn a_damaged_stream_is_served_again_without_what_is_damaged() {
     assert_eq!(server.end("TERM"), 0);
 
     // The damage is where it was, and named; there is nothing more to be done about it.
-    let verified = log(&server, &["verify", "--json"]);
+    let verified = server.run_log(&["verify", "--json"]);
     assert_eq!(verified.code, 1, "{}", verified.out);
-    let found = json(&verified);
+    let found = verified.json();
     let damages = found["streams"]
         .as_array()
         .unwrap()
@@ -196,7 +167,7 @@ fn a_damaged_stream_is_served_again_without_what_is_damaged() {
         .clone();
     assert_eq!(damages.as_array().unwrap().len(), 1, "{damages}");
     assert_eq!(damages[0]["first_sequence"].as_u64(), Some(lost));
-    let again = log(&server, &["repair", "--yes"]);
+    let again = server.run_log(&["repair", "--yes"]);
     assert_eq!(again.code, 0, "{}", again.err);
     assert!(
         again.out.contains("main: can be served as it is"),
@@ -214,7 +185,7 @@ fn a_stream_whose_first_bytes_are_gone_loses_nothing() {
     bytes[..120].fill(0xee);
     fs::write(&path, &bytes).unwrap();
     assert_eq!(server.refused().code, 6);
-    let repaired = log(&server, &["repair", "main", "--yes"]);
+    let repaired = server.run_log(&["repair", "main", "--yes"]);
     assert_eq!(repaired.code, 0, "{}{}", repaired.out, repaired.err);
     assert!(
         repaired.out.contains("no record is lost"),
@@ -234,19 +205,7 @@ fn a_stream_whose_first_bytes_are_gone_loses_nothing() {
         "kind, sequence, time and length are what they were"
     );
     server.restart();
-    let count = RECORDS.to_string();
-    let sub = server.run(&[
-        "sub",
-        "a.>",
-        "--from",
-        "first",
-        "--raw",
-        "--count",
-        &count,
-        "--timeout",
-        "20s",
-    ]);
-    assert!(sub.code == 0 && sub.out == lines(), "{}", sub.err);
+    assert!(server.everything("a.>", RECORDS).out == lines());
 }
 
 #[test]
@@ -304,7 +263,7 @@ fn durable_cursors_are_repaired_like_streams() {
         server.data().display()
     );
     assert!(refused.err.contains(&command), "{}", refused.err);
-    let repaired = log(&server, &["repair", "cursors/0", "--yes"]);
+    let repaired = server.run_log(&["repair", "cursors/0", "--yes"]);
     assert_eq!(repaired.code, 0, "{}{}", repaired.out, repaired.err);
     server.restart();
     // The last one that was printed may have been confirmed too late.
@@ -316,7 +275,7 @@ fn durable_cursors_are_repaired_like_streams() {
 fn nothing_is_repaired_while_a_server_has_the_directory() {
     let server = Server::with(&config());
     for flags in [&["--yes"][..], &["--dry-run"]] {
-        let ran = log(&server, &[&["repair"], flags].concat());
+        let ran = server.run_log(&[&["repair"], flags].concat());
         assert_eq!(ran.code, 6, "{}", ran.out);
         let pid = server.pid();
         assert!(
@@ -339,7 +298,7 @@ fn what_cannot_be_repaired_is_said_and_left_alone() {
     let other = server.data().join("streams/idle/0000000000000000.seg");
     fs::copy(&other, segment(&server, 1)).unwrap();
     let before = files(&server);
-    let ran = log(&server, &["repair", "--yes"]);
+    let ran = server.run_log(&["repair", "--yes"]);
     assert_eq!(ran.code, 1, "{}{}", ran.out, ran.err);
     assert!(ran.err.contains("cannot be repaired: main"), "{}", ran.err);
     assert!(ran.out.contains("belongs to another stream"), "{}", ran.out);
@@ -349,7 +308,7 @@ fn what_cannot_be_repaired_is_said_and_left_alone() {
     newer[28] ^= 1;
     fs::write(segment(&server, 0), &newer).unwrap();
     fs::remove_file(segment(&server, 1)).unwrap();
-    let ran = log(&server, &["repair", "--yes"]);
+    let ran = server.run_log(&["repair", "--yes"]);
     assert_eq!(ran.code, 1, "{}{}", ran.out, ran.err);
     assert!(ran.out.contains("use a newer one"), "{}", ran.out);
     assert!(fs::read(segment(&server, 0)).unwrap() == newer);

@@ -5,7 +5,6 @@ mod support;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::Stdio;
 
-use serde_json::Value;
 use support::{Server, ran, run, send_signal};
 
 #[test]
@@ -48,7 +47,7 @@ fn lines_come_out_byte_for_byte() {
     text.extend_from_slice(b"the last");
     let published = server.feed(&["pub", "bytes.all", "--lines", "--json"], &text);
     assert_eq!(published.code, 0, "{}", published.err);
-    let summary: Value = serde_json::from_str(&published.out).unwrap();
+    let summary = published.json();
     assert_eq!(
         (
             summary["records"].as_u64(),
@@ -122,7 +121,7 @@ fn subscriptions_start_where_they_are_told_to() {
         "--timeout",
         "20s",
     ]);
-    let third: Value = serde_json::from_str(&third.out).unwrap();
+    let third = third.json();
     assert_eq!(
         (third["sequence"].as_u64(), third["payload"].as_str()),
         (Some(3), Some("3"))
@@ -174,7 +173,7 @@ fn a_payload_that_is_not_text_is_base64_in_json() {
         "--timeout",
         "20s",
     ]);
-    let record: Value = serde_json::from_str(&sub.out).unwrap();
+    let record = sub.json();
     assert_eq!(record["payload_base64"], "/wAKGw==");
     assert!(record["payload"].is_null());
     // A terminal must not be given what could command it.
@@ -195,7 +194,7 @@ fn a_payload_that_is_not_text_is_base64_in_json() {
 fn subscribed(server: &Server) {
     for _ in 0..2000 {
         let info = server.run(&["stream", "info", "main", "--json"]);
-        let info: Value = serde_json::from_str(&info.out).unwrap();
+        let info = info.json();
         if info["subscribers"].as_u64() > Some(0) {
             return;
         }
@@ -258,18 +257,7 @@ fn a_lone_line_is_published_while_the_input_stays_open() {
         .unwrap();
     let mut stdin = publisher.stdin.take().unwrap();
     stdin.write_all(b"now\nlat").unwrap();
-    let sub = server.run(&[
-        "sub",
-        "a",
-        "--from",
-        "first",
-        "--count",
-        "1",
-        "--raw",
-        "--timeout",
-        "20s",
-    ]);
-    assert_eq!((sub.code, sub.out.as_str()), (0, "now\n"));
+    assert_eq!(server.everything("a", 1).out, "now\n");
     stdin.write_all(b"er").unwrap();
     drop(stdin);
     assert_eq!(ran(publisher.wait_with_output().unwrap()).code, 0);
@@ -294,7 +282,7 @@ fn repeats_and_rates_are_kept() {
     let published = server.run(&[
         "pub", "a", "x", "--repeat", "100", "--rate", "500", "--json",
     ]);
-    let summary: Value = serde_json::from_str(&published.out).unwrap();
+    let summary = published.json();
     assert_eq!(summary["records"], 100);
     assert!(
         begin.elapsed() >= std::time::Duration::from_millis(198),
@@ -305,20 +293,9 @@ fn repeats_and_rates_are_kept() {
         &["pub", "b", "--lines", "--repeat", "3", "--json"],
         b"1\n2\n",
     );
-    let summary: Value = serde_json::from_str(&published.out).unwrap();
+    let summary = published.json();
     assert_eq!(summary["records"], 6);
-    let sub = server.run(&[
-        "sub",
-        "b",
-        "--from",
-        "first",
-        "--raw",
-        "--count",
-        "6",
-        "--timeout",
-        "20s",
-    ]);
-    assert_eq!(sub.out, "1\n2\n1\n2\n1\n2\n");
+    assert_eq!(server.everything("b", 6).out, "1\n2\n1\n2\n1\n2\n");
 }
 
 #[test]
@@ -388,7 +365,7 @@ fn streams_are_listed_and_shown() {
         list.out
     );
     let info = server.run(&["stream", "info", "main", "--json"]);
-    let info: Value = serde_json::from_str(&info.out).unwrap();
+    let info = info.json();
     assert_eq!(
         (info["records"].as_u64(), info["last_sequence"].as_u64()),
         (Some(1), Some(1))
@@ -475,18 +452,7 @@ fn acknowledged_records_survive_a_kill_and_a_clean_stop() {
         assert_eq!(server.end(signal), expected, "{signal}");
         server.restart();
     }
-    let sub = server.run(&[
-        "sub",
-        "a",
-        "--from",
-        "first",
-        "--raw",
-        "--count",
-        "6",
-        "--timeout",
-        "20s",
-    ]);
-    assert_eq!((sub.code, sub.out.as_str()), (0, "1\n2\n3\n1\n2\n3\n"));
+    assert_eq!(server.everything("a", 6).out, "1\n2\n3\n1\n2\n3\n");
 }
 
 #[test]

@@ -86,24 +86,6 @@ impl Publisher {
     }
 }
 
-/// Everything that a stream holds below a subject.
-fn everything(server: &Server, pattern: &str, count: usize) -> String {
-    let count = count.to_string();
-    let sub = server.run(&[
-        "sub",
-        pattern,
-        "--from",
-        "first",
-        "--raw",
-        "--count",
-        &count,
-        "--timeout",
-        "20s",
-    ]);
-    assert_eq!(sub.code, 0, "{}{}", sub.err, server.log());
-    sub.out
-}
-
 /// What everybody sees of a stream whose disk failed, and what is there when the server was started again.
 fn ends_read_only(mut server: Server, words: &str, len: usize) {
     let mut publisher = Publisher::new(&server, "a.x");
@@ -144,7 +126,7 @@ fn ends_read_only(mut server: Server, words: &str, len: usize) {
     for _ in 0..20 {
         assert!(witness.publish(100).is_none());
     }
-    assert_eq!(everything(&server, "b.>", 21), witness.lines());
+    assert_eq!(server.everything("b.>", 21).out, witness.lines());
     // The process ends as what it is: one that could not keep everything.
     assert_eq!(server.end("TERM"), REFUSED_BY_MACHINE, "{}", server.log());
     let log = server.log();
@@ -156,9 +138,9 @@ fn ends_read_only(mut server: Server, words: &str, len: usize) {
     server.restart();
     assert_eq!(server.stream("main")["state"], "ok");
     let count = publisher.accepted.len();
-    let came = everything(&server, "a.>", count);
+    let came = server.everything("a.>", count).out;
     assert!(came == publisher.lines(), "{count} were acknowledged");
-    assert_eq!(everything(&server, "b.>", 21), witness.lines());
+    assert_eq!(server.everything("b.>", 21).out, witness.lines());
     let mut publisher = Publisher::new(&server, "a.x");
     assert!(publisher.publish(10).is_none());
     assert_eq!(server.end("TERM"), 0);
@@ -198,10 +180,10 @@ fn writes_and_synced_writes_that_are_interrupted_are_made_again() {
             assert!(publisher.publish(300).is_none(), "{}", server.log());
         }
         assert_eq!(server.stream("main")["state"], "ok");
-        assert_eq!(everything(&server, "a.>", 200), publisher.lines());
+        assert_eq!(server.everything("a.>", 200).out, publisher.lines());
         assert_eq!(server.end("TERM"), 0, "{}", server.log());
         server.restart();
-        assert_eq!(everything(&server, "a.>", 200), publisher.lines());
+        assert_eq!(server.everything("a.>", 200).out, publisher.lines());
     }
 }
 
@@ -264,8 +246,8 @@ fn without_descriptors_nothing_is_lost_and_everything_goes_on_when_there_are_som
         assert!(publisher.publish(1000).is_none());
     }
     assert_eq!(server.stream("main")["state"], "ok");
-    assert!(everything(&server, "a", publisher.accepted.len()) == publisher.lines());
+    assert!(server.everything("a", publisher.accepted.len()).out == publisher.lines());
     assert_eq!(server.end("TERM"), 0, "{}", server.log());
     server.restart();
-    assert!(everything(&server, "a", publisher.accepted.len()) == publisher.lines());
+    assert!(server.everything("a", publisher.accepted.len()).out == publisher.lines());
 }

@@ -94,7 +94,10 @@ fn full_disk(server: &Server) {
         server.log()
     );
     // Reads go on.
-    assert_eq!(everything(server, accepted.len()), joined(&accepted));
+    assert_eq!(
+        server.everything("a", accepted.len()).out,
+        joined(&accepted)
+    );
 
     fs::remove_file(&filler).unwrap();
     let end = Instant::now() + Duration::from_secs(20);
@@ -112,7 +115,10 @@ fn full_disk(server: &Server) {
         "{}",
         server.log()
     );
-    assert_eq!(everything(server, accepted.len()), joined(&accepted));
+    assert_eq!(
+        server.everything("a", accepted.len()).out,
+        joined(&accepted)
+    );
 }
 
 /// Publishes ten records of about 1 KiB, notes which were accepted, and returns the refusal of the others.
@@ -150,22 +156,6 @@ fn publish_ten(
     );
     accepted.extend(offered.into_iter().take(count as usize));
     refusal
-}
-
-fn everything(server: &Server, count: usize) -> String {
-    let sub = server.run(&[
-        "sub",
-        "a",
-        "--from",
-        "first",
-        "--raw",
-        "--count",
-        &count.to_string(),
-        "--timeout",
-        "20s",
-    ]);
-    assert_eq!(sub.code, 0, "{}", sub.err);
-    sub.out
 }
 
 fn joined(lines: &[String]) -> String {

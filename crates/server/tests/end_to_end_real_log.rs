@@ -43,7 +43,7 @@ fn a_real_log_comes_out_byte_for_byte_wherever_a_subscriber_starts() {
     });
     let published = server.feed(&["pub", "pkg.log", "--lines", "--json"], log);
     assert_eq!(published.code, 0, "{}", published.err);
-    let summary: Value = serde_json::from_str(&published.out).unwrap();
+    let summary = published.json();
     let numbers = ["records", "last_sequence", "refused"].map(|key| summary[key].as_u64().unwrap());
     assert_eq!(
         (numbers, summary["level"].as_str()),
@@ -149,7 +149,7 @@ fn a_real_log_survives_kills_in_mid_stream_complete_in_order_and_once() {
             "kill {kill} was to come in mid-stream: {}{}",
             ended.out, ended.err
         );
-        let summary: Value = serde_json::from_str(&ended.out).unwrap();
+        let summary = ended.json();
         let acknowledged = stored + summary["records"].as_u64().unwrap() as usize;
         assert!(acknowledged > stored, "{summary}");
         server.restart();

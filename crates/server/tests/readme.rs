@@ -10,7 +10,6 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
 use support::{Ran, finish, ran, send_signal};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -163,7 +162,7 @@ impl Terminal {
         let end = Instant::now() + PATIENCE;
         loop {
             let info = self.run("trunkline stream info main --json");
-            let info: Value = serde_json::from_str(&info.out).unwrap();
+            let info = info.json();
             if info["subscribers"] == 1 {
                 break;
             }

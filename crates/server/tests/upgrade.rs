@@ -10,9 +10,8 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use support::Server;
 use support::machine::contents;
-use support::{Server, run};
 
 const CONFIG: &str = "limits: {max_record: 16KiB}\nstreams:\n\
 - {name: orders, subjects: ['orders.>'], segment: 256KiB, tail: 256KiB, ack: synced}\n\
@@ -116,28 +115,12 @@ fn a_directory_of_format_1_is_served_with_everything_that_is_in_it() {
     server.restart();
     served(&server);
     assert_eq!(server.end("TERM"), 0);
-    let data = server.data();
-    let verified = run(&["log", "verify", "--data", data.to_str().unwrap()]);
+    let verified = server.run_log(&["verify"]);
     assert_eq!(verified.code, 0, "{}{}", verified.out, verified.err);
 }
 
 fn served(server: &Server) {
-    let sub = |pattern: &str, count: usize| {
-        let count = count.to_string();
-        let sub = server.run(&[
-            "sub",
-            pattern,
-            "--from",
-            "first",
-            "--raw",
-            "--count",
-            &count,
-            "--timeout",
-            "20s",
-        ]);
-        assert_eq!(sub.code, 0, "{pattern}: {}", sub.err);
-        sub.out
-    };
+    let sub = |pattern: &str, count| server.everything(pattern, count).out;
     assert!(sub("orders.>", 60) == lines(1..=60));
     assert!(sub("orders.us", 25) == lines(36..=60));
     let first = server.stream("kept")["first_sequence"].as_u64().unwrap() as usize;
@@ -154,7 +137,7 @@ fn served(server: &Server) {
         "--timeout",
         "20s",
     ]);
-    let audit: Value = serde_json::from_str(&audit.out).unwrap();
+    let audit = audit.json();
     assert_eq!(audit["payload"], "a user");
     assert_eq!(audit["subject"], "audit.login");
 }

@@ -19,6 +19,11 @@ pub(crate) fn segments(server: &Server) -> Vec<PathBuf> {
     paths
 }
 
+/// Where a segment of stream `main` is, or would be.
+pub(crate) fn segment(server: &Server, index: u64) -> PathBuf {
+    server.data().join(format!("streams/main/{index:016x}.seg"))
+}
+
 /// Every file below a directory.
 pub(crate) fn contents(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut files = BTreeMap::new();

@@ -29,6 +29,14 @@ pub(crate) struct Ran {
     pub(crate) err: String,
 }
 
+impl Ran {
+    /// What it printed, which is JSON.
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.out)
+            .unwrap_or_else(|error| panic!("{error}: {} {}", self.out, self.err))
+    }
+}
+
 /// The binary with these arguments and an environment of its own.
 pub(crate) fn trunkline(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_trunkline"));
@@ -201,6 +209,23 @@ impl Server {
         run_with_input(&arguments, input)
     }
 
+    /// Runs `log` on its files.
+    pub(crate) fn run_log(&self, arguments: &[&str]) -> Ran {
+        let mut command = trunkline(&["log"]);
+        command.args(arguments).arg("--data").arg(self.data());
+        ran(command.output().unwrap())
+    }
+
+    /// What `sub` prints of a pattern's records from the first on, of which there are `count`.
+    pub(crate) fn everything(&self, pattern: &str, count: usize) -> Ran {
+        let count = count.to_string();
+        let words = ["sub", pattern, "--from", "first", "--raw"];
+        let limits = ["--count", &count, "--timeout", "20s"];
+        let sub = self.run(&[&words[..], &limits].concat());
+        assert_eq!(sub.code, 0, "{pattern}: {}\n{}", sub.err, self.log());
+        sub
+    }
+
     /// Sends a signal and waits for the end.
     pub(crate) fn end(&mut self, signal: &str) -> i32 {
         send_signal(self.process.id(), signal);
@@ -270,7 +295,7 @@ impl Server {
     pub(crate) fn stream(&self, name: &str) -> Value {
         let info = self.run(&["stream", "info", name, "--json"]);
         assert_eq!(info.code, 0, "{}", info.err);
-        serde_json::from_str(&info.out).unwrap()
+        info.json()
     }
 
     /// Waits until something that it says of a stream is so.
