@@ -1,0 +1,119 @@
+//! What is refused without breaking the protocol: an Error frame says why, with the code of `docs/format/wire.md`, and the connection goes on.
+
+mod support;
+
+use support::raw::{
+    ACK, CREDIT, DELIVER, ERROR, EXPECTS_RESPONSE, PUBLISH, RPC_CALL, Raw, Refused, SUBSCRIBE,
+    SUBSCRIBED, UNSUBSCRIBE, Witness, call, data, definition, frame, subscribe,
+};
+use support::{ONE_STREAM, Server};
+
+#[test]
+fn what_is_refused_without_breaking_the_protocol_leaves_the_connection_open() {
+    let server = Server::with(
+        "limits: {max_record: 64KiB, session_subjects: 3}\nstreams:\n- {name: main, subjects: ['a.>', 'b', 'witness'], segment: 1MiB, tail: 1MiB}\n",
+    );
+    let mut witness = Witness::new(&server.address);
+    for subject in [
+        "",
+        ".",
+        "a..b",
+        ".a",
+        "a.",
+        "a b",
+        "a.*",
+        ">",
+        "a\u{7f}",
+        "a\nb",
+        &"x".repeat(256),
+    ] {
+        let mut raw = Raw::greeted(&server.address);
+        let records = [
+            definition(1, "b"),
+            data(1, 1, b"x"),
+            definition(2, subject),
+            data(2, 2, b"x"),
+            data(1, 3, b"x"),
+        ]
+        .concat();
+        raw.send(&frame(PUBLISH, EXPECTS_RESPONSE, 1, &records));
+        assert_eq!(raw.ack().1, 1, "{subject:?}");
+        let refusal = raw.refusal();
+        assert_eq!(
+            (refusal.frame_sequence, refusal.code, refusal.closing),
+            (1, 11, false),
+            "{subject:?}: {refusal:?}"
+        );
+        assert_eq!(
+            (refusal.producer_sequence, refusal.count),
+            (2, 2),
+            "{subject:?}: {refusal:?}"
+        );
+        raw.publish(2, &data(1, 4, b"goes on"));
+    }
+    let mut raw = Raw::greeted(&server.address);
+    raw.publish(1, &[definition(1, "b"), data(1, 1, b"x")].concat());
+    let mut refused = |says: Vec<u8>, code: u16| {
+        raw.send(&says);
+        let answer = raw.answer().expect("an answer");
+        assert_eq!(answer.opcode, ERROR, "instead of {code}: {answer:?}");
+        let refusal = Refused::read(&answer);
+        assert_eq!(
+            (refusal.frame_sequence, refusal.code, refusal.closing),
+            (9, code, false),
+            "{refusal:?}"
+        );
+        raw.publish(10, &data(1, 2, b"goes on"));
+    };
+    // No stream captures it.
+    refused(
+        frame(
+            PUBLISH,
+            EXPECTS_RESPONSE,
+            9,
+            &[definition(2, "c.d"), data(2, 2, b"x")].concat(),
+        ),
+        12,
+    );
+    // More subjects than a session may have.
+    refused(
+        frame(
+            PUBLISH,
+            EXPECTS_RESPONSE,
+            9,
+            &[definition(3, "a.b"), definition(4, "a.c"), data(4, 2, b"x")].concat(),
+        ),
+        8,
+    );
+    for pattern in ["", "a..b", ">.a", "a.>.b", "a b"] {
+        refused(frame(SUBSCRIBE, 0, 9, &subscribe(1, 0, 0, 1, pattern)), 11);
+    }
+    refused(frame(UNSUBSCRIBE, 0, 9, &[77, 0]), 16);
+    refused(frame(CREDIT, 0, 9, &1_u64.to_le_bytes()), 16);
+    refused(frame(RPC_CALL, 0, 9, &call(1000, "a.nobody", b"x")), 20);
+    refused(frame(RPC_CALL, 0, 9, &call(1000, "$sys.nothing", b"x")), 20);
+    witness.look();
+}
+
+#[test]
+fn a_subscription_that_is_there_already_is_refused_and_goes_on() {
+    let server = Server::with(ONE_STREAM);
+    let mut raw = Raw::greeted(&server.address);
+    raw.send(&frame(SUBSCRIBE, 0, 1, &subscribe(1, 0, 0, 1 << 30, "a")));
+    assert_eq!(raw.answer().unwrap().opcode, SUBSCRIBED);
+    assert_eq!(raw.answer().unwrap().opcode, ACK);
+    raw.send(&frame(SUBSCRIBE, 0, 2, &subscribe(1, 0, 0, 1 << 30, "b")));
+    let refusal = raw.refusal();
+    assert_eq!(
+        (refusal.frame_sequence, refusal.code, refusal.closing),
+        (2, 17, false),
+        "{refusal:?}"
+    );
+    raw.send(&frame(
+        PUBLISH,
+        0,
+        3,
+        &[definition(1, "a"), data(1, 1, b"x")].concat(),
+    ));
+    assert_eq!(raw.answer().unwrap().opcode, DELIVER);
+}
