@@ -181,11 +181,15 @@ impl AckQueue {
     fn fail_frame(&mut self, session: SessionId, code: ErrorCode, why: Why, out: &mut impl Out) {
         while let Some(row) = self.rows.pop_front() {
             if row.ends {
+                // What was refused at once, if anything, is the rest of what this names: a frame has one Error.
+                let is_rest = |next: &mut Row| next.frame == row.frame && next.refused.is_some();
+                let rest = self.rows.pop_front_if(is_rest);
                 refuse(
                     session,
                     &Row {
                         refused: Some(code),
                         why,
+                        count: row.count + rest.map_or(0, |rest| rest.count),
                         ..row
                     },
                     out,

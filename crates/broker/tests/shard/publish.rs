@@ -541,6 +541,28 @@ fn after_a_device_error_what_waits_is_refused_and_so_is_what_comes() {
 }
 
 #[test]
+fn a_frame_that_was_refused_in_part_and_then_meets_a_device_error_has_one_error_for_all_of_it() {
+    let mut world = World::new();
+    let log = small_log(Storage::Files);
+    world.add("main", 0, &["a"], AckLevel::Stored, log);
+    let producer = world.open(1);
+    world.publish(producer, &[("a", b"1")]);
+    world.settle();
+    world.got(producer);
+    let waits = world.publish(producer, &[("a", b"2"), ("nobody's", b"3"), ("a", b"4")]);
+    world.fail =
+        Some(|request| matches!(request, Request::Write { .. }).then(|| DiskError::from_errno(5)));
+    world.settle();
+    let later = world.publish(producer, &[("a", b"5")]);
+    world.settle();
+    let expected = [
+        refused(waits, ErrorCode::READ_ONLY, 3, 2),
+        refused(later, ErrorCode::READ_ONLY, 1, 5),
+    ];
+    assert_eq!(world.acks(producer), expected);
+}
+
+#[test]
 fn without_space_publishes_are_refused_and_go_on_when_there_is_some() {
     let mut world = World::with_main();
     let producer = world.open(1);
