@@ -54,39 +54,52 @@ impl<'a, F: Files> Directory<'a, F> {
     ) -> Result<Heads, OpenError> {
         let mut heads = Heads::new();
         for (&segment, &bytes) in listed {
-            let mut page = [0; SEGMENT_RECORD_BYTES as usize];
-            if bytes < page.len() as u64 {
+            if bytes < SEGMENT_RECORD_BYTES {
                 continue;
             }
-            if let Err(error) = self.read(segment, 0, &mut page) {
-                unread(segment, error)?;
-                continue;
-            }
-            let head = match marks::read_segment(&page) {
-                Ok(head) => head,
-                Err(HeadError::Newer {
-                    version,
-                    incompatible,
-                }) => {
-                    return Err(OpenError::Newer {
-                        segment,
-                        version,
-                        incompatible,
-                    });
+            match self.head(segment, identity(&heads)) {
+                Ok(Some(head)) => {
+                    heads.insert(segment, head);
                 }
-                Err(HeadError::Invalid) => continue,
-            };
-            let other_stream = identity(&heads).is_some_and(|known| known != head.identity);
-            if other_stream || head.index != segment {
-                return Err(OpenError::Foreign {
-                    segment,
-                    index: head.index,
-                    other_stream,
-                });
+                Ok(None) => {}
+                Err(error @ OpenError::Io { .. }) => unread(segment, error)?,
+                Err(error) => return Err(error),
             }
-            heads.insert(segment, head);
         }
         Ok(heads)
+    }
+
+    /// The segment record of one file, of the stream that is `known`. `None`: it is not valid.
+    pub(crate) fn head(
+        &mut self,
+        segment: u64,
+        known: Option<Identity>,
+    ) -> Result<Option<SegmentHead>, OpenError> {
+        let mut page = [0; SEGMENT_RECORD_BYTES as usize];
+        self.read(segment, 0, &mut page)?;
+        let head = match marks::read_segment(&page) {
+            Ok(head) => head,
+            Err(HeadError::Newer {
+                version,
+                incompatible,
+            }) => {
+                return Err(OpenError::Newer {
+                    segment,
+                    version,
+                    incompatible,
+                });
+            }
+            Err(HeadError::Invalid) => return Ok(None),
+        };
+        let other_stream = known.is_some_and(|known| known != head.identity);
+        if other_stream || head.index != segment {
+            return Err(OpenError::Foreign {
+                segment,
+                index: head.index,
+                other_stream,
+            });
+        }
+        Ok(Some(head))
     }
 
     /// Whether only segment 0 is there, and nothing behind its first page, in which no record ever stands.
@@ -162,6 +175,11 @@ impl<'a, F: Files> Directory<'a, F> {
             self.loaded = Some(segment);
         }
         Ok(&self.image)
+    }
+
+    /// Lets go of the file in memory: the next one asked for is read as it is then.
+    pub(crate) fn unload(&mut self) {
+        self.loaded = None;
     }
 
     /// Writes a stretch of the file in memory again.

@@ -90,6 +90,7 @@ pub(crate) struct Verifier<'a, F, P, V> {
     files: Directory<'a, F>,
     listed: Listed,
     heads: Heads,
+    durable: Mark,
     found: Verified,
     skip: Skip,
     progress: P,
@@ -117,6 +118,7 @@ where
             listed: files.list()?,
             files,
             heads: Heads::new(),
+            durable: Mark::default(),
             found: Verified::default(),
             skip,
             progress,
@@ -140,6 +142,9 @@ where
             first_segment,
         } = self.find_evidence(identity)?;
         self.found.durable_sequence = durable.sequence;
+        self.durable = durable;
+        // Whoever writes these files may have written what lies below the frontier after we read its pages, and before we read the mark that tells.
+        self.files.unload();
         let bytes = identity.segment_bytes;
         let oldest = first_segment.max(self.gone);
         let last = self.listed.last_key_value().map_or(0, |(index, _)| *index);
@@ -165,50 +170,92 @@ where
             if self.is_skipped(segment) {
                 continue;
             }
-            let base = segment * bytes;
-            let synced = base < durable.position;
-            let is_whole = self.listed.get(&segment).copied();
-            if ended && !synced {
-                if is_whole == Some(bytes) {
-                    self.leftover(segment, 0, bytes)?;
+            match self.look_at(segment, identity, ended, &mut scan, &mut subjects) {
+                Ok(ends) => ended = ends,
+                // Retention has overtaken us.
+                Err(error) if is_gone(&error) => {
+                    self.gone = self.gone.max(segment + 1);
+                    scan.next = Mark::default();
                 }
-                continue;
+                Err(error) => return Err(error),
             }
-            match is_whole {
-                None => self.damage(Defect::Missing, segment, 0..bytes, &scan, &subjects),
-                Some(length) if length != bytes => {
-                    let what = Defect::Length { bytes: length };
-                    self.damage(what, segment, length..bytes, &scan, &subjects);
-                }
-                Some(_) => {
-                    let expected = (scan.next.sequence > 0).then_some(scan.next.sequence);
-                    let head = self.heads.get(&segment).copied();
-                    let fits = |head: &SegmentHead| {
-                        // Behind damage nobody knows which sequence is due.
-                        ended || expected.is_none_or(|due| due == head.base_sequence)
-                    };
-                    match head.filter(fits) {
-                        Some(head) => {
-                            match self.segment(&head, durable, &mut scan, &mut subjects) {
-                                Ok(ending) => ended = ending == Ending::Open,
-                                // Retention has overtaken us.
-                                Err(error) if is_gone(&error) => scan.next = Mark::default(),
-                                Err(error) => return Err(error),
-                            }
-                            continue;
-                        }
-                        None if synced => {
-                            let range = 0..SEGMENT_RECORD_BYTES;
-                            self.damage(Defect::Head, segment, range, &scan, &subjects);
-                        }
-                        None => self.leftover(segment, 0, bytes)?,
-                    }
-                }
-            }
-            ended = true;
         }
         (self.progress)(total, total);
         Ok(())
+    }
+
+    /// One segment, the log having `ended` before it or not. Whether it has ended behind it.
+    fn look_at(
+        &mut self,
+        segment: u64,
+        identity: Identity,
+        ended: bool,
+        scan: &mut Scan,
+        subjects: &mut Subjects,
+    ) -> Result<bool, OpenError> {
+        let bytes = identity.segment_bytes;
+        let synced = segment * bytes < self.durable.position;
+        let length = self.length(segment)?;
+        if ended && !synced {
+            if length == Some(bytes) {
+                self.leftover(segment, 0, bytes)?;
+            }
+            return Ok(true);
+        }
+        let Some(length) = length else {
+            let told = self.find_evidence(identity)?.first_segment;
+            if told.max(self.gone) > segment {
+                // Retention has overtaken us.
+                scan.next = Mark::default();
+                return Ok(ended);
+            }
+            self.damage(Defect::Missing, segment, 0..bytes, scan, subjects);
+            return Ok(true);
+        };
+        if length != bytes {
+            let what = Defect::Length { bytes: length };
+            self.damage(what, segment, length..bytes, scan, subjects);
+            return Ok(true);
+        }
+        let expected = (scan.next.sequence > 0).then_some(scan.next.sequence);
+        let fits = |head: &SegmentHead| {
+            // Behind damage nobody knows which sequence is due.
+            ended || expected.is_none_or(|due| due == head.base_sequence)
+        };
+        match self.begun(segment, identity, synced)?.filter(fits) {
+            Some(head) => {
+                let ending = self.segment(&head, scan, subjects)?;
+                return Ok(ending == Ending::Open);
+            }
+            None if synced => {
+                let range = 0..SEGMENT_RECORD_BYTES;
+                self.damage(Defect::Head, segment, range, scan, subjects);
+            }
+            None => self.leftover(segment, 0, bytes)?,
+        }
+        Ok(true)
+    }
+
+    /// The bytes of a file. While one is made or removed, a listing may pass over others, so what is not there is looked for once more.
+    fn length(&mut self, segment: u64) -> Result<Option<u64>, OpenError> {
+        if !self.listed.contains_key(&segment) {
+            self.listed = self.files.list()?;
+        }
+        Ok(self.listed.get(&segment).copied())
+    }
+
+    /// The segment's record. One that was not there may be by now: the frontier was read after the records.
+    fn begun(
+        &mut self,
+        segment: u64,
+        identity: Identity,
+        synced: bool,
+    ) -> Result<Option<SegmentHead>, OpenError> {
+        if let (None, true) = (self.heads.get(&segment), synced) {
+            let head = self.files.head(segment, Some(identity))?;
+            self.heads.extend(head.map(|head| (segment, head)));
+        }
+        Ok(self.heads.get(&segment).copied())
     }
 
     /// Nothing in it is asked for, as the next segment says.
@@ -272,7 +319,11 @@ where
         for segment in segments {
             let base = segment * identity.segment_bytes;
             let image = match self.files.load(segment, identity.segment_bytes) {
-                Err(error) if is_gone(&error) => break,
+                // Retention removes the oldest first.
+                Err(error) if is_gone(&error) => {
+                    self.gone = self.gone.max(segment + 1);
+                    break;
+                }
                 image => image?,
             };
             let found = scan::evidence_in(image, base, identity.salt);
@@ -288,7 +339,6 @@ where
     fn segment(
         &mut self,
         head: &SegmentHead,
-        durable: Mark,
         scan: &mut Scan,
         subjects: &mut Subjects,
     ) -> Result<Ending, OpenError> {
@@ -298,7 +348,15 @@ where
         let next_base = next.map(|next| next.base_sequence);
         let image = self.files.load(segment, bytes)?;
         subjects.excuse(walk::listed(image, head));
-        let walked = walk::walk(head, image, durable, next_base, scan, subjects, &mut index);
+        let walked = walk::walk(
+            head,
+            image,
+            self.durable,
+            next_base,
+            scan,
+            subjects,
+            &mut index,
+        );
         let used = scan.next.position - segment * bytes;
         let seen = Seen::Segment {
             image,

@@ -9,6 +9,7 @@ mod dir_files;
 mod extracts;
 mod faults;
 mod golden;
+mod live;
 mod readers;
 mod real_files;
 mod repair;

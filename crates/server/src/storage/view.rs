@@ -163,8 +163,15 @@ impl Files for Segments {
         for entry in fs::read_dir(&self.path)? {
             let entry = entry?;
             if let Some(index) = segment_index(&entry.file_name().to_string_lossy()) {
-                let bytes = entry.metadata()?.len();
-                segments.push(SegmentFile { index, bytes });
+                match entry.metadata() {
+                    Ok(file) => segments.push(SegmentFile {
+                        index,
+                        bytes: file.len(),
+                    }),
+                    // A server that runs has removed it since.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(error),
+                }
             }
         }
         Ok(segments)
