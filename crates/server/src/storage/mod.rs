@@ -85,15 +85,14 @@ impl DataDir {
     /// # Errors
     /// See [`StorageError`].
     pub fn open(path: &Path) -> Result<Self, StorageError> {
-        fs::create_dir_all(path).map_err(failed("create", path))?;
+        make_dir(path).map_err(failed("create", path))?;
         refuse_foreign(path)?;
         let lock = Lock::take(path)?;
         check_format(path)?;
         for folder in [STREAMS, ADDED] {
             let folder = path.join(folder);
-            fs::create_dir_all(&folder).map_err(failed("create", &folder))?;
+            make_dir(&folder).map_err(failed("create", &folder))?;
         }
-        sync_dir(path).map_err(failed("sync", path))?;
         Ok(Self {
             path: path.to_owned(),
             _lock: lock,
@@ -385,6 +384,28 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.sync_all()?;
     fs::rename(&fresh, path)?;
     sync_dir(path.parent().unwrap_or(Path::new(".")))
+}
+
+/// Brings a directory into being, with those above it that are missing. When it returns, its name survives a crash, whoever made it.
+fn make_dir(path: &Path) -> io::Result<()> {
+    let above = match path.parent() {
+        Some(above) if !above.as_os_str().is_empty() => above,
+        _ => Path::new("."),
+    };
+    if !path.is_dir() {
+        if !above.is_dir() {
+            make_dir(above)?;
+        }
+        match fs::create_dir(path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {}
+            made => made?,
+        }
+    }
+    match sync_dir(above) {
+        // Where the names may not even be read, they are not ours to keep.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        synced => synced,
+    }
 }
 
 /// A new, renamed or removed name survives a crash only once its directory is synced.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Advice, FallocateFlags};
 use trunkline_log::{Files, SegmentFile, segment_index, segment_name};
 
-use super::sync_dir;
+use super::{make_dir, sync_dir};
 
 /// The segments of one stream. Cheap to clone: clones name the same directory and share nothing else, so that
 /// preparing and removing segments can go on elsewhere while the log is open.
@@ -59,10 +59,7 @@ impl StreamDir {
     /// # Errors
     /// The system's.
     pub fn open(path: &Path, space: Space) -> io::Result<Self> {
-        if !path.is_dir() {
-            fs::create_dir_all(path)?;
-            sync_dir(path.parent().unwrap_or(Path::new(".")))?;
-        }
+        make_dir(path)?;
         Ok(Self {
             path: path.to_owned(),
             space,
@@ -113,10 +110,7 @@ impl StreamDir {
     /// The folder for copies, created if it is not there.
     fn make_quarantine(&self) -> io::Result<PathBuf> {
         let folder = self.quarantine();
-        if !folder.is_dir() {
-            fs::create_dir_all(&folder)?;
-            sync_dir(&self.path)?;
-        }
+        make_dir(&folder)?;
         Ok(folder)
     }
 
