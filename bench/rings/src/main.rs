@@ -176,13 +176,13 @@ fn rows(quick: bool) -> Vec<Row> {
             "spsc u64, batches of 64",
             true,
             &["trunkline slice, chunk"],
-            batches!(u64, 4_000_000),
+            batches!(u64, 1_000_000),
         ),
         row(
             "spsc 64 B, batches of 64",
             true,
             &["trunkline slice, chunk"],
-            batches!(Line, 1_000_000),
+            batches!(Line, 200_000),
         ),
         row(
             "spsc u64, round trip",
