@@ -262,7 +262,7 @@ impl Rows {
         // Whoever waits for a disk leaves the core to others: bound to one, a server that spins would keep its own syncs from it.
         let free = self.unpinned();
         let mut rows = Vec::new();
-        for (publishers, window) in [(1, 1), (64, 1), (1, 1000)] {
+        for (publishers, window) in [(1, 1), (64, 1), (1, 1000), (64, 1000)] {
             let acks = Acks {
                 publishers,
                 window,
