@@ -3,11 +3,12 @@
 
 mod support;
 
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use support::Server;
-use support::machine::{around, descriptors, injected, limit};
+use support::machine::{Ext4, around, descriptors, injected, limit, turn_read_only};
 use support::raw::{ACK, ERROR, EXPECTS_RESPONSE, PUBLISH, Raw, Refused, data, definition, frame};
 
 /// Two streams on the same worker and disk.
@@ -86,10 +87,24 @@ impl Publisher {
     }
 }
 
-/// What everybody sees of a stream whose disk failed, and what is there when the server was started again.
+/// A disk fails soon: what everybody sees of its stream, and what is there when the server was started again.
 fn ends_read_only(mut server: Server, words: &str, len: usize) {
     let mut publisher = Publisher::new(&server, "a.x");
     let mut witness = Publisher::new(&server, "b.x");
+    is_refused(&server, &mut publisher, &mut witness, words, len);
+    ends_as_failed(&mut server, words);
+    server.restart();
+    is_all_there(server, &publisher, &witness);
+}
+
+/// A stream whose disk fails now or soon.
+fn is_refused(
+    server: &Server,
+    publisher: &mut Publisher,
+    witness: &mut Publisher,
+    words: &str,
+    len: usize,
+) {
     witness.publish(10);
     let refusal = publisher.until_refused(len);
     assert_eq!(
@@ -127,15 +142,20 @@ fn ends_read_only(mut server: Server, words: &str, len: usize) {
         assert!(witness.publish(100).is_none());
     }
     assert_eq!(server.everything("b.>", 21).out, witness.lines());
-    // The process ends as what it is: one that could not keep everything.
+}
+
+/// The process ends as what it is: one that could not keep everything.
+fn ends_as_failed(server: &mut Server, words: &str) {
     assert_eq!(server.end("TERM"), REFUSED_BY_MACHINE, "{}", server.log());
     let log = server.log();
     assert!(
         log.contains("stream main became read-only") && log.contains(words),
         "{log}"
     );
+}
 
-    server.restart();
+/// A server that was started again when the disk was in order.
+fn is_all_there(mut server: Server, publisher: &Publisher, witness: &Publisher) {
     assert_eq!(server.stream("main")["state"], "ok");
     let count = publisher.accepted.len();
     let came = server.everything("a.>", count).out;
@@ -199,6 +219,38 @@ fn a_write_that_is_cut_short_and_then_refused_is_never_taken_for_a_whole_one() {
         });
         limit(server.pid(), "--fsize=300001:unlimited");
         ends_read_only(server, "File too large", 1000);
+    }
+}
+
+/// A real ext4 turns read-only under the stream that lies on it, as one does that finds an error in itself.
+#[test]
+fn a_file_system_that_turns_read_only_refuses_its_own_stream_and_loses_nothing_acknowledged() {
+    for io in ["epoll", "io_uring"] {
+        let mut server = Server::with(&two("synced"));
+        let main = server.data().join("streams/main");
+        assert_eq!(server.end("TERM"), 0, "{}", server.log());
+        let Some(ext4) = Ext4::new(64, Some(&main)) else {
+            return;
+        };
+        let on_ext4 = |_: &Path, mut serve: Command| {
+            serve.args(["--io", io]);
+            ext4.mounted(&main, &serve)
+        };
+        server.restart_inside(on_ext4);
+        let mut publisher = Publisher::new(&server, "a.x");
+        let mut witness = Publisher::new(&server, "b.x");
+        // More than the tail holds: reads come from the files.
+        for _ in 0..300 {
+            assert!(publisher.publish(10_000).is_none(), "{}", server.log());
+        }
+        turn_read_only(server.pid(), &main);
+        let words = "file system is read-only (errno 30)";
+        is_refused(&server, &mut publisher, &mut witness, words, 10);
+        assert_eq!(publisher.accepted.len(), 300, "{io}");
+        assert!(server.everything("a.>", 300).out == publisher.lines());
+        ends_as_failed(&mut server, words);
+        server.restart_inside(on_ext4);
+        is_all_there(server, &publisher, &witness);
     }
 }
 

@@ -4,10 +4,10 @@ mod support;
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use support::machine::{mount_namespace, mounted, on_ext4};
+use support::machine::{Ext4, mount_namespace, mounted};
 use support::raw::{
     ACK, DELIVER, ERROR, EXPECTS_RESPONSE, PING, PONG, PUBLISH, Raw, Refused, data, definition,
     frame, payloads, sleeper,
@@ -30,17 +30,13 @@ fn a_full_disk_refuses_publishes_serves_reads_and_is_over_when_there_is_space() 
 
 #[test]
 fn so_does_a_full_ext4() {
-    let place = tempfile::tempdir().unwrap();
-    let data = place.path().join("data");
-    fs::create_dir(&data).unwrap();
-    let Some(probe) = on_ext4(96, &data, &Command::new("true")) else {
+    let Some(ext4) = Ext4::new(96, None) else {
         return;
     };
-    drop(probe);
     full_disk(&Server::inside(SMALL_SEGMENTS, |directory, serve| {
         let data = directory.join("data");
         fs::create_dir(&data).unwrap();
-        on_ext4(96, &data, &serve).expect("it worked before")
+        ext4.mounted(&data, &serve)
     }));
 }
 

@@ -105,39 +105,70 @@ pub(crate) fn descriptors(process: u32) -> usize {
     fs::read_dir(format!("/proc/{process}/fd")).unwrap().count()
 }
 
-/// The command in a namespace in which an ext4 file system of its own, in a file of `megabytes`, is mounted. None where this user cannot do that.
-pub(crate) fn on_ext4(megabytes: u64, at: &Path, command: &Command) -> Option<Command> {
-    let image = at.with_extension("img");
-    fs::File::create(&image)
-        .and_then(|file| file.set_len(megabytes << 20))
-        .unwrap();
-    let made = Command::new("sh")
-        .env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin")
-        .args([
-            "-c",
-            "mkfs.ext4 -q -F -m 0 \"$0\" && unshare -m mount -o loop \"$0\" \"$1\"",
-        ])
-        .args([&image, at])
-        .output();
-    let refused = match made {
-        Ok(output) if output.status.success() => None,
-        Ok(output) => Some(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
-        Err(error) => Some(error.to_string()),
-    };
-    if let Some(why) = refused {
+/// An ext4 file system in a file. Each process that is to see it has it mounted in a namespace of its own.
+pub(crate) struct Ext4 {
+    place: tempfile::TempDir,
+}
+
+impl Ext4 {
+    /// One of so many `megabytes` that holds what a directory holds. None where this user cannot have it.
+    pub(crate) fn new(megabytes: u64, contents: Option<&Path>) -> Option<Self> {
+        let made = Self {
+            place: tempfile::tempdir().unwrap(),
+        };
+        fs::File::create(made.image())
+            .and_then(|file| file.set_len(megabytes << 20))
+            .unwrap();
+        let mut shell = Command::new("sh");
+        shell
+            .env("PATH", WITH_SBIN)
+            .args([
+                "-c",
+                "mkfs.ext4 -q -F -m 0 \"$@\" \"$0\" && unshare -m mount -o loop \"$0\" /mnt",
+            ])
+            .arg(made.image());
+        if let Some(contents) = contents {
+            shell.arg("-d").arg(contents);
+        }
+        let why = match shell.output() {
+            Ok(output) if output.status.success() => return Some(made),
+            Ok(output) => String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+            Err(error) => error.to_string(),
+        };
         eprintln!("SKIPPED: this user cannot mount a file system in a file: {why}");
-        return None;
+        None
     }
-    let mut outer = Command::new("unshare");
-    outer
-        .args([
-            "-m",
-            "sh",
-            "-c",
-            "mount -o loop \"$0\" \"$1\" && shift && exec \"$@\"",
-        ])
-        .args([&image, at]);
-    Some(around(outer, command))
+
+    /// The command in a namespace in which it is mounted, anew: the kernel may still be busy with one that has just gone.
+    pub(crate) fn mounted(&self, at: &Path, command: &Command) -> Command {
+        let mut outer = Command::new("unshare");
+        outer
+            .args([
+                "-m",
+                "sh",
+                "-c",
+                "while losetup -j \"$0\" | grep -q .; do sleep 0.01; done; mount -o loop \"$0\" \"$1\" && shift && exec \"$@\"",
+            ])
+            .env("PATH", WITH_SBIN)
+            .args([&*self.image(), at]);
+        around(outer, command)
+    }
+
+    fn image(&self) -> PathBuf {
+        self.place.path().join("image")
+    }
+}
+
+/// Has an ext4 file system that a process sees do what ext4 does when it finds an error in itself: give its journal up, and be read-only. An ordinary
+/// remount is refused as long as files are open for writing.
+pub(crate) fn turn_read_only(process: u32, at: &Path) {
+    let status = Command::new("nsenter")
+        .args(["--mount", "--target", &process.to_string()])
+        .args(["mount", "-o", "remount,abort"])
+        .arg(at)
+        .status()
+        .unwrap();
+    assert!(status.success(), "{}", at.display());
 }
 
 /// The command in a namespace in which a file system of its own is mounted.
@@ -154,3 +185,6 @@ pub(crate) fn mounted(namespace: &str, options: &str, at: &Path, command: &Comma
         .arg(at);
     around(outer, command)
 }
+
+/// Where programs for file systems are, whatever the user looks through.
+const WITH_SBIN: &str = "/usr/sbin:/sbin:/usr/bin:/bin";

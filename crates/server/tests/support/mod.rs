@@ -252,6 +252,12 @@ impl Server {
         (self.process, self.address) = launch(command, self.directory.path());
     }
 
+    /// Starts it again on the same data, by a command made from the one that would start it.
+    pub(crate) fn restart_inside(&mut self, wrap: impl FnOnce(&Path, Command) -> Command) {
+        let command = wrap(self.directory.path(), serve(self.directory.path()));
+        (self.process, self.address) = launch(command, self.directory.path());
+    }
+
     /// Starts it again on the same data and the same address, for clients that connect again.
     pub(crate) fn restart_in_place(&mut self) {
         let mut command = serve(self.directory.path());
