@@ -131,7 +131,7 @@ impl<'t> Arena<'t> {
             &mut self.publishers,
             &address,
             &AtomicU64::new(0),
-            move || {
+            move |_| {
                 std::thread::sleep(life);
                 match server.ended() {
                     Some(status) => Err(format!("the server ended by itself: {status}")),

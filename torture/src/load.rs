@@ -14,7 +14,8 @@ pub(crate) struct Work {
     pub(crate) watched: Vec<Seen>,
 }
 
-/// Lets all clients work until `end` has ended the server. `flushes` is what a device has flushed so far.
+/// Lets all clients work until `end` has ended the server. `flushes` is what a device has flushed so far; `end` can ask whether all publishers
+/// have come to their end before it.
 ///
 /// # Errors
 /// What `end` says, or what a client found wrong.
@@ -22,8 +23,9 @@ pub(crate) fn work<T>(
     publishers: &mut [Publisher],
     address: &str,
     flushes: &AtomicU64,
-    end: impl FnOnce() -> Result<T, String>,
+    end: impl FnOnce(&dyn Fn() -> bool) -> Result<T, String>,
 ) -> Result<(Work, T), String> {
+    let disk_fails = publishers.iter().any(Publisher::is_until_refused);
     let (published, watched, ended) = std::thread::scope(|scope| {
         let publishing: Vec<_> = publishers
             .iter_mut()
@@ -31,8 +33,8 @@ pub(crate) fn work<T>(
                 scope.spawn(move || (publisher.client(), publisher.run(address, flushes)))
             })
             .collect();
-        let watching = scope.spawn(move || watcher::watch(address, flushes));
-        let ended = end();
+        let watching = scope.spawn(move || watcher::watch(address, flushes, disk_fails));
+        let ended = end(&|| publishing.iter().all(ScopedJoinHandle::is_finished));
         let published: Vec<_> = publishing.into_iter().map(join).collect();
         (published, join(watching), ended)
     });

@@ -21,6 +21,7 @@ pub(crate) struct Publisher {
     streams: Vec<u16>,
     level: AckLevel,
     in_flight_records: u64,
+    until_refused: bool,
     rng: Rng,
     /// By stream: the next number.
     numbers: Vec<u64>,
@@ -42,6 +43,9 @@ struct Account {
     /// By producer's sequence, which counts from 1.
     sent: Vec<Id>,
     acked: u64,
+    /// The stream takes nothing any more, and says why.
+    is_refused: bool,
+    until_refused: bool,
     wrong: Option<String>,
     over: bool,
 }
@@ -59,9 +63,22 @@ impl Publisher {
             streams: streams.into(),
             level,
             in_flight_records,
+            until_refused: false,
             rng: Rng(seed ^ u64::from(client) << 32),
             numbers: vec![0; STREAMS.len()],
         }
+    }
+
+    /// The same, but one whose disk is going to fail: it must be refused with the reason, and ends with that.
+    pub(crate) fn until_refused(self) -> Self {
+        Self {
+            until_refused: true,
+            ..self
+        }
+    }
+
+    pub(crate) fn is_until_refused(&self) -> bool {
+        self.until_refused
     }
 
     pub(crate) fn client(&self) -> u16 {
@@ -79,7 +96,10 @@ impl Publisher {
             buffer_bytes: 256 << 10,
             ..ConnectionOptions::default()
         };
-        let mut account = Account::default();
+        let mut account = Account {
+            until_refused: self.until_refused,
+            ..Account::default()
+        };
         for stream in &self.streams {
             let first = self.numbers[usize::from(*stream)];
             account.published.runs.insert(*stream, Run::new(first));
@@ -87,6 +107,11 @@ impl Publisher {
         // A server that is killed before it has taken the connection has nothing of it.
         if let Ok(mut connection) = Connection::connect(address, &options) {
             self.converse(&mut connection, &mut account, flushes);
+        }
+        if self.until_refused && !account.is_refused {
+            account
+                .wrong
+                .get_or_insert("its disk failed, and nothing was refused".into());
         }
         match account.wrong {
             Some(wrong) => Err(format!("client {}: {wrong}", self.client)),
@@ -208,6 +233,16 @@ impl Account {
             }
             Event::Notice(error) if error.code == ErrorCode::SHUTTING_DOWN => {}
             Event::Closing(_) => self.over = true,
+            Event::Refused { error, .. }
+                if self.until_refused
+                    && [ErrorCode::READ_ONLY, ErrorCode::NO_SPACE].contains(&error.code)
+                    && DISK_FAILED
+                        .iter()
+                        .any(|reason| error.message.contains(reason)) =>
+            {
+                self.is_refused = true;
+                self.over = true;
+            }
             Event::Refused { error, .. } | Event::Notice(error) => {
                 self.wrong = Some(format!("refused: {} ({:?})", error.message, error.code));
             }
@@ -240,5 +275,7 @@ fn wait(connection: &Connection) {
     );
 }
 
+/// Reasons of a disk that fails; ext4 gives the second one when its journal has failed before it.
+pub(crate) const DISK_FAILED: [&str; 2] = ["(errno 5)", "(errno 30)"];
 /// No server lives so long.
 const LIMIT: Duration = Duration::from_secs(60);

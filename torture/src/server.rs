@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -118,6 +118,21 @@ impl Recipe {
         fs::read_to_string(self.directory.join("log")).unwrap_or_default()
     }
 
+    /// What a server says of a stream.
+    pub(crate) fn stream_info(&self, server: &Server, name: &str) -> Result<String, String> {
+        let output = Command::new(&self.program)
+            .args(["stream", "info", name, "--json", "--server"])
+            .arg(&server.address)
+            .stdin(Stdio::null())
+            .output()
+            .map_err(|error| format!("{}: {error}", self.program.display()))?;
+        if output.status.success() {
+            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        }
+        let said = String::from_utf8_lossy(&output.stderr);
+        Err(format!("nothing is said of {name}: {}", said.trim()))
+    }
+
     fn spawn(&self, workers: u64) -> Result<Child, String> {
         let failed = |error| format!("{}: {error}", self.program.display());
         let log = File::create(self.directory.join("log")).map_err(failed)?;
@@ -168,19 +183,27 @@ impl Server {
     ///
     /// # Errors
     /// It stopped with an error.
-    pub(crate) fn stop_or_kill(mut self, after: Duration) -> Result<bool, String> {
+    pub(crate) fn stop_or_kill(self, after: Duration) -> Result<bool, String> {
+        match self.stop(after)? {
+            Some(status) if status.success() => Ok(true),
+            Some(status) => Err(format!("a clean stop ended with {status}")),
+            None => Ok(false),
+        }
+    }
+
+    /// Asks it to stop, and kills it when it has not after a time. How it ended by itself.
+    pub(crate) fn stop(mut self, after: Duration) -> Result<Option<ExitStatus>, String> {
         if let Some(pid) = Pid::from_raw(self.process.id() as i32) {
             kill_process(pid, Signal::TERM).map_err(|error| error.to_string())?;
         }
         let begin = Instant::now();
         while begin.elapsed() < after {
             match self.process.try_wait() {
-                Ok(Some(status)) if status.success() => return Ok(true),
-                Ok(Some(status)) => return Err(format!("a clean stop ended with {status}")),
+                Ok(Some(status)) => return Ok(Some(status)),
                 _ => std::thread::sleep(LOOK),
             }
         }
-        Ok(false)
+        Ok(None)
     }
 }
 

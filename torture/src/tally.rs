@@ -46,6 +46,8 @@ counts! {
     at_flush "power lost right after a flush of the device";
     in_part "power lost with a part of the writes behind the flush on the device";
     in_recovery "power lost while the server recovered";
+    shut_down "file systems shut down under load, nothing more written";
+    shut_down_behind_journal "file systems shut down under load, their journal written";
     lives "servers under load, on new and on recovered file systems";
     flushes "flushes of the device that were recorded";
     writes "writes to the device that were recorded";

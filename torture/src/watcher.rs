@@ -17,11 +17,15 @@ pub(crate) struct Seen {
     pub(crate) flushes: u64,
 }
 
-/// Watches until the server is gone. `flushes` is what a device has flushed so far.
+/// Watches until the server is gone. `flushes` is what a device has flushed so far; when `disk_fails`, it may be told that records cannot be read.
 ///
 /// # Errors
 /// Records came that nobody sent, or not in order.
-pub(crate) fn watch(address: &str, flushes: &AtomicU64) -> Result<Vec<Seen>, String> {
+pub(crate) fn watch(
+    address: &str,
+    flushes: &AtomicU64,
+    disk_fails: bool,
+) -> Result<Vec<Seen>, String> {
     let mut watched = Vec::new();
     let Ok(mut connection) = Connection::connect(address, &ConnectionOptions::default()) else {
         return Ok(watched);
@@ -57,7 +61,9 @@ pub(crate) fn watch(address: &str, flushes: &AtomicU64) -> Result<Vec<Seen>, Str
                         }
                     }
                 }
-                Event::Gap { gap, .. } if gap.reason != GapReason::Retention => {
+                Event::Gap { gap, .. } if gap.reason == GapReason::Retention => {}
+                Event::Gap { gap, .. } if gap.reason == GapReason::Damaged && disk_fails => {}
+                Event::Gap { gap, .. } => {
                     wrong = Some(format!("a subscriber was told of {gap:?}"));
                 }
                 Event::Closing(_) => over = true,

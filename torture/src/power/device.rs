@@ -180,6 +180,11 @@ impl Drive {
         self.flushes.fetch_add(1, Ordering::Release);
     }
 
+    /// What it holds.
+    pub(crate) fn image(&self) -> Image {
+        self.lock().image.clone()
+    }
+
     /// How often it has flushed.
     pub(crate) fn flushes(&self) -> &AtomicU64 {
         &self.flushes

@@ -2,12 +2,13 @@
 //!
 //! [`device`] is a device that records what is written to it and when it is flushed, [`fuse`] shows it as a file, [`volume`] has the
 //! kernel's file systems on a loop device over that file, and [`site`] is what is done with them: servers live on them under load,
-//! power is cut in many places of each recording, and what the file system, the log and the server make of what is left is held against what clients were told.
+//! power is cut in many places of each recording, and what the file system, the log and the server make of what is left is held against what clients were told. [`shutdown`] has the kernel stop a file system on the spot instead, while server and clients look on.
 //!
 //! Everything is mounted in a mount namespace of this process, and the kernel takes it away with its last process, however that ends.
 
 mod device;
 mod fuse;
+mod shutdown;
 mod site;
 mod volume;
 
@@ -18,7 +19,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use self::site::Site;
-use self::volume::{FileSystem, has_program};
+use self::volume::{FileSystem, has_program, missing_for_shutdown};
 use crate::arguments::Arguments;
 use crate::side_by_side::side_by_side;
 use crate::tally::PowerTally;
@@ -32,7 +33,8 @@ pub(crate) fn missing() -> Vec<String> {
         let reason = file_system.missing()?;
         Some(format!("{}: {reason}", file_system.name()))
     });
-    missing.collect()
+    let shutdown = missing_for_shutdown().map(|reason| format!("shutdown: {reason}"));
+    missing.chain(shutdown).collect()
 }
 
 fn missing_for_all() -> Option<String> {
@@ -63,6 +65,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
     let begin = Instant::now();
     let tally = PowerTally::default();
     let failed = AtomicBool::new(false);
+    if let Some(reason) = missing_for_shutdown() {
+        eprintln!("torture: SHUTDOWN SKIPPED: {reason}");
+    }
     let mut sites = Vec::new();
     for file_system in FileSystem::ALL {
         match file_system.missing() {

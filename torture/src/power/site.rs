@@ -22,7 +22,7 @@ use super::device::{Cut, Drive, Image, Recording};
 use super::volume::{FileSystem, Mounted};
 use crate::arguments::Arguments;
 use crate::ledger::{Ledger, Run};
-use crate::load;
+use crate::load::{self, Work};
 use crate::publisher::Publisher;
 use crate::reader;
 use crate::record::{STREAMS, configuration};
@@ -34,14 +34,14 @@ use crate::watcher::Seen;
 /// A directory with a mount point, and what is done there.
 #[derive(Debug)]
 pub(crate) struct Site<'t> {
-    file_system: FileSystem,
-    directory: PathBuf,
+    pub(super) file_system: FileSystem,
+    pub(super) directory: PathBuf,
     /// By io back-end, in turns.
-    recipes: Vec<Recipe>,
-    rng: Rng,
-    tally: &'t PowerTally,
+    pub(super) recipes: Vec<Recipe>,
+    pub(super) rng: Rng,
+    pub(super) tally: &'t PowerTally,
     /// Another site has failed.
-    failed: &'t AtomicBool,
+    pub(super) failed: &'t AtomicBool,
 }
 
 /// A server's life on a device, and what it promised to whom.
@@ -141,7 +141,15 @@ impl<'t> Site<'t> {
         while left > 0 && !self.failed.load(Ordering::Relaxed) {
             let share = left.min(ROUND_STATES);
             let recipe = round % self.recipes.len();
-            let done = self.round(recipe, share);
+            let shutdowns = if self.shuts_down() {
+                share / SHUTDOWN_EVERY
+            } else {
+                0
+            };
+            let mut done = self.round(recipe, share - shutdowns);
+            if shutdowns > 0 {
+                done = done.and_then(|()| self.shut_down(recipe, shutdowns));
+            }
             done.map_err(|reason| {
                 let io = self.recipes[recipe].io();
                 let log = self.recipes[recipe].log();
@@ -158,17 +166,8 @@ impl<'t> Site<'t> {
     fn round(&mut self, recipe: usize, states: u64) -> Result<(), String> {
         let image = self.file_system.format(&self.directory)?;
         let seed = self.rng.bits();
-        let publishers = CLIENTS.iter().zip(0..);
-        let publishers = publishers.map(|(&(stream, level, window), client)| {
-            Publisher::new(client, &[stream], level, window, seed)
-        });
-        let first = self.live(
-            recipe,
-            image,
-            Ledger::new(),
-            publishers.collect(),
-            LIFE_FIRST,
-        )?;
+        let publishers = publishers(seed).collect();
+        let first = self.live(recipe, image, Ledger::new(), publishers, LIFE_FIRST)?;
         let second = states / 3;
         let cuts = first.draw(states - second, &mut self.rng);
         let heir = self.rng.below(cuts.len() as u64) as usize;
@@ -203,13 +202,6 @@ impl<'t> Site<'t> {
             self.check(recipe, &image, &mut ledger)
                 .map_err(|reason| self.keep(&image, *cut, life, reason))?;
             let tally = self.tally;
-            tally.states.add(1);
-            let of_this = match self.file_system {
-                FileSystem::Ext4 => &tally.ext4,
-                FileSystem::Xfs => &tally.xfs,
-                FileSystem::Btrfs => &tally.btrfs,
-            };
-            of_this.add(1);
             let kind = if more {
                 &tally.in_part
             } else {
@@ -251,7 +243,7 @@ impl<'t> Site<'t> {
         let recovered = drive.flushes().load(Ordering::Acquire);
         let address = server.address.clone();
         let flushes = drive.flushes();
-        let (work, ()) = load::work(&mut publishers, &address, flushes, move || {
+        let (work, ()) = load::work(&mut publishers, &address, flushes, move |_| {
             std::thread::sleep(length);
             match server.ended() {
                 Some(status) => Err(format!("the server ended by itself: {status}")),
@@ -264,14 +256,11 @@ impl<'t> Site<'t> {
         let recording = drive.stop().ok_or("nothing was recorded")?;
         mounted.unmount()?;
         let tally = self.tally;
-        tally.lives.add(1);
         tally.flushes.add(recording.flushes());
         tally.writes.add(recording.writes());
+        self.count(&work);
         let mut runs = Vec::new();
         for (client, published) in work.published {
-            tally.sent.add(published.sent);
-            tally.acked_stored.add(published.acked_stored);
-            tally.acked_synced.add(published.acked_synced);
             for (stream, run) in published.runs {
                 runs.push((client, stream, run));
             }
@@ -288,13 +277,36 @@ impl<'t> Site<'t> {
     }
 
     /// Starts a server on what power left, and holds what it gives against the ledger.
-    fn check(&mut self, recipe: usize, image: &Image, ledger: &mut Ledger) -> Result<(), String> {
+    pub(super) fn check(
+        &mut self,
+        recipe: usize,
+        image: &Image,
+        ledger: &mut Ledger,
+    ) -> Result<(), String> {
         let drive = Arc::new(Drive::new(image.clone(), false));
         let mounted = Mounted::new(self.file_system, &drive, &self.directory)?;
         let server = self.recipes[recipe].start(1)?;
         self.read(&server, ledger)?;
         server.kill();
-        mounted.unmount()
+        mounted.unmount()?;
+        self.tally.states.add(1);
+        let of_this = match self.file_system {
+            FileSystem::Ext4 => &self.tally.ext4,
+            FileSystem::Xfs => &self.tally.xfs,
+            FileSystem::Btrfs => &self.tally.btrfs,
+        };
+        of_this.add(1);
+        Ok(())
+    }
+
+    /// Counts a life under load.
+    pub(super) fn count(&self, work: &Work) {
+        self.tally.lives.add(1);
+        for (_, published) in &work.published {
+            self.tally.sent.add(published.sent);
+            self.tally.acked_stored.add(published.acked_stored);
+            self.tally.acked_synced.add(published.acked_synced);
+        }
     }
 
     fn read(&self, server: &Server, ledger: &mut Ledger) -> Result<(), String> {
@@ -309,12 +321,7 @@ impl<'t> Site<'t> {
 
     /// Leaves what was on the device, and says when power failed.
     fn keep(&self, image: &Image, cut: Cut, life: &Life, reason: String) -> String {
-        let path = self.directory.join("failed.img");
-        let saved = File::create(&path).and_then(|file| image.save(&file));
-        let saved = match saved {
-            Ok(()) => format!("the device's contents are kept: {}", path.display()),
-            Err(error) => format!("{}: {error}", path.display()),
-        };
+        let saved = self.save(image);
         format!(
             "{reason}\npower failed behind flush {} of {} ({} of them while the server started), with {:?} of the writes behind it; {saved}",
             cut.flush,
@@ -323,6 +330,24 @@ impl<'t> Site<'t> {
             cut.rest
         )
     }
+
+    /// Leaves what was on the device, and says where.
+    pub(super) fn save(&self, image: &Image) -> String {
+        let path = self.directory.join("failed.img");
+        let saved = File::create(&path).and_then(|file| image.save(&file));
+        match saved {
+            Ok(()) => format!("the device's contents are kept: {}", path.display()),
+            Err(error) => format!("{}: {error}", path.display()),
+        }
+    }
+}
+
+/// The clients of a file system.
+pub(super) fn publishers(seed: u64) -> impl Iterator<Item = Publisher> {
+    let clients = CLIENTS.iter().zip(0..);
+    clients.map(move |(&(stream, level, window), client)| {
+        Publisher::new(client, &[stream], level, window, seed)
+    })
 }
 
 /// What the streams are here, in their order: small, so that segments come and go all the time.
@@ -332,7 +357,7 @@ const SETTINGS: [&str; 3] = [
     "ack: synced, segment: 256KiB, tail: 512KiB, retention: {bytes: 1MiB}",
 ];
 /// Those whose subscribers see only what is synced.
-const SYNCED: [u16; 2] = [1, 2];
+pub(super) const SYNCED: [u16; 2] = [1, 2];
 /// Clients: stream, level, records in flight.
 const CLIENTS: [(u16, AckLevel, u64); 6] = [
     (0, AckLevel::Stream, 128),
@@ -344,5 +369,7 @@ const CLIENTS: [(u16, AckLevel, u64); 6] = [
 ];
 /// States of one file system, before the next one is made.
 const ROUND_STATES: u64 = 50;
+/// One in so many is what a shutdown leaves, where there is such a thing.
+const SHUTDOWN_EVERY: u64 = 5;
 const LIFE_FIRST: Duration = Duration::from_millis(600);
 const LIFE_SECOND: Duration = Duration::from_millis(250);

@@ -1,11 +1,13 @@
 //! Real file systems on a device that is ours.
 
 use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustix::fs::{major, minor};
 use rustix::io::Errno;
 use rustix::mount::{UnmountFlags, unmount};
 
@@ -29,6 +31,11 @@ impl FileSystem {
             Self::Xfs => "xfs",
             Self::Btrfs => "btrfs",
         }
+    }
+
+    /// Whether the kernel can shut it down.
+    pub(crate) fn has_shutdown(self) -> bool {
+        self != Self::Btrfs
     }
 
     /// Why this machine cannot have it.
@@ -94,6 +101,8 @@ impl FileSystem {
 pub(crate) struct Mounted {
     /// Where.
     point: PathBuf,
+    /// The file that its device lies on.
+    device: PathBuf,
     /// What it lies on; goes after it.
     attached: Option<Attached>,
 }
@@ -119,10 +128,40 @@ impl Mounted {
         // From here on both are taken away when something fails.
         let mounted = Self {
             point: point.clone(),
+            device: device.clone(),
             attached: Some(attached),
         };
         run("mount", &words)?;
         Ok(mounted)
+    }
+
+    /// Shuts it down: whatever is not on the device by now will never be, and everything that is asked of it fails. With `journal`, what is in its
+    /// journal still gets there.
+    pub(crate) fn shut_down(&self, journal: bool) -> Result<(), String> {
+        // It cannot be taken back: it must meet no other file system than this one.
+        let device = self.loop_device()?;
+        let ours = fs::canonicalize(&self.device);
+        if ours.map_or(true, |ours| device != ours) {
+            return Err(format!(
+                "{} lies on {}: not ours, and not shut down",
+                self.point.display(),
+                device.display()
+            ));
+        }
+        let words = if journal { "shutdown -f" } else { "shutdown" };
+        let mut words = ["-x", "-c", words].map(Path::new).to_vec();
+        words.push(&self.point);
+        run(SHUTDOWN, &words)
+    }
+
+    /// The file that the loop device lies on that the mount point lies on.
+    fn loop_device(&self) -> Result<PathBuf, String> {
+        let failed = |error: std::io::Error| format!("{}: {error}", self.point.display());
+        let device = fs::metadata(&self.point).map_err(failed)?.dev();
+        let (major, minor) = (major(device), minor(device));
+        let path = format!("/sys/dev/block/{major}:{minor}/loop/backing_file");
+        let text = fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
+        Ok(text.trim_end().into())
     }
 
     /// Unmounts it, and waits until nothing of it is in use.
@@ -157,6 +196,11 @@ impl Drop for Mounted {
     }
 }
 
+/// Why no file system can be shut down here.
+pub(crate) fn missing_for_shutdown() -> Option<String> {
+    (!has_program(SHUTDOWN)).then(|| format!("{SHUTDOWN} is not installed (Debian: xfsprogs)"))
+}
+
 /// Whether a program of this name can be run.
 pub(crate) fn has_program(name: &str) -> bool {
     std::env::var_os("PATH").is_some_and(|path| {
@@ -177,5 +221,7 @@ fn run(program: &str, words: &[&Path]) -> Result<(), String> {
     Err(format!("{program}: {}: {}", output.status, said.trim()))
 }
 
+/// Asks any file system for it, not only xfs.
+const SHUTDOWN: &str = "xfs_io";
 const PATIENCE: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(2);
