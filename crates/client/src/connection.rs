@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use trunkline_wire::{
     Ack, AckLevel, ClientHello, Close, Confirm, Credit, ErrorBody, ErrorFlags, Event as Wire,
@@ -23,7 +23,7 @@ use crate::subscription::Subscription;
 pub struct ConnectionOptions {
     /// What it calls itself, for people.
     pub name: String,
-    /// How long to wait for each address to answer. Default 5 s.
+    /// How long the network may take, over all of the server's addresses. Default 5 s.
     pub connect_timeout: Duration,
     /// Bytes that may wait to be sent. Default 1 MiB.
     pub buffer_bytes: usize,
@@ -162,12 +162,13 @@ struct Channel {
 
 impl Connection {
     /// Connects, waiting for the network but not for the server's Hello, which comes as an event. Subscriptions and records
-    /// may be sent before it.
+    /// may be sent before it. A server that hangs is connected to and says nothing: who cannot wait for ever counts the time until
+    /// [`Event::Hello`].
     ///
     /// # Errors
     /// The last address's that was tried.
     pub fn connect(address: &str, options: &ConnectionOptions) -> Result<Self, Error> {
-        let stream = Link::connect(address, options.connect_timeout)?;
+        let stream = Link::connect(address, Instant::now() + options.connect_timeout)?;
         Self::from_stream(stream, options)
     }
 

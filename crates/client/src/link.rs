@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use trunkline_wire::{Client, Event, Limits, Session};
 
@@ -22,14 +22,20 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// Connects to the first address that answers within `timeout` each.
-    pub(crate) fn connect(address: &str, timeout: Duration) -> io::Result<TcpStream> {
+    /// Connects to the first address that answers. All of them together have until `deadline`, each an equal part of what
+    /// those before it have left.
+    pub(crate) fn connect(address: &str, deadline: Instant) -> io::Result<TcpStream> {
         let mut last = io::Error::new(
             io::ErrorKind::InvalidInput,
             format!("{address} has no address"),
         );
-        for address in address.to_socket_addrs()? {
-            match Self::connect_to(&address, timeout) {
+        let addresses = address.to_socket_addrs()?;
+        let addresses: Vec<SocketAddr> = addresses.collect();
+        for (index, address) in addresses.iter().enumerate() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let part = left / (addresses.len() - index) as u32;
+            // No time at all is an error of its own to the socket.
+            match Self::connect_to(address, part.max(Duration::from_millis(1))) {
                 Ok(stream) => return Ok(stream),
                 Err(error) => last = error,
             }

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use trunkline_wire::{AckLevel, check_pattern};
 
@@ -59,8 +59,8 @@ impl Client {
     }
 
     pub(super) fn start(options: ClientBuilder) -> Result<Self, Error> {
-        let stream = Link::connect(&options.address, options.connect_timeout)?;
-        let timeout = options.connect_timeout;
+        let deadline = Instant::now() + options.connect_timeout;
+        let stream = Link::connect(&options.address, deadline)?;
         let shared = Arc::new(Shared::new(options)?);
         let thread = thread::Builder::new()
             .name("trunkline-client".into())
@@ -74,7 +74,8 @@ impl Client {
                 thread: Mutex::new(Some(thread)),
             }),
         };
-        let connected = shared.wait(Some(timeout), |state| {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let connected = shared.wait(Some(left), |state| {
             if state.stream.is_some() {
                 return Some(Ok(()));
             }

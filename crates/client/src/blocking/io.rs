@@ -50,7 +50,8 @@ pub(super) fn run(shared: &Shared, first: TcpStream) {
             shared.lock().closed = true;
             break;
         }
-        stream = Link::connect(&shared.options.address, shared.options.connect_timeout).ok();
+        let deadline = Instant::now() + shared.options.connect_timeout;
+        stream = Link::connect(&shared.options.address, deadline).ok();
     }
     let mut state = shared.lock();
     for subscribed in state.subscriptions.drain(..) {

@@ -12,7 +12,7 @@ mod throughput;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use super::connect::Line;
+use super::connect::{CONNECT_PATIENCE, Line};
 use super::exit::{Failure, Outcome};
 use super::output::{Output, Table, grouped, rate};
 use super::serve::IdleWord;
@@ -130,7 +130,7 @@ struct Setting<'a> {
 
 impl Setting<'_> {
     fn connect(&self, part: &str) -> Result<Line, Failure> {
-        Line::connect(self.address, &format!("bench {part}"))
+        Line::connect(self.address, &format!("bench {part}"), CONNECT_PATIENCE)
     }
 }
 

@@ -12,6 +12,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use trunkline_client::{Client, Connection, ConnectionOptions, Error, ErrorCode, Event};
 
 use super::exit::Failure;
+use crate::config::Span;
 use crate::plan::{DEFAULT_ADDRESS, SERVER_VARIABLE};
 
 /// Which server.
@@ -29,6 +30,15 @@ pub(super) struct Line {
     stop: Stop,
     /// Why the server said that it is closing the connection.
     farewell: Option<String>,
+    /// Absent while something comes.
+    silence: Option<Silence>,
+}
+
+/// Nothing comes from the server.
+struct Silence {
+    since: Instant,
+    /// When it was asked for a sign of life.
+    asked: Option<Instant>,
 }
 
 /// Ctrl-C and SIGTERM, once; the second ends the process on the spot.
@@ -38,20 +48,32 @@ pub(super) struct Stop(Arc<AtomicBool>);
 impl Target {
     /// Connects, naming the command to the server.
     pub(super) fn connect(&self, command: &str) -> Result<Line, Failure> {
-        Line::connect(&self.server, command)
+        Line::connect(&self.server, command, CONNECT_PATIENCE)
     }
-}
 
-impl Target {
-    /// A client that keeps its connection up, or does not, on threads of its own.
-    pub(super) fn client(&self, command: &str, reconnect: bool) -> Result<Client, Failure> {
+    /// The same for a command that has `time` for everything.
+    pub(super) fn connect_within(&self, command: &str, time: Duration) -> Result<Line, Failure> {
+        Line::connect(&self.server, command, CONNECT_PATIENCE.min(time))
+    }
+
+    /// A client that keeps its connection up, or does not, on threads of its own, for a command that has `time` for everything.
+    pub(super) fn client(
+        &self,
+        command: &str,
+        reconnect: bool,
+        time: Option<Duration>,
+    ) -> Result<Client, Failure> {
         let name = format!("trunkline {command} {}", std::process::id());
+        let within = |patience: Duration| time.map_or(patience, |time| patience.min(time));
         let builder = Client::builder(&self.server)
             .name(&name)
-            .reconnect(reconnect);
-        builder
-            .connect()
-            .map_err(|error| unreachable(&self.server, &error))
+            .reconnect(reconnect)
+            .connect_timeout(within(CONNECT_PATIENCE))
+            .request_timeout(within(ANSWER_PATIENCE));
+        builder.connect().map_err(|error| match error {
+            Error::TimedOut => silent(&self.server, within(CONNECT_PATIENCE)),
+            error => unreachable(&self.server, &error),
+        })
     }
 
     /// What an operation of a client failed with.
@@ -60,27 +82,54 @@ impl Target {
             Error::Refused { .. } | Error::Publish(_) | Error::TooMany => {
                 Failure::Refused(error.to_string())
             }
+            Error::TimedOut => Failure::Connection(format!("{} does not answer", self.server)),
             error => Failure::Connection(format!("{}: {error}", self.server)),
         }
     }
 }
 
 impl Line {
-    pub(super) fn connect(server: &str, command: &str) -> Result<Self, Failure> {
+    /// Connects and waits for the server's Hello, which has its limits: all of that within `patience`.
+    pub(super) fn connect(
+        server: &str,
+        command: &str,
+        patience: Duration,
+    ) -> Result<Self, Failure> {
+        let end = Instant::now() + patience;
         let stop = Stop::install()?;
         let name = format!("trunkline {command} {}", std::process::id());
         let options = ConnectionOptions {
             name,
+            connect_timeout: patience,
             ..ConnectionOptions::default()
         };
         let connection =
             Connection::connect(server, &options).map_err(|error| unreachable(server, &error))?;
-        Ok(Self {
+        let mut line = Self {
             connection,
             server: server.to_owned(),
             stop,
             farewell: None,
-        })
+            silence: None,
+        };
+        let mut greeted = false;
+        loop {
+            let came = line.turn(|event| greeted |= matches!(event, Event::Hello(_)))?;
+            if greeted {
+                return Ok(line);
+            }
+            if Instant::now() >= end {
+                return Err(silent(server, patience));
+            }
+            if !came {
+                line.wait(None, Some(end))?;
+            }
+        }
+    }
+
+    /// The server's address.
+    pub(super) fn server(&self) -> &str {
+        &self.server
     }
 
     /// Sends what waits, receives once, and tells what came. Returns whether anything came.
@@ -98,6 +147,9 @@ impl Line {
             }
             on(event);
         });
+        if matches!(polled, Ok(bytes) if bytes > 0) {
+            self.silence = None;
+        }
         // What the server said before it went is worth more than what the socket says about it.
         match (polled, flushed) {
             (Ok(bytes), Ok(())) => Ok(bytes > 0),
@@ -107,13 +159,14 @@ impl Line {
     }
 
     /// Sleeps until something can be received (or sent, when something waits for that), `other` can be read, the time comes,
-    /// or the user wants to stop, which is a failure.
+    /// or the user wants to stop, which is a failure. So is a server that gives no sign of life when it is asked for one.
     pub(super) fn wait(
-        &self,
+        &mut self,
         other: Option<BorrowedFd<'_>>,
         until: Option<Instant>,
     ) -> Result<(), Failure> {
         self.stop.check()?;
+        self.keep_alive()?;
         let mut wanted = PollFlags::IN;
         if self.connection.wants_to_send() {
             wanted |= PollFlags::OUT;
@@ -136,6 +189,32 @@ impl Line {
             Ok(_) | Err(rustix::io::Errno::INTR) => self.stop.check(),
             Err(error) => Err(Failure::Machine(format!("cannot wait: {error}"))),
         }
+    }
+
+    /// Asks for a sign of life when there was none for a while, and gives up when none comes. What has come is received
+    /// before every wait: time that this process was stopped for is not held against the server.
+    fn keep_alive(&mut self) -> Result<(), Failure> {
+        let now = Instant::now();
+        let silence = self.silence.get_or_insert(Silence {
+            since: now,
+            asked: None,
+        });
+        match silence.asked {
+            None if now - silence.since >= SILENCE_BEFORE_PING => {
+                silence.asked = Some(now);
+                // Without room for it there is enough that waits for an answer.
+                let _ = self.connection.ping();
+            }
+            Some(asked) if now - asked >= SILENCE_AFTER_PING => {
+                let quiet = (now - silence.since).as_secs();
+                return Err(Failure::Connection(format!(
+                    "{} has said nothing for {quiet}s: it hangs, or the network is gone",
+                    self.server
+                )));
+            }
+            _ => {}
+        }
+        Ok(())
     }
 
     /// Whether the user wants to stop.
@@ -218,6 +297,14 @@ fn unreachable(server: &str, error: &Error) -> Failure {
     ))
 }
 
+/// The server took the connection and then said nothing.
+fn silent(server: &str, patience: Duration) -> Failure {
+    let patience = Span(u64::try_from(patience.as_nanos()).unwrap_or(u64::MAX));
+    Failure::Connection(format!(
+        "cannot connect to {server}: it takes connections, but said nothing within {patience}; it hangs, or is no Trunkline server"
+    ))
+}
+
 fn remedy(error: &Error) -> &'static str {
     match error {
         Error::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
@@ -231,3 +318,10 @@ fn remedy(error: &Error) -> &'static str {
 }
 
 const LONGEST_SLEEP: Duration = Duration::from_millis(200);
+/// Time for a server to take the connection and to say Hello.
+pub(super) const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
+/// Time for a server to answer a subscription.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
+/// After how much silence a server is asked for a sign of life, and how long it then has for one.
+const SILENCE_BEFORE_PING: Duration = Duration::from_secs(10);
+const SILENCE_AFTER_PING: Duration = Duration::from_secs(20);

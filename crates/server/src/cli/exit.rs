@@ -6,7 +6,7 @@
 //! | 1 | what was waited for did not come: `sub` ran out of time, nobody answered a `request` or its responder failed, a `bench` lost records; `log` found acknowledged data damaged |
 //! | 2 | the command line is wrong |
 //! | 3 | the configuration is refused |
-//! | 4 | no connection to the server, or it was lost |
+//! | 4 | no connection to the server, it was lost, or the server does not answer |
 //! | 5 | the server refused |
 //! | 6 | this machine refused: a file, an address, a limit |
 //! | 130 | Ctrl-C before it was done |

@@ -117,7 +117,7 @@ Exit codes:
        data is damaged: `log`
   2    the command line is wrong
   3    the configuration is refused
-  4    no connection to the server, or it was lost
+  4    no connection to the server, it was lost, or the server does not answer
   5    the server refused
   6    this machine refused: a file, an address, a limit
   130  Ctrl-C before it was done";

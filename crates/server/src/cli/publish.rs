@@ -11,9 +11,9 @@ use trunkline_client::{AckLevel, Event, Publication, PublishError};
 
 use super::connect::{Line, Target, refused};
 use super::exit::{Failure, Outcome};
-use super::output::{Output, Progress, grouped, rate};
+use super::output::{Output, Progress, counted, grouped, rate};
 use super::values::{AckWord, Rate, level_word};
-use crate::config::Bytes;
+use crate::config::{Bytes, Span};
 pub(super) use input::everything;
 use input::{Input, Next};
 
@@ -21,7 +21,8 @@ use input::{Input, Next};
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Without PAYLOAD the record's payload is read from standard input, all of it; with --lines each line is a record. \
-It ends when the server has acknowledged everything, and prints the last sequence and the level that it has reached.
+It ends when the server has acknowledged everything, and prints the last sequence and the level that it has reached. \
+A server that acknowledges nothing for --timeout is given up: what is under way then may be stored or not.
 
 Examples:
   trunkline pub orders.eu.new '{\"id\": 1}'
@@ -48,6 +49,10 @@ pub(super) struct Publish {
     #[arg(long, value_name = "N")]
     rate: Option<Rate>,
 
+    /// Give up, with exit code 4, when the server has acknowledged nothing for so long
+    #[arg(long, value_name = "TIME", default_value = "30s")]
+    timeout: Span,
+
     /// Publish the payload so often; with --lines all lines so often
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     repeat: u64,
@@ -61,7 +66,6 @@ pub(super) struct Publish {
 }
 
 /// What has become of the records so far.
-#[derive(Default)]
 struct Account {
     sent: u64,
     bytes: u64,
@@ -70,6 +74,10 @@ struct Account {
     level: Option<AckLevel>,
     refused: u64,
     refusal: Option<Failure>,
+    /// When an answer came last, or nothing waited for one.
+    answered: Instant,
+    /// How long an answer may take.
+    patience: Duration,
 }
 
 /// `--json`.
@@ -91,8 +99,9 @@ impl Publish {
             (Some(payload), _) => Input::one(payload.clone().into_bytes(), self.repeat),
             (None, _) => Input::one(everything()?, self.repeat),
         };
-        let mut line = self.target.connect("pub")?;
-        let mut account = Account::default();
+        let patience = self.timeout.duration();
+        let mut line = self.target.connect_within("pub", patience)?;
+        let mut account = Account::new(patience);
         let mut progress = Progress::new("records", input.total());
         let begin = Instant::now();
         let published = self.publish(
@@ -226,9 +235,26 @@ impl Publish {
     }
 }
 
+impl Account {
+    fn new(patience: Duration) -> Self {
+        Self {
+            sent: 0,
+            bytes: 0,
+            acked: 0,
+            last_sequence: 0,
+            level: None,
+            refused: 0,
+            refusal: None,
+            answered: Instant::now(),
+            patience,
+        }
+    }
+}
+
 /// Sends, receives, and keeps the account.
 fn turn(line: &mut Line, account: &mut Account) -> Result<bool, Failure> {
-    line.turn(|event| match event {
+    let before = account.acked + account.refused;
+    let came = line.turn(|event| match event {
         Event::Acked { first, last, ack } => {
             account.acked += last - first + 1;
             account.last_sequence = ack.stream_sequence;
@@ -239,7 +265,19 @@ fn turn(line: &mut Line, account: &mut Account) -> Result<bool, Failure> {
             account.refusal.get_or_insert_with(|| refused(&error));
         }
         _ => {}
-    })
+    })?;
+    let (now, waiting) = (Instant::now(), line.connection.in_flight());
+    if waiting == 0 || account.acked + account.refused > before {
+        account.answered = now;
+    } else if now - account.answered >= account.patience {
+        return Err(Failure::Connection(format!(
+            "{} has acknowledged nothing for {}; {} on the way may be stored or not",
+            line.server(),
+            Span(account.patience.as_nanos() as u64),
+            counted(waiting, "record")
+        )));
+    }
+    Ok(came)
 }
 
 /// Header and address of a record.

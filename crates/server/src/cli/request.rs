@@ -26,7 +26,8 @@ Examples:
   trunkline request svc.resize --timeout 30s < picture.png > small.png
   trunkline request '$sys.stream.list' ''  # the server answers below $sys.
 
-Exit codes: 0 answered; 1 nobody listens, the responder failed or went away, or the time ran out.")]
+Exit codes: 0 answered; 1 nobody listens, the responder failed or went away, or the time ran out; 4 the server itself does \
+not answer.")]
 pub(super) struct Request {
     /// The subject
     subject: String,
@@ -34,7 +35,7 @@ pub(super) struct Request {
     /// The payload; standard input when absent
     payload: Option<String>,
 
-    /// How long to wait for the answer
+    /// How long to wait for the connection and the answer
     #[arg(long, value_name = "TIME", default_value = "5s")]
     timeout: Span,
 
@@ -103,9 +104,12 @@ impl Request {
             Some(payload) => payload.clone().into_bytes(),
             None => everything()?,
         };
-        let mut line = self.target.connect("request")?;
+        let end = Instant::now() + self.timeout.duration();
+        let within = self.timeout.duration();
+        let mut line = self.target.connect_within("request", within)?;
         let begin = Instant::now();
-        let answer = call(&mut line, &self.subject, &payload, self.timeout)?;
+        let left = end.saturating_duration_since(begin);
+        let answer = call(&mut line, &self.subject, &payload, left)?;
         let seconds = begin.elapsed().as_secs_f64();
         line.close();
         let mut output = Output::new();
@@ -133,15 +137,15 @@ pub(super) fn call(
     line: &mut Line,
     subject: &str,
     payload: &[u8],
-    timeout: Span,
+    timeout: Duration,
 ) -> Result<Vec<u8>, Failure> {
     let refusal = |error: trunkline_client::Error| Failure::Refused(error.to_string());
     let request = line
         .connection
-        .call(subject, payload, timeout.duration())
+        .call(subject, payload, timeout)
         .map_err(refusal)?;
     // The server keeps the time; this one only covers for a server that does not.
-    let end = Instant::now() + timeout.duration() + GRACE;
+    let end = Instant::now() + timeout + GRACE;
     let mut answered: Option<Result<Vec<u8>, Failure>> = None;
     loop {
         let came = line.turn(|event| match event {
@@ -171,8 +175,9 @@ pub(super) fn call(
             line.wait(None, Some(end))?;
         }
         if Instant::now() >= end {
-            return Err(Failure::Absent(format!(
-                "no answer from `{subject}` within {timeout}"
+            return Err(Failure::Connection(format!(
+                "{} does not answer: not even that `{subject}` gave no answer in time",
+                line.server()
             )));
         }
     }
@@ -391,5 +396,5 @@ fn pass_on(stderr: impl Read) -> String {
 const NOT_RUN: u32 = 126;
 /// A longer line of standard error counts as several.
 const LINE_BYTES_MAX: u64 = 4096;
-/// What the network may add to a timeout.
-const GRACE: Duration = Duration::from_secs(2);
+/// What the network and a busy server may add to a timeout.
+const GRACE: Duration = Duration::from_secs(1);

@@ -1,6 +1,7 @@
 //! `trunkline stream`: what streams there are, and adding and removing them.
 
 use std::str::FromStr;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -331,4 +332,4 @@ fn written<T: FromStr<Err = String>>(text: &str) -> Result<String, String> {
 }
 
 /// Preparing a stream's first segment takes as long as the disk takes to write it.
-const TIMEOUT: Span = Span(30_000_000_000);
+const TIMEOUT: Duration = Duration::from_secs(30);

@@ -32,7 +32,8 @@ Examples:
 
 When the connection is lost it is made again, and the subscription goes on behind the last record.
 
-Exit codes: 0 when --count records came, or at Ctrl-C without --count; 1 when --timeout ran out; 130 at Ctrl-C before \
+Exit codes: 0 when --count records came, or at Ctrl-C without --count; 1 when --timeout ran out; 4 when the server \
+cannot be reached or does not answer; 130 at Ctrl-C before \
 --count records came.")]
 pub(super) struct Subscribe {
     /// The pattern of subjects
@@ -51,7 +52,7 @@ pub(super) struct Subscribe {
     #[arg(long, short = 'n', value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
 
-    /// End, with exit code 1, when it has taken so long
+    /// End, with exit code 1, when it has taken so long; connecting counts
     #[arg(long, value_name = "TIME")]
     timeout: Option<Span>,
 
@@ -136,10 +137,9 @@ impl Subscribe {
         let stop = Stop::install()?;
         // A subscription that asks to be ended when it is slow does not come back by itself.
         let stays = !self.no_reconnect && self.policy != PolicyWord::Disconnect;
-        let client = self.target.client("sub", stays)?;
-        let end = self
-            .timeout
-            .map(|timeout| Instant::now() + timeout.duration());
+        let time = self.timeout.map(|timeout| timeout.duration());
+        let end = time.map(|time| Instant::now() + time);
+        let client = self.target.client("sub", stays, time)?;
         let mut subscriber = client
             .subscribe(&self.subscription())
             .map_err(|error| self.target.failed(&error))?;

@@ -222,7 +222,7 @@ impl<'a> Publishing<'a> {
         }
     }
 
-    fn wait(&self) -> Result<(), Failure> {
+    fn wait(&mut self) -> Result<(), Failure> {
         // The subscriber's progress is not on this connection; it is looked for again soon.
         let behind = self.number - self.shared.delivered.load(Ordering::Acquire) >= self.lead;
         let until = behind.then(|| Instant::now() + std::time::Duration::from_micros(50));
@@ -282,7 +282,7 @@ impl<'a> Receiving<'a> {
         Ok(Step::Waits)
     }
 
-    fn wait(&self) -> Result<(), Failure> {
+    fn wait(&mut self) -> Result<(), Failure> {
         if self.shared.setting.polls {
             return Ok(());
         }
