@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use trunkline_log::{DiskError, DiskErrorKind, State};
+use trunkline_wire::record::ADDRESS_BYTES;
 use trunkline_wire::{Ack, AckLevel, ErrorBody, ErrorCode, ErrorFlags};
 
 use crate::out::{Out, SessionId};
@@ -46,8 +47,8 @@ pub(crate) struct Row {
 pub(crate) enum Why {
     /// Nothing: the code says it.
     Code,
-    /// The first refused record was over this limit.
-    Over { payload_max: u32 },
+    /// The first refused record was over this limit; both are `payload_len`s.
+    Over { payload_len: u32, payload_max: u32 },
     /// What the stream's disk answered.
     Disk(DiskError),
 }
@@ -261,9 +262,15 @@ fn refuse(session: SessionId, row: &Row, out: &mut impl Out) {
     let code = row.refused.unwrap_or(ErrorCode::NONE);
     let more = match row.why {
         Why::Code => None,
-        Why::Over { payload_max } => Some(format!(
-            "{}: its payload_len may be {payload_max} at most",
-            code.description()
+        // A payload_len counts the address, too, which nobody who publishes has written.
+        Why::Over {
+            payload_len,
+            payload_max,
+        } => Some(format!(
+            "{}: it has {} bytes of payload, the limit is {}",
+            code.description(),
+            payload_len.saturating_sub(ADDRESS_BYTES as u32),
+            payload_max.saturating_sub(ADDRESS_BYTES as u32)
         )),
         Why::Disk(error) if code == ErrorCode::NO_SPACE => Some(format!(
             "the stream is full, and its next segment cannot be made: {error}"

@@ -164,6 +164,7 @@ impl Shard {
                 oversized.sequence,
                 oversized.records,
                 Why::Over {
+                    payload_len: oversized.payload_len,
                     payload_max: oversized.payload_max,
                 },
             );
@@ -306,8 +307,15 @@ impl Shard {
             Some(AppendError::Record(error)) => return Err(PublishFault::Record(error)),
             Some(AppendError::NoSpace) => (ErrorCode::NO_SPACE, Why::of(stream.log.state())),
             Some(AppendError::Poisoned) => (ErrorCode::READ_ONLY, Why::of(stream.log.state())),
-            Some(AppendError::TooLarge { payload_max, .. }) => {
-                (ErrorCode::RECORD_TOO_LONG, Why::Over { payload_max })
+            Some(AppendError::TooLarge {
+                payload_len,
+                payload_max,
+            }) => {
+                let why = Why::Over {
+                    payload_len,
+                    payload_max,
+                };
+                (ErrorCode::RECORD_TOO_LONG, why)
             }
             Some(AppendError::Subject(_)) => (ErrorCode::TOO_MANY, Why::Code),
         };

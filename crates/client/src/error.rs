@@ -10,12 +10,12 @@ use trunkline_wire::{ErrorCode, SubjectError, Violation};
 pub enum PublishError {
     /// The window is full: too much is unacknowledged, or waits to be sent. The same record may be tried again.
     Full,
-    /// The record is over the server's limit.
+    /// The record, or call, is over the server's limit.
     TooLong {
-        /// What its `payload_len` would be: address, headers and payload.
-        payload_len: usize,
-        /// The limit.
-        payload_max: u32,
+        /// Its payload, and its headers if it has some.
+        payload_bytes: usize,
+        /// How many the server takes. Before its Hello that is a guess.
+        payload_bytes_max: usize,
     },
     /// The subject is not one.
     Subject(SubjectError),
@@ -32,12 +32,12 @@ impl fmt::Display for PublishError {
         match self {
             Self::Full => write!(f, "the publishing window is full"),
             Self::TooLong {
-                payload_len,
-                payload_max,
+                payload_bytes,
+                payload_bytes_max,
             } => {
                 write!(
                     f,
-                    "record is over the limit: it has {payload_len} bytes, the limit is {payload_max}"
+                    "record over the limit: it has {payload_bytes} bytes of payload, the limit is {payload_bytes_max}"
                 )
             }
             Self::Subject(error) => error.fmt(f),

@@ -193,8 +193,8 @@ fn what_cannot_be_published_is_said_before_it_is_sent() {
     ));
     let long = vec![0; 100_000];
     let too_long = PublishError::TooLong {
-        payload_len: 100_008,
-        payload_max: 100_000,
+        payload_bytes: 100_000,
+        payload_bytes_max: 99_992,
     };
     assert_eq!(connection.publish("a", &long), Err(too_long));
     assert_eq!(connection.publish("a", &long[..99_992]), Ok(1));

@@ -117,14 +117,12 @@ impl Outlet {
         timeout: Duration,
     ) -> Result<RpcCall<'a>, PublishError> {
         check_subject(subject)?;
-        let (payload_len, payload_max) = (
-            CALL_FIELDS_BYTES + subject.len() + payload.len(),
-            self.wire.call_bytes_max(),
-        );
-        if payload_len > payload_max as usize {
+        let fields = CALL_FIELDS_BYTES + subject.len();
+        let payload_bytes_max = (self.wire.call_bytes_max() as usize).saturating_sub(fields);
+        if payload.len() > payload_bytes_max {
             return Err(PublishError::TooLong {
-                payload_len,
-                payload_max,
+                payload_bytes: payload.len(),
+                payload_bytes_max,
             });
         }
         let timeout_ms = timeout.as_millis().try_into().unwrap_or(u32::MAX);
@@ -233,17 +231,17 @@ impl Outlet {
         flags: RecordFlags,
         body: &[u8],
     ) -> Result<u64, PublishError> {
-        let payload_len = body.len() + record::ADDRESS_BYTES;
         let bytes = body_record_bytes(body.len());
         let payload_max = self.wire.max_record_bytes.min(
             self.wire
                 .max_frame_bytes
                 .saturating_sub(RESERVED_FRAME_BYTES),
         );
-        if payload_len > payload_max as usize {
+        let payload_bytes_max = (payload_max as usize).saturating_sub(record::ADDRESS_BYTES);
+        if body.len() > payload_bytes_max {
             return Err(PublishError::TooLong {
-                payload_len,
-                payload_max,
+                payload_bytes: body.len(),
+                payload_bytes_max,
             });
         }
         let (subject_id, untold) = self.interner.intern(publication.subject)?;
