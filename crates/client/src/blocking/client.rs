@@ -79,9 +79,11 @@ impl Client {
             if state.stream.is_some() {
                 return Some(Ok(()));
             }
-            state
-                .closed
-                .then(|| Err(state.failure.take().unwrap_or(Error::Closed)))
+            state.closed.then(|| {
+                // There is nobody else yet who could hold it.
+                let failure = state.failure.take().and_then(Arc::into_inner);
+                Err(failure.unwrap_or(Error::Closed))
+            })
         });
         connected.unwrap_or(Err(Error::TimedOut))?;
         Ok(client)
@@ -90,6 +92,12 @@ impl Client {
     /// Whether there is a connection now.
     pub fn is_connected(&self) -> bool {
         self.inner.shared.lock().stream.is_some()
+    }
+
+    /// Why there is no connection now, or what ended the one before it: with [`Error::Refused`] the server said so itself. `None` as
+    /// long as none has broken.
+    pub fn disconnected_by(&self) -> Option<Arc<Error>> {
+        self.inner.shared.lock().failure.clone()
     }
 
     /// Publishes with the streams' own ack level.

@@ -37,11 +37,11 @@ pub(super) fn run(shared: &Shared, first: TcpStream) {
             if greeted {
                 backoff.reset();
             }
-            disconnect(shared);
+            let ended = error.is_none();
+            disconnect(shared, error);
             let mut state = shared.lock();
-            if error.is_none() || state.closing || !shared.options.reconnect || !greeted_once {
+            if ended || state.closing || !shared.options.reconnect || !greeted_once {
                 state.closed = true;
-                state.failure = error;
                 break;
             }
         }
@@ -82,9 +82,10 @@ fn pause(shared: &Shared, pause: Duration) -> bool {
 }
 
 /// Everything that hung on the connection is over.
-fn disconnect(shared: &Shared) {
+fn disconnect(shared: &Shared, error: Option<Error>) {
     let mut state = shared.lock();
     state.stream = None;
+    state.failure = error.map(Arc::new);
     state.sending = false;
     state.generation += 1;
     if let Some(lost) = state.outlet.on_disconnect() {

@@ -53,8 +53,8 @@ pub(super) struct State {
     pub(super) closing: bool,
     /// The thread has ended.
     pub(super) closed: bool,
-    /// Why there was never a connection.
-    pub(super) failure: Option<Error>,
+    /// Why there is no connection, or what ended the last one.
+    pub(super) failure: Option<Arc<Error>>,
 }
 
 /// A subscription of the client, over all its connections.

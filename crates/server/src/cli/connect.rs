@@ -86,6 +86,21 @@ impl Target {
             error => Failure::Connection(format!("{}: {error}", self.server)),
         }
     }
+
+    /// What has ended a client's connection, in words.
+    pub(super) fn lost(&self, client: &Client) -> String {
+        let server = &self.server;
+        match client.disconnected_by().as_deref() {
+            Some(Error::Refused { code, message }) => {
+                format!(
+                    "{server} closed the connection: {}",
+                    farewell(*code, message)
+                )
+            }
+            None => format!("{server} closed the connection"),
+            Some(error) => broken(server, error),
+        }
+    }
 }
 
 impl Line {
@@ -135,14 +150,11 @@ impl Line {
     /// Sends what waits, receives once, and tells what came. Returns whether anything came.
     pub(super) fn turn(&mut self, mut on: impl FnMut(Event<'_>)) -> Result<bool, Failure> {
         let flushed = self.connection.flush().map(|_| ());
-        let farewell = &mut self.farewell;
+        let said = &mut self.farewell;
         let polled = self.connection.poll(|event| {
             match &event {
-                Event::Notice(error) => *farewell = Some(error.message.to_owned()),
-                Event::Closing(close) if close.code == ErrorCode::SHUTTING_DOWN => {
-                    *farewell = Some("the server is shutting down".to_owned());
-                }
-                Event::Closing(close) => *farewell = Some(close.reason.to_owned()),
+                Event::Notice(error) => *said = Some(farewell(error.code, error.message)),
+                Event::Closing(close) => *said = Some(farewell(close.code, close.reason)),
                 _ => {}
             }
             on(event);
@@ -241,17 +253,29 @@ impl Line {
 
     fn lost(&self, error: &Error) -> Failure {
         let server = &self.server;
-        match (&self.farewell, error) {
-            (Some(reason), _) => {
-                Failure::Connection(format!("{server} closed the connection: {reason}"))
-            }
-            (None, Error::Io(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                Failure::Connection(format!("{server} closed the connection"))
-            }
-            (None, error) => {
-                Failure::Connection(format!("the connection to {server} is lost: {error}"))
-            }
+        Failure::Connection(match &self.farewell {
+            Some(reason) => format!("{server} closed the connection: {reason}"),
+            None => broken(server, error),
+        })
+    }
+}
+
+/// Why the server says that it closes a connection.
+fn farewell(code: ErrorCode, reason: &str) -> String {
+    match (code, reason) {
+        (ErrorCode::SHUTTING_DOWN, _) => "the server is shutting down".to_owned(),
+        (code, "") => code.description().to_owned(),
+        (_, reason) => reason.to_owned(),
+    }
+}
+
+/// A connection that ended without a word of the server.
+fn broken(server: &str, error: &Error) -> String {
+    match error {
+        Error::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            format!("{server} closed the connection")
         }
+        error => format!("the connection to {server} is lost: {error}"),
     }
 }
 

@@ -238,18 +238,15 @@ impl Subscribe {
                 Ok(None) => {
                     let lost = !client.is_connected();
                     if lost && !stays {
-                        return Err(Failure::Connection(format!(
-                            "{} closed the connection",
-                            self.target.server
-                        )));
+                        return Err(Failure::Connection(self.target.lost(client)));
                     }
                     if lost != std::mem::replace(&mut away, lost) {
                         let what = if lost {
-                            "the connection is lost; trying again"
+                            format!("{}; trying again", self.target.lost(client))
                         } else {
-                            "connected again"
+                            format!("connected to {} again", self.target.server)
                         };
-                        let _ = writeln!(io::stderr(), "{}: {what}", self.target.server);
+                        let _ = writeln!(io::stderr(), "{what}");
                     }
                 }
                 Err(error) => return Err(self.target.failed(&error)),
