@@ -40,6 +40,17 @@ fn every_part_is_measured_against_a_server_of_its_own() {
         .map(|part| part["window"].as_u64().unwrap())
         .collect();
     assert_eq!(windows, [1, 1000]);
+    let server = &results["server"];
+    assert_eq!(
+        (server["started"].as_bool(), server["idle"].as_str()),
+        (Some(true), Some("adaptive"))
+    );
+    assert!(
+        server["address"]
+            .as_str()
+            .unwrap()
+            .starts_with("127.0.0.1:")
+    );
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
 }
 
@@ -72,19 +83,61 @@ fn people_get_tables() {
     assert!(!bench.out.contains("LATENCY"), "{}", bench.out);
 }
 
+const SHORT: [&str; 9] = [
+    "bench", "--only", "latency", "--rate", "500", "--time", "200ms", "--ack", "synced",
+];
+
 #[test]
-fn a_server_that_is_there_is_used() {
+fn a_server_that_is_named_is_used() {
     let server = Server::start();
-    let bench = server.run(&[
-        "bench", "--only", "latency", "--rate", "500", "--time", "200ms", "--ack", "synced",
-    ]);
+    let named = ["--server", &server.address];
+    let bench = run(&[&SHORT[..], &named].concat());
     assert_eq!(bench.code, 0, "{}", bench.err);
-    assert!(
-        bench
-            .out
-            .contains("acknowledged when synced, a server that was there"),
-        "{}",
-        bench.out
+    let said = format!(
+        "acknowledged when synced, the server at {}\n",
+        server.address
     );
+    assert!(bench.out.contains(&said), "{}", bench.out);
     assert!(bench.out.contains("publish to delivery"), "{}", bench.out);
+    assert!(server.stream("main")["records"].as_u64() > Some(0));
+    let bench = run(&[&SHORT[..], &named, &["--json"]].concat());
+    let results = bench.json();
+    let measured = &results["server"];
+    assert_eq!(measured["address"], server.address.as_str());
+    assert_eq!(measured["started"], false);
+}
+
+#[test]
+fn a_server_that_the_environment_names_is_left_alone() {
+    let server = Server::start();
+    let bench = server.run(&[&SHORT[..], &["--json"]].concat());
+    assert_eq!(bench.code, 0, "{}", bench.err);
+    let measured = bench.json();
+    assert_eq!(measured["server"]["started"], true);
+    assert_ne!(measured["server"]["address"], server.address.as_str());
+    assert_eq!(server.stream("main")["records"], 0);
+    let help = run(&["bench", "--help"]).out;
+    assert!(
+        help.contains("TRUNKLINE_SERVER does not count here"),
+        "{help}"
+    );
+}
+
+#[test]
+fn what_a_started_server_is_told_cannot_be_told_to_another() {
+    for flags in [
+        &["--server-cpus", "0"][..],
+        &["--idle", "spin"],
+        &["--io", "epoll"],
+        &["--visible-received"],
+    ] {
+        let words = [&["bench", "--server", "127.0.0.1:1"], flags].concat();
+        let refused = run(&words);
+        assert_eq!(refused.code, 2, "{flags:?}: {}", refused.err);
+        let (flag, err) = (flags[0], &refused.err);
+        assert!(
+            err.contains(flag) && err.contains("'--server <HOST:PORT>'"),
+            "{flags:?}: {err}"
+        );
+    }
 }

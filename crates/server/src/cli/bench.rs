@@ -25,6 +25,9 @@ use server::Started;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Without --server a server is started for the run, with its data in a temporary directory (TMPDIR chooses the disk). \
+TRUNKLINE_SERVER does not count here: the millions of records that are published would push real ones out of that server's \
+streams. With --server they go into the streams that capture `bench.>`; give them one of their own.
+
 Every record is checked: its content, its order, and that none is missing or comes twice.
 
 Latency is measured in an open loop: records are due at fixed times, whatever happened to those before, and the time of a \
@@ -39,8 +42,8 @@ Examples:
 
 Exit codes: 0 measured; 1 a record was missing, damaged, out of order or twice.")]
 pub(super) struct Bench {
-    /// The server's address; without it a server is started
-    #[arg(long, short, value_name = "HOST:PORT", env = crate::plan::SERVER_VARIABLE)]
+    /// Measure the server at this address, and fill its streams; without it a server is started
+    #[arg(long, short, value_name = "HOST:PORT")]
     server: Option<String>,
 
     /// Run only this part
@@ -68,7 +71,7 @@ pub(super) struct Bench {
     ack: AckWord,
 
     /// Let subscribers of the started server see records at once, not at their ack level
-    #[arg(long)]
+    #[arg(long, conflicts_with = "server")]
     visible_received: bool,
 
     /// Publishes in flight for acks; 1 and 1000 when absent
@@ -76,15 +79,25 @@ pub(super) struct Bench {
     window: Option<u32>,
 
     /// Idle strategy of the started server, and of the client: with spin it polls
-    #[arg(long, value_name = "STRATEGY", default_value = "adaptive")]
+    #[arg(
+        long,
+        value_name = "STRATEGY",
+        default_value = "adaptive",
+        conflicts_with = "server"
+    )]
     idle: IdleWord,
 
     /// How the started server's workers talk to the kernel
-    #[arg(long, value_name = "BACKEND", default_value = "auto")]
+    #[arg(
+        long,
+        value_name = "BACKEND",
+        default_value = "auto",
+        conflicts_with = "server"
+    )]
     io: super::serve::IoWord,
 
     /// CPUs that the started server may run on, such as 0 or 0-3; the client takes the others
-    #[arg(long, value_name = "LIST")]
+    #[arg(long, value_name = "LIST", conflicts_with = "server")]
     server_cpus: Option<String>,
 
     /// Print the results as JSON
@@ -108,14 +121,24 @@ enum Part {
 struct Results {
     payload_bytes: u32,
     ack: &'static str,
-    /// What the started server was told; absent for one that was there.
-    server: Option<server::Described>,
+    server: Measured,
     #[serde(skip_serializing_if = "Option::is_none")]
     throughput: Option<throughput::Figures>,
     #[serde(skip_serializing_if = "Option::is_none")]
     latency: Option<latency::Figures>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     acks: Vec<acks::Figures>,
+}
+
+/// Which server was measured.
+#[derive(Debug, Default, Serialize)]
+struct Measured {
+    address: String,
+    /// Whether it was started for this run.
+    started: bool,
+    /// What it was told then.
+    #[serde(flatten)]
+    told: Option<server::Described>,
 }
 
 /// What every part needs.
@@ -163,7 +186,11 @@ impl Bench {
         let mut results = Results {
             payload_bytes: self.size,
             ack: level_word(self.ack.level()),
-            server: started.as_ref().map(Started::described),
+            server: Measured {
+                address: address.to_owned(),
+                started: started.is_some(),
+                told: started.as_ref().map(Started::described),
+            },
             ..Results::default()
         };
         if wanted(Part::Throughput) {
@@ -197,8 +224,8 @@ impl Bench {
 
 impl Results {
     fn print(&self, output: &mut Output) -> Outcome {
-        let how = self.server.as_ref().map_or_else(
-            || "a server that was there".to_owned(),
+        let how = self.server.told.as_ref().map_or_else(
+            || format!("the server at {}", self.server.address),
             |server| {
                 format!(
                     "a started server, idle {}, {}, {}, data in {}",
