@@ -1,5 +1,7 @@
 //! `trunkline stream`: what streams there are, and adding and removing them.
 
+mod refusal;
+
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -186,7 +188,11 @@ impl Add {
         };
         let request =
             serde_json::to_vec(&entry).map_err(|error| Failure::Usage(error.to_string()))?;
-        let added: StreamInfo = ask(&self.common, system::STREAM_ADD, &request)?;
+        let added = ask(&self.common, system::STREAM_ADD, &request);
+        let added: StreamInfo = added.map_err(|failure| match failure {
+            Failure::Refused(text) => Failure::Refused(refusal::in_flags(&text)),
+            other => other,
+        })?;
         let mut output = Output::new();
         if self.common.json {
             output.json(&added)?;
