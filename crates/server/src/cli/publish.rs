@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde::Serialize;
-use trunkline_client::{AckLevel, Event, Publication, PublishError};
+use trunkline_client::{AckLevel, ErrorCode, Event, Publication, PublishError};
 
 use super::connect::{Line, Target, refused};
 use super::exit::{Failure, Outcome};
@@ -67,6 +67,7 @@ pub(super) struct Publish {
 
 /// What has become of the records so far.
 struct Account {
+    subject: String,
     sent: u64,
     bytes: u64,
     acked: u64,
@@ -101,7 +102,7 @@ impl Publish {
         };
         let patience = self.timeout.duration();
         let mut line = self.target.connect_within("pub", patience)?;
-        let mut account = Account::new(patience);
+        let mut account = Account::new(&self.subject, patience);
         let mut progress = Progress::new("records", input.total());
         let begin = Instant::now();
         let published = self.publish(
@@ -236,8 +237,9 @@ impl Publish {
 }
 
 impl Account {
-    fn new(patience: Duration) -> Self {
+    fn new(subject: &str, patience: Duration) -> Self {
         Self {
+            subject: subject.to_owned(),
             sent: 0,
             bytes: 0,
             acked: 0,
@@ -262,7 +264,11 @@ fn turn(line: &mut Line, account: &mut Account) -> Result<bool, Failure> {
         }
         Event::Refused { first, last, error } => {
             account.refused += last - first + 1;
-            account.refusal.get_or_insert_with(|| refused(&error));
+            let subject = &account.subject;
+            account.refusal.get_or_insert_with(|| match error.code {
+                ErrorCode::NO_STREAM => uncaptured(subject),
+                _ => refused(&error),
+            });
         }
         _ => {}
     })?;
@@ -278,6 +284,15 @@ fn turn(line: &mut Line, account: &mut Account) -> Result<bool, Failure> {
         )));
     }
     Ok(came)
+}
+
+/// Which subject no stream captures, and what can be done.
+fn uncaptured(subject: &str) -> Failure {
+    Failure::Refused(format!(
+        "refused: no stream captures `{subject}`: `trunkline stream ls` shows what is captured, `trunkline stream add` adds to it \
+         (error {})",
+        ErrorCode::NO_STREAM.0
+    ))
 }
 
 /// Header and address of a record.

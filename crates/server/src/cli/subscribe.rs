@@ -1,5 +1,7 @@
 //! `trunkline sub`: prints records.
 
+mod absent;
+
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
@@ -14,6 +16,7 @@ use super::output::{Output, time};
 use super::record::Record;
 use super::values::{From, wall_ns};
 use crate::config::Span;
+use crate::system::{self, StreamList};
 
 /// Subscribe to records and print them
 #[derive(Debug, Args)]
@@ -143,6 +146,7 @@ impl Subscribe {
         let mut subscriber = client
             .subscribe(&self.subscription())
             .map_err(|error| self.target.failed(&error))?;
+        self.warn(&client);
         let mut printer = Printer {
             output: Output::new(),
             format: match (self.raw, self.json) {
@@ -169,6 +173,19 @@ impl Subscribe {
             // Ctrl-C is how one ends a subscription that has no end of its own.
             Err(Failure::Interrupted) if self.count.is_none() => Ok(()),
             ended => ended,
+        }
+    }
+
+    /// Says so when nothing can come as things are.
+    fn warn(&self, client: &Client) {
+        // Only for people: what cannot be learnt in a moment is not worth a failure, or a wait.
+        let asked = client.request(system::STREAM_LIST, b"", LIST_PATIENCE).ok();
+        let list = asked.and_then(|json| serde_json::from_slice::<StreamList>(&json).ok());
+        let why = list.and_then(|list| {
+            absent::why_nothing_comes(&list.streams, self.stream.as_deref(), &self.pattern)
+        });
+        if let Some(why) = why {
+            let _ = writeln!(io::stderr(), "{why}");
         }
     }
 
@@ -368,3 +385,5 @@ fn complain_about(stream: &str, gap: &Gap) {
 
 /// The longest wait before the user's wish to stop is seen.
 const PAUSE: Duration = Duration::from_millis(100);
+/// How long a server may take to say which streams it has.
+const LIST_PATIENCE: Duration = Duration::from_secs(1);
