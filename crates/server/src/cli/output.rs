@@ -1,11 +1,12 @@
 //! What is printed: results, tables, progress, complaints; and what is asked.
 
+use std::fmt;
 use std::fs::OpenOptions;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use serde::Serialize;
 
 use super::exit::{Failure, Outcome};
@@ -140,11 +141,15 @@ impl Progress {
         let target = ProgressDrawTarget::stderr_with_hz(8);
         let bar = ProgressBar::with_draw_target(total, target);
         let template = match total {
-            Some(_) => "{wide_bar} {human_pos}/{human_len} {msg}  {per_sec}  {eta} left",
-            None => "{spinner} {human_pos} {msg}  {per_sec}  {elapsed}",
+            Some(_) => "{wide_bar} {human_pos}/{human_len} {msg}  {rate}  {eta} left",
+            None => "{spinner} {human_pos} {msg}  {rate}  {elapsed}",
         };
         if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style);
+            // Its own has digits behind the point that change faster than anybody reads.
+            let shown = |state: &ProgressState, text: &mut dyn fmt::Write| {
+                let _ = text.write_str(&rate(state.per_sec()));
+            };
+            bar.set_style(style.with_key("rate", shown));
         }
         bar.set_message(what);
         Self {
