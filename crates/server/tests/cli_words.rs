@@ -4,19 +4,47 @@ mod support;
 
 use support::{run, trunkline};
 
-const COMMANDS: [&str; 11] = [
+const COMMANDS: [&str; 12] = [
     "serve",
     "pub",
     "sub",
     "request",
     "reply",
     "stream",
+    "log",
     "bench",
     "check",
     "plan",
     "doctor",
     "completions",
 ];
+
+/// The commands of commands.
+const SUBCOMMANDS: [(&str, &str); 9] = [
+    ("stream", "ls"),
+    ("stream", "info"),
+    ("stream", "add"),
+    ("stream", "rm"),
+    ("log", "verify"),
+    ("log", "inspect"),
+    ("log", "repair"),
+    ("log", "export"),
+    ("log", "doctor"),
+];
+
+/// Every command with its help.
+fn helps() -> Vec<(String, String)> {
+    let plain = COMMANDS.iter().map(|command| vec![*command]);
+    let nested = SUBCOMMANDS
+        .iter()
+        .map(|(outer, inner)| vec![*outer, *inner]);
+    let all = plain.chain(nested).map(|words| {
+        let help = run(&[&words[..], &["--help"]].concat());
+        assert_eq!((help.code, &*help.err), (0, ""), "{words:?}");
+        (words.join(" "), help.out)
+    });
+    all.collect()
+}
 
 #[test]
 fn help_names_every_command_and_the_exit_codes() {
@@ -46,15 +74,59 @@ fn help_names_every_command_and_the_exit_codes() {
 
 #[test]
 fn every_command_has_examples_in_its_help() {
-    for command in COMMANDS {
-        let help = run(&[command, "--help"]);
-        assert_eq!(help.code, 0, "{command}");
+    for (command, help) in helps() {
+        let examples = help.split_once("\nExamples:\n").map(|(_, after)| after);
         let example = format!("  trunkline {command}");
         assert!(
-            help.out.contains("Examples:") && help.out.contains(&example),
-            "{command}: {}",
-            help.out
+            examples.is_some_and(|examples| examples.contains(&example)),
+            "{command}: {help}"
         );
+    }
+}
+
+#[test]
+fn no_command_is_left_out_here() {
+    for (outer, listed) in [
+        (&[][..], COMMANDS.to_vec()),
+        (&["stream"], inner("stream")),
+        (&["log"], inner("log")),
+    ] {
+        let help = run(&[outer, &["--help"]].concat()).out;
+        let (_, commands) = help.split_once("Commands:\n").unwrap();
+        let (commands, _) = commands.split_once("\n\n").unwrap();
+        // What goes on on a further line is indented further.
+        let named = commands.lines().filter(|line| !line.starts_with("   "));
+        let named: Vec<&str> = named
+            .map(|line| line.split_whitespace().next().unwrap())
+            .filter(|name| *name != "help")
+            .collect();
+        assert_eq!(named, listed, "{help}");
+    }
+}
+
+fn inner(command: &str) -> Vec<&'static str> {
+    let inner = SUBCOMMANDS.iter().filter(|(outer, _)| *outer == command);
+    inner.map(|(_, inner)| *inner).collect()
+}
+
+#[test]
+fn the_text_of_a_help_fills_its_lines() {
+    // These two have lines of their own length.
+    let ragged = ["log verify", "log export"];
+    for (command, help) in helps() {
+        if ragged.contains(&&*command) {
+            continue;
+        }
+        let width = help.lines().map(str::len).max().unwrap();
+        for (line, next) in help.lines().zip(help.lines().skip(1)) {
+            let text = |line: &str| line.starts_with(|c: char| c.is_ascii_alphanumeric());
+            let word = next.split_whitespace().next().unwrap_or_default();
+            // Exit codes are a paragraph; what stands before a list is not.
+            assert!(
+                !text(line) || !text(next) || line.len() + 1 + word.len() > width.min(90),
+                "{command} breaks off at `{line}`: {help}"
+            );
+        }
     }
 }
 
@@ -66,7 +138,12 @@ fn every_command_with_a_result_can_print_it_as_json() {
         let help = run(&[command, "--help"]).out;
         assert!(help.contains("--json"), "{command}: {help}");
     }
-    assert!(run(&["stream", "ls", "--help"]).out.contains("--json"));
+    for (outer, inner) in SUBCOMMANDS {
+        // An export is lines of JSON by itself.
+        let help = run(&[outer, inner, "--help"]).out;
+        let printed = help.contains("--json") || (outer, inner) == ("log", "export");
+        assert!(printed, "{outer} {inner}: {help}");
+    }
 }
 
 #[test]

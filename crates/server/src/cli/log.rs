@@ -15,6 +15,13 @@ use crate::storage::{StorageError, View};
 
 /// Look into the files of durable streams, and repair them
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  trunkline log verify                        # is everything intact?
+  trunkline log inspect main                  # its segments
+  trunkline log export main > main.jsonl
+  trunkline log repair --dry-run              # what a repair would do
+  trunkline log doctor                        # what an ack level means on this disk")]
 pub(super) struct Log {
     #[command(subcommand)]
     command: Command,

@@ -14,7 +14,7 @@ use crate::plan::DEFAULT_DATA_DIR;
 /// Time the ways to make records durable on this disk, and say what each ack level means there
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Takes a few seconds. The disk is measured with a file of 8 MiB in the data directory, or where it would be created; the
+Takes a few seconds. The disk is measured with a file of 8 MiB in the data directory, or where it would be created; the \
 file is removed. A server may be running. `trunkline doctor` looks at the whole machine.
 
 Examples:

@@ -16,9 +16,9 @@ use crate::storage::{DataDir, Space, StreamDir, View, entropy};
 /// Make streams whose acknowledged data is damaged ones that can be served again
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A server refuses a stream that has lost acknowledged data where it would have to write behind it. Repair keeps every record
-that is intact and has it served again; subscribers are told which sequences will not come. Nothing is destroyed: damaged
-bytes stay where they are, and what is overwritten is copied to `quarantine` in the stream's directory first. Damage that
+A server refuses a stream that has lost acknowledged data where it would have to write behind it. Repair keeps every record \
+that is intact and has it served again; subscribers are told which sequences will not come. Nothing is destroyed: damaged \
+bytes stay where they are, and what is overwritten is copied to `quarantine` in the stream's directory first. Damage that \
 a server serves around needs no repair. The logs of durable cursors (cursors/0, cursors/1, ...) are repaired like streams.
 
 The server must be stopped. Without --yes it is asked before anything is changed.
@@ -28,7 +28,7 @@ Examples:
   trunkline log repair orders
   trunkline log repair --data /var/lib/trunkline --yes --json
 
-Exit codes: 0 every stream can be opened, now or as it was; 1 a stream needs repair and was not repaired, or cannot be; 6 a
+Exit codes: 0 every stream can be opened, now or as it was; 1 a stream needs repair and was not repaired, or cannot be; 6 a \
 server has the directory, or the files cannot be read or written.")]
 pub(super) struct Repair {
     #[command(flatten)]
