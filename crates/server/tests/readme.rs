@@ -1,63 +1,110 @@
 //! The README's commands, as they are pasted: line by line, in a directory where nothing else is.
 //!
-//! What is not as a newcomer has it: servers listen on ports of the system's choice, and `bench` is short.
+//! What is not as a newcomer has it: the program is there already, servers listen on ports of the system's choice, and
+//! `bench` is short.
 
 mod support;
 
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::Path;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use support::{Ran, finish, ran, send_signal};
 
 const PATIENCE: Duration = Duration::from_secs(60);
-const READ_AGAIN: &str = "trunkline sub 'pkg.>' --from first --raw";
+const INSTALL: &str = "cargo install --path crates/server";
+const LIVE: &str = "trunkline sub 'pkg.>' --raw --count";
+const KILL: &str = "kill -9";
 
 #[test]
 fn the_tour_works_as_pasted() {
     let section = section("Five minutes");
-    let lines: Vec<&str> = blocks(&section, "sh").flat_map(str::lines).collect();
     let mut terminal = Terminal::new();
+    let clone = terminal.names();
     let mut seen = Vec::new();
-    for line in &lines {
+    let mut stored_before_the_kill = 0;
+    for line in lines(&section) {
         let said = terminal.paste(line);
-        let (begin, wanted) = [
-            ("trunkline pub pkg.log", " records stored, "),
-            (READ_AGAIN, "identical\n"),
-            ("trunkline request", "hi"),
-            ("trunkline stream ls", "main "),
-            ("trunkline bench", "delivered and checked"),
+        let wanted = [
+            ("trunkline sub", "cmp - cargo.log", "identical\n"),
+            ("trunkline sub", "cmp - from100.log", "identical\n"),
+            ("trunkline sub", "cmp - all.log", "identical\n"),
+            ("head", "cmp - cut.log", "identical\n"),
+            ("trunkline pub pkg.log", "", " records stored, "),
+            ("trunkline request", "", "hi"),
+            ("trunkline stream ls", "", "main "),
+            ("trunkline bench", "", "delivered and checked"),
         ]
         .into_iter()
-        .find(|(begin, _)| line.starts_with(begin))
-        .unwrap_or_default();
-        assert!(said.contains(wanted), "$ {line}\n{said}");
-        seen.push(begin);
+        .find(|(begin, part, _)| line.starts_with(begin) && line.contains(part))
+        // Nothing has been published by then.
+        .filter(|_| !line.starts_with(LIVE));
+        if let Some((begin, part, wanted)) = wanted {
+            assert!(said.contains(wanted), "$ {line}\n{said}");
+            seen.push((begin, part));
+        }
+        if line.contains(KILL) {
+            stored_before_the_kill = number_before(&said, " records stored, ");
+            assert!(stored_before_the_kill > 0, "$ {line}\n{said}");
+        }
+        if line.contains("wc -l cut.log") {
+            let there = number_before(&said, " cut.log");
+            let all = fs::read_to_string(terminal.path().join("cargo.log"));
+            let all = all.unwrap().lines().count();
+            assert!(
+                (stored_before_the_kill..all).contains(&there),
+                "{stored_before_the_kill} of {all} were acknowledged, {there} came"
+            );
+        }
     }
-    seen.retain(|begin| !begin.is_empty());
-    assert_eq!(seen.len(), 5, "the tour has other commands now: {lines:?}");
-
-    // Kill the server with `kill -9`, start it again, and read once more.
-    terminal.server.take().unwrap().kill().unwrap();
-    terminal.paste("trunkline");
-    let again = lines.iter().find(|line| line.starts_with(READ_AGAIN));
-    let said = terminal.paste(again.unwrap());
-    assert!(said.contains("identical\n"), "{said}");
+    // The live subscriber says what came when the publisher has ended.
+    let live = terminal.live.take().expect("a live subscriber");
+    let ended = finish(live, PATIENCE);
+    assert_eq!(
+        (ended.code, &*ended.out),
+        (0, "identical\n"),
+        "{}",
+        ended.err
+    );
+    seen.sort_unstable();
+    let times = |part| seen.iter().filter(|(_, of)| *of == part).count();
+    assert_eq!(
+        [
+            "cmp - cargo.log",
+            "cmp - from100.log",
+            "cmp - all.log",
+            "cmp - cut.log",
+            ""
+        ]
+        .map(times),
+        [1, 2, 1, 1, 5],
+        "the tour has other commands now: {seen:?}"
+    );
+    assert!(stored_before_the_kill > 0, "nothing is killed");
+    assert_eq!(
+        terminal.names(),
+        clone,
+        "the tour leaves files in the clone"
+    );
 }
 
 #[test]
 fn streams_of_ones_own_work_as_pasted() {
     let section = section("Streams of your own");
     let mut terminal = Terminal::new();
-    // The tour's server was here before.
+    let clone = terminal.names();
+    // The tour was here before, with its folder and its server.
+    terminal.enter();
     terminal.paste("trunkline");
     let configuration = blocks(&section, "yaml").next().expect("a configuration");
     fs::write(terminal.path().join("trunkline.yaml"), configuration).unwrap();
-    terminal.stop_server();
     let mut said = String::new();
-    for line in blocks(&section, "sh").flat_map(str::lines) {
+    for line in lines(&section) {
         said += &terminal.paste(line);
     }
     for wanted in [
@@ -69,13 +116,28 @@ fn streams_of_ones_own_work_as_pasted() {
     ] {
         assert!(said.contains(wanted), "no {wanted:?}: {said}");
     }
+    assert_eq!(terminal.names(), clone, "it leaves files in the clone");
+}
+
+#[test]
+fn what_is_installed_is_what_was_tested() {
+    let section = section("Five minutes");
+    let install = lines(&section).find(|line| line.starts_with(INSTALL));
+    let install = install.expect("the tour installs the program before it uses it");
+    assert!(install.contains(" --locked"), "{install}");
 }
 
 /// A directory that looks like a fresh clone, and what runs in it.
 struct Terminal {
-    directory: tempfile::TempDir,
+    clone: tempfile::TempDir,
+    /// Where its lines run: in the clone, then in the tour's folder.
+    folder: PathBuf,
+    /// What is no part of the clone: the program, and what servers say.
+    aside: tempfile::TempDir,
     server: Option<Child>,
     address: String,
+    /// The subscriber that was there before.
+    live: Option<Child>,
     others: Vec<Child>,
 }
 
@@ -92,27 +154,70 @@ impl Terminal {
                 symlink(entry.path(), directory.path().join(name)).unwrap();
             }
         }
-        let programs = directory.path().join("programs");
-        fs::create_dir(&programs).unwrap();
-        let program = programs.join("trunkline");
+        let aside = tempfile::tempdir().unwrap();
+        let program = aside.path().join("trunkline");
         fs::write(&program, WRAPPER).unwrap();
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
         Self {
-            directory,
+            folder: directory.path().to_owned(),
+            clone: directory,
+            aside,
             server: None,
             address: String::new(),
+            live: None,
             others: Vec::new(),
         }
     }
 
     fn path(&self) -> &Path {
-        self.directory.path()
+        &self.folder
+    }
+
+    /// What git would see in the clone.
+    fn names(&self) -> BTreeSet<OsString> {
+        let names = fs::read_dir(self.clone.path()).unwrap();
+        let names = names.map(|entry| entry.unwrap().file_name());
+        names.filter(|name| name != "target").collect()
+    }
+
+    /// Goes where the tour goes.
+    fn enter(&mut self) {
+        let section = section("Five minutes");
+        let line = lines(&section).find(|line| line.contains("cd ")).unwrap();
+        self.paste(line);
+        assert_ne!(self.path(), self.clone.path());
     }
 
     /// Does what a newcomer does with a line, and returns what it printed.
     fn paste(&mut self, line: &str) -> String {
         match line {
-            "trunkline" | "trunkline serve --config trunkline.yaml" => self.serve(line),
+            "trunkline" | "trunkline serve --config trunkline.yaml" => {
+                // The text says to end the one before.
+                if self.server.is_some() {
+                    self.stop_server();
+                }
+                self.serve(line)
+            }
+            _ if line.starts_with(INSTALL) => String::new(),
+            _ if line.contains("cd ") => {
+                let ran = self.run(&format!("{line} && pwd"));
+                assert_eq!(ran.code, 0, "$ {line}\n{}", ran.err);
+                self.folder = PathBuf::from(ran.out.trim_end());
+                String::new()
+            }
+            _ if line.starts_with(LIVE) => {
+                let child = self.piped(line).spawn().unwrap();
+                self.live = Some(child);
+                self.wait_for_a_subscriber(line);
+                String::new()
+            }
+            _ if line.contains(KILL) => {
+                let ran = self.run(line);
+                assert_eq!(ran.code, 4, "$ {line}\n{}{}", ran.out, ran.err);
+                let mut killed = self.server.take().unwrap();
+                assert_eq!(killed.wait().unwrap().signal(), Some(9));
+                ran.out + &ran.err
+            }
             "trunkline sub 'pkg.>'" => self.watch(line),
             _ if line.starts_with("trunkline reply") => {
                 let mut command = self.shell(&format!("exec {line}"));
@@ -131,15 +236,15 @@ impl Terminal {
     }
 
     fn serve(&mut self, line: &str) -> String {
-        let ready = self.path().join("ready");
+        let ready = self.aside.path().join("ready");
         let _ = fs::remove_file(&ready);
-        let log = fs::File::create(self.path().join("log")).unwrap();
+        let log = fs::File::create(self.aside.path().join("log")).unwrap();
         let mut command = self.shell(&format!("exec {line}"));
         let mut child = command.stdout(Stdio::null()).stderr(log).spawn().unwrap();
         let end = Instant::now() + PATIENCE;
         while !ready.exists() {
             let ended = child.try_wait().unwrap();
-            let log = fs::read_to_string(self.path().join("log")).unwrap();
+            let log = fs::read_to_string(self.aside.path().join("log")).unwrap();
             assert!(ended.is_none() && Instant::now() < end, "$ {line}\n{log}");
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -159,6 +264,14 @@ impl Terminal {
     /// A subscriber that waits for more, until `Ctrl-C`.
     fn watch(&self, line: &str) -> String {
         let child = self.piped(&format!("exec {line}")).spawn().unwrap();
+        self.wait_for_a_subscriber(line);
+        send_signal(child.id(), "INT");
+        let ended = finish(child, PATIENCE);
+        assert_eq!(ended.code, 0, "$ {line}\n{}", ended.err);
+        ended.out
+    }
+
+    fn wait_for_a_subscriber(&self, line: &str) {
         let end = Instant::now() + PATIENCE;
         loop {
             let info = self.run("trunkline stream info main --json");
@@ -168,10 +281,6 @@ impl Terminal {
             }
             assert!(Instant::now() < end, "$ {line}\n{info}");
         }
-        send_signal(child.id(), "INT");
-        let ended = finish(child, PATIENCE);
-        assert_eq!(ended.code, 0, "$ {line}\n{}", ended.err);
-        ended.out
     }
 
     /// Asks until the one that answers has got as far as to listen.
@@ -204,9 +313,9 @@ impl Terminal {
             .args(["-c", line])
             .current_dir(self.path())
             .stdin(Stdio::null())
-            .env("PATH", format!("{}/programs:{path}", self.path().display()))
+            .env("PATH", format!("{}:{path}", self.aside.path().display()))
             .env("PROGRAM", env!("CARGO_BIN_EXE_trunkline"))
-            .env("READY", self.path().join("ready"))
+            .env("READY", self.aside.path().join("ready"))
             .env("ADDRESS", &self.address)
             .env_remove("TRUNKLINE_SERVER")
             .env_remove("TRUNKLINE_LOG");
@@ -216,7 +325,8 @@ impl Terminal {
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        for child in self.others.iter_mut().chain(&mut self.server) {
+        let others = self.others.iter_mut().chain(&mut self.live);
+        for child in others.chain(&mut self.server) {
             let _ = child.kill();
             let _ = child.wait();
         }
@@ -231,6 +341,21 @@ fn section(title: &str) -> String {
         .split_once(&format!("\n## {title}\n"))
         .unwrap_or_else(|| panic!("the README has no section {title}"));
     rest.split("\n## ").next().unwrap().to_owned()
+}
+
+/// The commands of a section.
+fn lines(section: &str) -> impl Iterator<Item = &str> {
+    blocks(section, "sh").flat_map(str::lines)
+}
+
+/// The number in front of some words.
+fn number_before(said: &str, words: &str) -> usize {
+    let before = said.split(words).next().unwrap_or_default();
+    let number = before.split_whitespace().next_back().unwrap_or_default();
+    number
+        .replace(',', "")
+        .parse()
+        .unwrap_or_else(|_| panic!("{said}"))
 }
 
 /// The blocks of a language in a section.
