@@ -14,18 +14,20 @@
 
 mod problem;
 mod schema;
+mod shape;
 mod suggest;
 mod units;
 
 use std::path::{Path, PathBuf};
 
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_saphyr::{DuplicateKeyPolicy, Error, Location, Spanned};
 
 pub use problem::{Place, Problem, Problems};
 pub use schema::{
     Ack, Config, Idle, Io, Limits, Listener, Pin, Retention, Storage, Stream, Visible, Workers,
 };
+use shape::Value;
 pub use suggest::closest;
 pub use units::{Bytes, Span};
 
@@ -44,7 +46,7 @@ impl File {
     /// Reads and parses a file.
     ///
     /// # Errors
-    /// One problem: the file cannot be read, or the first thing in it that cannot be understood.
+    /// The file cannot be read; or what cannot be understood in it, as [`Self::parse`] says it.
     pub fn read(path: &Path) -> Result<Self, Problems> {
         let refuse = |message: String| {
             let place = Place::File {
@@ -74,7 +76,7 @@ impl File {
     /// Parses text that came from `name`. An empty text is the default configuration.
     ///
     /// # Errors
-    /// One problem: the first thing that cannot be understood.
+    /// What cannot be understood: every value of which that is so, or the first key.
     pub fn parse(name: impl Into<PathBuf>, text: &str) -> Result<Self, Problems> {
         let empty = text
             .lines()
@@ -94,7 +96,7 @@ impl File<Stream> {
     /// Parses the description of one stream, as an entry of `streams` says it; JSON is YAML too.
     ///
     /// # Errors
-    /// One problem: the first thing that cannot be understood.
+    /// What cannot be understood: every value of which that is so, or the first key.
     pub fn parse_stream(name: impl Into<PathBuf>, text: &str) -> Result<Self, Problems> {
         parse(name.into(), text)
     }
@@ -127,77 +129,160 @@ impl<T> File<T> {
     }
 }
 
+/// Reads a text; where values are refused, all of them. The parser stops at the first, so the text is read again without that one.
 fn parse<T: DeserializeOwned>(name: PathBuf, text: &str) -> Result<File<T>, Problems> {
+    let mut refusals: Vec<Refusal> = Vec::new();
+    let mut left = text.to_owned();
+    loop {
+        let error = match read(&left) {
+            Ok(config) if refusals.is_empty() => {
+                let text = left;
+                return Ok(File { name, text, config });
+            }
+            Ok(_) => break,
+            Err(error) => error,
+        };
+        let refusal = Refusal::of(&error, text);
+        let place = (refusal.location.line(), refusal.location.column());
+        let before = refusals
+            .last()
+            .map(|last| (last.location.line(), last.location.column()));
+        if before >= Some(place) {
+            break;
+        }
+        let without = Value::at(&left, refusal.location).left_out();
+        let goes_on = refusal.of_a_value && refusals.len() + 1 < PROBLEMS_MAX;
+        refusals.push(refusal);
+        // Where it is no YAML, nothing more can be told.
+        match without.filter(|_| goes_on && read::<IgnoredAny>(text).is_ok()) {
+            Some(without) => left = without,
+            None => break,
+        }
+    }
+    let file = File {
+        name,
+        text: text.to_owned(),
+        config: (),
+    };
+    let problems = refusals.into_iter();
+    Err(Problems(
+        problems
+            .map(|refusal| file.problem(refusal.location, refusal.message))
+            .collect(),
+    ))
+}
+
+fn read<T: DeserializeOwned>(text: &str) -> Result<T, Error> {
     let options = serde_saphyr::options! {
         duplicate_keys: DuplicateKeyPolicy::Error,
         strict_booleans: true,
         with_snippet: false,
     };
-    match serde_saphyr::from_str_with_options(text, options) {
-        Ok(config) => Ok(File {
-            name,
-            text: text.to_owned(),
-            config,
-        }),
-        Err(error) => {
-            let (location, message) = explain(&error);
-            let file = File {
-                name,
-                text: text.to_owned(),
-                config: (),
-            };
-            Err(Problems(vec![file.problem(location, message)]))
+    serde_saphyr::from_str_with_options(text, options)
+}
+
+/// The parser's error in our words.
+struct Refusal {
+    location: Location,
+    message: String,
+    /// Whether the text can be judged further without the value that stands there.
+    of_a_value: bool,
+}
+
+impl Refusal {
+    fn of(error: &Error, text: &str) -> Self {
+        let location = error.location().unwrap_or(Location::UNKNOWN);
+        let value = Value::at(text, location);
+        let mut of_a_value = true;
+        let message = match error.without_snippet() {
+            Error::SerdeUnknownVariant {
+                variant, expected, ..
+            } => format!(
+                "`{variant}` is not a choice here{}; valid: {}",
+                hint(variant, expected),
+                expected.join(", ")
+            ),
+            Error::SerdeInvalidType {
+                unexpected,
+                expected,
+                ..
+            }
+            | Error::SerdeInvalidValue {
+                unexpected,
+                expected,
+                ..
+            } => {
+                format!("found {}, expected {expected}", found(unexpected))
+            }
+            Error::InvalidScalar { ty, .. } => value.is_no_number(ty),
+            Error::InvalidBooleanStrict { .. } => value.is_no_boolean(),
+            Error::Unexpected {
+                expected: "sequence start",
+                ..
+            } => value.is_no_list(),
+            Error::Unexpected {
+                expected: "mapping start",
+                ..
+            } => value.is_no_mapping(),
+            Error::Unexpected {
+                expected: "string scalar" | "scalar",
+                ..
+            }
+            | Error::ExternallyTaggedEnumExpectedScalarOrMapping { .. }
+            | Error::UnexpectedValueForUnitEnumVariant { .. } => value.is_no_scalar(),
+            Error::NullIntoString { .. } => value.is_missing(),
+            Error::Message { msg, .. } => msg.clone(),
+            Error::AliasError {
+                error, locations, ..
+            } => {
+                return Self {
+                    location: locations.reference_location,
+                    ..Self::of(error, text)
+                };
+            }
+            other => {
+                of_a_value = false;
+                of_the_whole(other)
+            }
+        };
+        Self {
+            location,
+            message,
+            of_a_value,
         }
     }
 }
 
-/// The parser's error in our words.
-fn explain(error: &Error) -> (Location, String) {
-    let location = error.location().unwrap_or(Location::UNKNOWN);
-    let message = match error.without_snippet() {
+/// What is wrong with more than one value.
+fn of_the_whole(error: &Error) -> String {
+    match error {
         Error::SerdeUnknownField {
             field, expected, ..
-        } => {
-            format!(
-                "unknown key `{field}`{}; valid here: {}",
-                hint(field, expected),
-                expected.join(", ")
-            )
-        }
-        Error::SerdeUnknownVariant {
-            variant, expected, ..
-        } => {
-            format!(
-                "`{variant}` is not a choice here{}; valid: {}",
-                hint(variant, expected),
-                expected.join(", ")
-            )
-        }
+        } => format!(
+            "unknown key `{field}`{}; valid here: {}",
+            hint(field, expected),
+            expected.join(", ")
+        ),
         Error::SerdeMissingField { field, .. } => format!("`{field}` is missing"),
         Error::DuplicateMappingKey { key: Some(key), .. } => format!("`{key}` is written twice"),
-        Error::SerdeInvalidType {
-            unexpected,
-            expected,
-            ..
+        Error::MultipleDocuments { .. } => {
+            "a second document begins here: a configuration is one, without `---` between its keys"
+                .to_owned()
         }
-        | Error::SerdeInvalidValue {
-            unexpected,
-            expected,
-            ..
-        } => {
-            format!("found {unexpected}, expected {expected}")
-        }
-        Error::InvalidScalar { ty, .. } => format!("expected a value of type {ty}"),
-        Error::InvalidBooleanStrict { .. } => "expected `true` or `false`".to_owned(),
-        Error::Unexpected { expected, .. } => format!("expected {expected}"),
-        Error::Message { msg, .. } => msg.clone(),
-        Error::AliasError {
-            error, locations, ..
-        } => return (locations.reference_location, explain(error).1),
+        Error::Eof { .. } => "the text ends where a value is expected".to_owned(),
         // What remains is YAML syntax, in the parser's words without its own rendering of the place.
         other => strip_place(&other.to_string()),
-    };
-    (location, message)
+    }
+}
+
+/// The words of serde for what was found, in those of a user.
+fn found(unexpected: &str) -> &str {
+    match unexpected {
+        "sequence" => "a list",
+        "map" => "keys with values",
+        "unit value" => "nothing",
+        other => other,
+    }
 }
 
 fn hint(written: &str, known: &[&'static str]) -> String {
@@ -212,6 +297,9 @@ fn strip_place(message: &str) -> String {
     let cut = first.find(" at line ").unwrap_or(first.len());
     first[..cut].to_owned()
 }
+
+/// More than anybody reads at once.
+const PROBLEMS_MAX: usize = 32;
 
 /// A configuration of a hundred streams has 20 KiB.
 const MAX_FILE_BYTES: u64 = 1 << 20;

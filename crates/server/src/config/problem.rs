@@ -1,5 +1,6 @@
 //! What is wrong with a configuration, and where.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -60,15 +61,39 @@ impl fmt::Display for Problem {
         };
         let number = line.to_string();
         let margin = " ".repeat(number.len());
+        let (shown, before) = around(source, *column);
         // Tabs are kept so that the mark stands under its character however wide a tab is shown.
-        let indent: String = source
+        let indent: String = shown
             .chars()
-            .take(usize::try_from(column.saturating_sub(1)).unwrap_or(0))
+            .take(before)
             .map(|c| if c == '\t' { '\t' } else { ' ' })
             .collect();
-        write!(f, "\n  {number} | {source}\n  {margin} | {indent}^")
+        write!(f, "\n  {number} | {shown}\n  {margin} | {indent}^")
     }
 }
+
+/// A line as it is shown, and how many characters of that are in front of the column. Of a long one, what is around the column.
+fn around(line: &str, column: u64) -> (Cow<'_, str>, usize) {
+    let before = usize::try_from(column.saturating_sub(1)).unwrap_or(0);
+    let length = line.chars().count();
+    if length <= SHOWN_MAX {
+        return (line.into(), before);
+    }
+    let start = before.min(length).saturating_sub(SHOWN_MAX / 2);
+    let end = length.min(start + SHOWN_MAX);
+    let part: String = line.chars().skip(start).take(SHOWN_MAX).collect();
+    let (cut, more) = (
+        if start > 0 { "…" } else { "" },
+        if end < length { "…" } else { "" },
+    );
+    (
+        format!("{cut}{part}{more}").into(),
+        before - start + cut.chars().count(),
+    )
+}
+
+/// Characters of a line that are shown.
+const SHOWN_MAX: usize = 120;
 
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
