@@ -1,6 +1,6 @@
 //! Records, frames and sessions: what Trunkline's bytes mean.
 //!
-//! Drawn in `docs/format/wire.md`. Nothing here does I/O, reads a clock, starts a thread or, after warm-up, allocates.
+//! Drawn in `docs/format/wire.md`, [`teleport`] in `docs/format/teleport.md`. Nothing here does I/O, reads a clock, starts a thread or, after warm-up, allocates.
 //!
 //! | module | |
 //! |---|---|

@@ -1,4 +1,5 @@
-//! Typed values that are read where they lie, without a parser: for two programs that share a layout.
+//! Typed values that are read where they lie, without a parser: for two programs that share a layout. Drawn in
+//! `docs/format/teleport.md`.
 //!
 //! ```text
 //!  0      4         6          8            12            16                      16 + values_len

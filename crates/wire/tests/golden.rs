@@ -1,15 +1,17 @@
-//! One file for each structure of `docs/format/wire.md`. `BLESS=1 cargo test -p trunkline-wire --test golden` writes
+//! One file for each structure of `docs/format/wire.md`, and one for `docs/format/teleport.md`. `BLESS=1 cargo test -p trunkline-wire --test golden` writes
 //! them anew, which is right only together with a new version of the format.
 
 use std::path::Path;
 
 use trunkline_wire::headers::encode_headers;
 use trunkline_wire::record::{self, Stamp};
+use trunkline_wire::teleport::{TeleportBuffer, TeleportError, TeleportReader, Text};
 use trunkline_wire::{
     Ack, AckLevel, Body, ClientHello, Close, Confirm, Credit, ErrorBody, ErrorCode, ErrorFlags,
     Failure, FrameEncoder, FrameFlags, Gap, GapReason, Kind, Opcode, Policy, Positions,
     RecordFlags, RpcCall, ServerHello, Start, Subscribe, SubscribeFlags, Subscribed, Unsubscribe,
 };
+use zerocopy::IntoBytes;
 
 const STAMP: Stamp = Stamp {
     kind: Kind::Data,
@@ -137,7 +139,39 @@ fn files() -> Vec<(&'static str, Vec<u8>)> {
         ("frame-rpc-failed.bin", rpc_failed()),
         ("session-client.bin", session_client()),
         ("session-server.bin", session_server()),
+        ("teleport.bin", teleport()),
     ]
+}
+
+/// Read from the file, not from what is written today: older bytes stay readable.
+#[test]
+fn the_teleport_file_is_read_where_it_lies() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/teleport.bin");
+    let file = std::fs::read(path).unwrap();
+    let mut blocks = vec![0_u128; file.len().div_ceil(16)];
+    let bytes = &mut blocks.as_mut_bytes()[..file.len()];
+    bytes.copy_from_slice(&file);
+
+    let mut reader = TeleportReader::new(bytes).unwrap();
+    assert_eq!(u16::from_le(*reader.read().unwrap()), 7);
+    assert_eq!(u64::from_le(*reader.read().unwrap()), 42);
+    let texts: [Text; 2] = *reader.read().unwrap();
+    let texts = texts.map(|text| reader.text(text).unwrap());
+    assert_eq!(texts, ["Hello, World!", "\u{e9}t\u{e9}"]);
+    assert_eq!(reader.read::<u8>(), Err(TeleportError::Truncated));
+    let at_its_offset: &u64 = reader.read_at(24).unwrap();
+    assert_eq!(u64::from_le(*at_its_offset), 42);
+}
+
+fn teleport() -> Vec<u8> {
+    let mut buffer = TeleportBuffer::with_limit(4096);
+    let greeting = buffer.write_text("Hello, World!").unwrap();
+    let summer = buffer.write_text("\u{e9}t\u{e9}").unwrap();
+    // In one byte order wherever the test runs.
+    buffer.write(&7_u16.to_le()).unwrap();
+    buffer.write(&42_u64.to_le()).unwrap();
+    buffer.write_slice(&[greeting, summer]).unwrap();
+    buffer.finish().to_vec()
 }
 
 fn client_hello() -> ClientHello<'static> {
