@@ -1,6 +1,7 @@
-//! `Auto` where `io_uring` is forbidden: by a seccomp filter, as container runtimes set it, or by limits. Each case runs in a
-//! process of its own, because neither can be taken back.
+//! `Auto` where `io_uring` is forbidden: by a seccomp filter, as container runtimes set it, by the sysctl, or by limits. Each case runs
+//! in a process of its own, because none of it can be taken back.
 
+use std::ffi::CStr;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::Command;
@@ -42,6 +43,34 @@ fn auto_takes_epoll_and_says_why_when_seccomp_answers_eperm() {
         .unwrap();
     assert_eq!(refused.kind(), std::io::ErrorKind::PermissionDenied);
     assert!(refused.to_string().contains("seccomp"), "{refused}");
+}
+
+/// The sysctl is one for the whole machine, so nobody changes it: the child sees another file in its place, and the filter answers
+/// as the kernel does then.
+#[test]
+fn auto_takes_epoll_and_names_the_sysctl_that_switches_io_uring_off() {
+    let test = "auto_takes_epoll_and_names_the_sysctl_that_switches_io_uring_off";
+    if let Some(said) = in_a_child(test, "sysctl") {
+        if said.contains(NO_MOUNT) {
+            eprintln!("SKIPPED: {NO_MOUNT}");
+            return;
+        }
+        return assert!(said.contains("it echoes"), "{said}");
+    }
+    if let Err(error) = show_the_sysctl_as(c"2\n") {
+        println!("{NO_MOUNT}: {error}");
+        return;
+    }
+    forbid_io_uring(libc::EPERM);
+    let (mut reactor, choice) = AnyReactor::new(IoBackend::Auto, &Config::default()).unwrap();
+    assert_eq!(choice.backend, IoBackend::Epoll);
+    let remedy = "kernel.io_uring_disabled forbids it: set that sysctl to 0";
+    assert!(choice.reason.contains(remedy), "{}", choice.reason);
+    echo(&mut reactor);
+    let refused = AnyReactor::new(IoBackend::IoUring, &Config::default())
+        .err()
+        .unwrap();
+    assert!(refused.to_string().contains(remedy), "{refused}");
 }
 
 #[test]
@@ -156,6 +185,32 @@ fn echo(reactor: &mut AnyReactor) {
     peer.join().unwrap();
     println!("it echoes");
 }
+
+/// Puts a file of `contents` in the place of the sysctl's, for this thread and all that it starts.
+fn show_the_sysctl_as(contents: &CStr) -> std::io::Result<()> {
+    let done = |result: i32| match result {
+        0 => Ok(()),
+        _ => Err(std::io::Error::last_os_error()),
+    };
+    let file = tempfile::NamedTempFile::new()?;
+    std::fs::write(file.path(), contents.to_bytes())?;
+    let path = std::ffi::CString::new(file.path().as_os_str().as_encoded_bytes())?;
+    // SAFETY: no memory is involved.
+    done(unsafe { libc::unshare(libc::CLONE_NEWNS) })
+        // SAFETY: likewise. Who may not has the right in a user namespace, where the system allows that.
+        .or_else(|_| done(unsafe { libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNS) }))?;
+    let mount = |source: &CStr, target: &CStr, flags| {
+        let (source, target) = (source.as_ptr(), target.as_ptr());
+        let none = std::ptr::null();
+        // SAFETY: both paths end with a zero and outlive the call; type and data may be null here.
+        done(unsafe { libc::mount(source, target, none, flags, none.cast()) })
+    };
+    // What is mounted here is seen by nobody else.
+    mount(c"none", c"/", libc::MS_REC | libc::MS_PRIVATE)?;
+    mount(&path, c"/proc/sys/kernel/io_uring_disabled", libc::MS_BIND)
+}
+
+const NO_MOUNT: &str = "this user cannot mount a file in the place of a sysctl's";
 
 /// Makes the three calls of `io_uring` fail with `errno`, for this thread and all that it starts.
 fn forbid_io_uring(errno: i32) {

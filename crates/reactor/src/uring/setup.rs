@@ -142,7 +142,23 @@ pub(crate) fn explain(error: &io::Error) -> String {
 
 fn sysctl_disabled() -> bool {
     std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled")
-        .is_ok_and(|value| value.trim() != "0")
+        .is_ok_and(|value| switches_off(&value))
+}
+
+/// 0 allows it to everybody, 1 to the privileged, 2 to nobody.
+fn switches_off(value: &str) -> bool {
+    value.trim() != "0"
 }
 
 const COMPLETIONS_PER_ENTRY: u32 = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::switches_off;
+
+    #[test]
+    fn the_sysctl_switches_off_unless_it_is_0() {
+        assert!(!switches_off("0\n"));
+        assert!(switches_off("1\n") && switches_off("2\n"));
+    }
+}
