@@ -24,7 +24,10 @@ pub(crate) struct AckQueue {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Row {
     pub(crate) frame: u16,
+    /// What it waits for.
     pub(crate) level: AckLevel,
+    /// What the Ack says: the weakest level of the frame's rows.
+    pub(crate) told: AckLevel,
     /// The last row of its frame that is acknowledged: it has the numbers of all.
     pub(crate) ends: bool,
     /// It ends a frame without records, whose Ack is sent for itself.
@@ -51,6 +54,8 @@ pub(crate) enum Why {
     Over { payload_len: u32, payload_max: u32 },
     /// What the stream's disk answered.
     Disk(DiskError),
+    /// This stream is in memory, and the frame asks for more than that.
+    Volatile { stream: Key },
 }
 
 impl Why {
@@ -78,6 +83,7 @@ impl Row {
         Self {
             frame,
             level: AckLevel::Received,
+            told: AckLevel::Received,
             ends: false,
             alone: false,
             stream: Key::NONE,
@@ -146,7 +152,7 @@ impl AckQueue {
             if row.refused.is_some() {
                 answered += 1;
                 emit(&mut pending, session, out);
-                refuse(session, &row, out);
+                refuse(session, &row, &stream, out);
                 self.rows.pop_front();
                 continue;
             }
@@ -169,7 +175,7 @@ impl AckQueue {
                 RowState::Never(code, why) => {
                     answered += 1;
                     emit(&mut pending, session, out);
-                    self.fail_frame(session, code, why, out);
+                    self.fail_frame(session, code, why, &stream, out);
                 }
             }
         }
@@ -179,7 +185,14 @@ impl AckQueue {
 
     /// The first frame will never get to its level. What can be said of it is that it was not acknowledged.
     #[cold]
-    fn fail_frame(&mut self, session: SessionId, code: ErrorCode, why: Why, out: &mut impl Out) {
+    fn fail_frame<'s>(
+        &mut self,
+        session: SessionId,
+        code: ErrorCode,
+        why: Why,
+        stream: &impl Fn(Key) -> Option<&'s Stream>,
+        out: &mut impl Out,
+    ) {
         while let Some(row) = self.rows.pop_front() {
             if row.ends {
                 // What was refused at once, if anything, is the rest of what this names: a frame has one Error.
@@ -193,6 +206,7 @@ impl AckQueue {
                         count: row.count + rest.map_or(0, |rest| rest.count),
                         ..row
                     },
+                    stream,
                     out,
                 );
                 return;
@@ -214,6 +228,10 @@ fn state<'s>(row: &Row, stream: &impl Fn(Key) -> Option<&'s Stream>) -> RowState
     let Some(stream) = stream(row.stream) else {
         return RowState::Never(ErrorCode::NOT_FOUND, Why::Code);
     };
+    if !stream.can_give(row.level) {
+        let stream = row.stream;
+        return RowState::Never(ErrorCode::LEVEL, Why::Volatile { stream });
+    }
     if stream.mark(row.level).sequence > row.upto {
         RowState::Reached
     } else if stream.is_poisoned() {
@@ -227,7 +245,7 @@ fn merge(pending: &mut Option<(u16, Ack)>, row: &Row, session: SessionId, out: &
     if row.alone {
         emit(pending, session, out);
         let ack = Ack {
-            level: row.level,
+            level: row.told,
             count: 0,
             stream_sequence: 0,
             producer_sequence: 0,
@@ -239,12 +257,12 @@ fn merge(pending: &mut Option<(u16, Ack)>, row: &Row, session: SessionId, out: &
         *frame = row.frame;
         return;
     }
-    if pending.is_some_and(|(_, ack)| ack.level != row.level) {
+    if pending.is_some_and(|(_, ack)| ack.level != row.told) {
         emit(pending, session, out);
     }
     let before = pending.map_or(0, |(_, ack)| ack.count);
     let ack = Ack {
-        level: row.level,
+        level: row.told,
         count: before.saturating_add(row.count),
         stream_sequence: row.stream_sequence,
         producer_sequence: row.producer_last,
@@ -258,7 +276,12 @@ fn emit(pending: &mut Option<(u16, Ack)>, session: SessionId, out: &mut impl Out
     }
 }
 
-fn refuse(session: SessionId, row: &Row, out: &mut impl Out) {
+fn refuse<'s>(
+    session: SessionId,
+    row: &Row,
+    stream: &impl Fn(Key) -> Option<&'s Stream>,
+    out: &mut impl Out,
+) {
     let code = row.refused.unwrap_or(ErrorCode::NONE);
     let more = match row.why {
         Why::Code => None,
@@ -276,6 +299,12 @@ fn refuse(session: SessionId, row: &Row, out: &mut impl Out) {
             "the stream is full, and its next segment cannot be made: {error}"
         )),
         Why::Disk(error) => Some(format!("{}: {error}", code.description())),
+        Why::Volatile { stream: key } => stream(key).map(|stream| {
+            format!(
+                "stream {} is in memory, where nothing survives the server: it can acknowledge `received`, not {}",
+                stream.plan.name, row.level
+            )
+        }),
     };
     let error = ErrorBody {
         code,

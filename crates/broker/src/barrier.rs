@@ -58,7 +58,7 @@ impl Shard {
             session.acks.push(Row::new(frame));
         }
         if let Some(row) = session.acks.last_open() {
-            (row.ends, row.alone, row.level) = (true, true, level);
+            (row.ends, row.alone, row.level, row.told) = (true, true, level, level);
         }
     }
 }

@@ -255,6 +255,12 @@ impl Shard {
             records.next();
             return Ok(Stretch::Goes);
         };
+        if !stream.can_give(frame.level) {
+            let why = Why::Volatile { stream: stream_key };
+            refuse(open, ErrorCode::LEVEL, record.sequence(), 1, why);
+            records.next();
+            return Ok(Stretch::Goes);
+        }
 
         let first = record.sequence();
         let known = Known {
@@ -275,14 +281,16 @@ impl Shard {
             self.attention.push(stream_key);
         }
         if appended.count > 0 {
+            let level = stream.level(frame.level);
             if open.accepted == 0 {
                 open.producer_first = first;
+                open.level = level;
             }
+            open.level = open.level.min(level);
             open.accepted = open.accepted.saturating_add(appended.count);
             open.stream_sequence = appended.stream_sequence;
             open.producer_last = appended.producer_sequence;
-            open.level = stream.level(frame.level);
-            if open.level == AckLevel::Synced {
+            if level == AckLevel::Synced {
                 stream.log.want_synced(appended.stream_sequence);
             }
             if frame.expects_ack {
@@ -291,7 +299,7 @@ impl Shard {
                     None => session.acks.push(Row {
                         stream: stream_key,
                         upto: appended.stream_sequence,
-                        level: open.level,
+                        level,
                         ..Row::new(frame.sequence)
                     }),
                 }
@@ -330,7 +338,7 @@ impl Shard {
         let Some(session) = self.sessions.at_mut(key) else {
             return;
         };
-        let Some(open) = session.frame.take() else {
+        let Some(mut open) = session.frame.take() else {
             return;
         };
         if frame.expects_ack
@@ -344,13 +352,12 @@ impl Shard {
         let acks = &mut session.acks;
         if frame.expects_ack && (open.accepted > 0 || open.refused.is_none()) {
             if acks.last_open().is_none() {
-                acks.push(Row {
-                    level: frame.level.max(AckLevel::Received),
-                    ..Row::new(frame.sequence)
-                });
+                acks.push(Row::new(frame.sequence));
+                open.level = frame.level.max(AckLevel::Received);
             }
             if let Some(row) = acks.last_open() {
                 row.ends = true;
+                row.told = open.level;
                 row.count = open.accepted;
                 row.stream_sequence = open.stream_sequence;
                 row.producer_first = open.producer_first;
@@ -360,6 +367,7 @@ impl Shard {
         if let Some(refused) = open.refused {
             acks.push(Row {
                 refused: Some(refused.code),
+                level: frame.level,
                 count: refused.count,
                 why: refused.why,
                 producer_first: refused.producer_sequence,

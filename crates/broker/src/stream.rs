@@ -50,10 +50,10 @@ pub struct StreamInfo {
     pub last_timestamp_ns: u64,
     /// Records before it are in memory: the next sequence and position.
     pub received: Mark,
-    /// Records before it survive the end of this process.
-    pub stored: Mark,
-    /// Records before it survive a power loss.
-    pub synced: Mark,
+    /// Records before it survive the end of this process. None in memory, where nothing does.
+    pub stored: Option<Mark>,
+    /// Records before it survive a power loss. None in memory.
+    pub synced: Option<Mark>,
     /// Channels that read it.
     pub subscribers: u32,
     /// Durable cursors on it.
@@ -155,10 +155,17 @@ impl Stream {
         matches!(self.log.state(), State::Poisoned(_))
     }
 
+    /// Whether what is in it can get to a level: nothing of a stream in memory survives anything, whatever its log counts.
+    #[inline]
+    pub(crate) fn can_give(&self, level: AckLevel) -> bool {
+        level <= AckLevel::Received || self.log.config().storage == Storage::Files
+    }
+
     /// The level that a frame asks for.
     #[inline]
     pub(crate) fn level(&self, asked: AckLevel) -> AckLevel {
         match (asked, self.plan.level) {
+            (AckLevel::Stream, _) if !self.can_give(AckLevel::Stored) => AckLevel::Received,
             (AckLevel::Stream, AckLevel::Stream) => AckLevel::Stored,
             (AckLevel::Stream, own) => own,
             (asked, _) => asked,
@@ -167,6 +174,7 @@ impl Stream {
 
     pub(crate) fn info(&self, subscribers: u32, cursors: u32) -> StreamInfo {
         let (first, next) = (self.log.first(), self.log.received());
+        let survives = self.can_give(AckLevel::Stored);
         StreamInfo {
             plan: self.plan.clone(),
             log: self.log.id(),
@@ -180,8 +188,8 @@ impl Stream {
             last_sequence: next.sequence.saturating_sub(1),
             last_timestamp_ns: self.log.last_timestamp_ns(),
             received: next,
-            stored: self.log.stored(),
-            synced: self.log.synced(),
+            stored: survives.then(|| self.log.stored()),
+            synced: survives.then(|| self.log.synced()),
             subscribers,
             cursors,
         }

@@ -26,8 +26,9 @@
 //! * The answer to [`Request::Read`] goes to [`Log::on_read`], all others to [`Log::on_completion`]. Which reader a read is for is kept by the
 //!   caller, by [`Token`].
 //! * [`verify()`], [`extract()`] and [`plan_repair`] look at a stream's files without opening it; only [`Repair::apply`] changes them.
-//! * A stream without files ([`Storage::Memory`], [`Log::open_in_memory`]) counts everything as stored and synced at once, and gives up its
-//!   oldest records for new ones.
+//! * A stream without files ([`Storage::Memory`], [`Log::open_in_memory`]) has nothing to wait for: its [`Log::stored`] and [`Log::synced`]
+//!   are [`Log::received`], although none of it survives the process, which is for the caller to say (the broker refuses to acknowledge it
+//!   as more than received). It gives up its oldest records for new ones.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 

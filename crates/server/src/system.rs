@@ -74,10 +74,10 @@ pub struct StreamInfo {
     pub first_sequence: u64,
     /// Sequence of the newest record; less than the first when there is none.
     pub last_sequence: u64,
-    /// Newest record that is written.
-    pub stored_sequence: u64,
-    /// Newest record that is on the device.
-    pub synced_sequence: u64,
+    /// Newest record that is written; null in memory, where none is.
+    pub stored_sequence: Option<u64>,
+    /// Newest record that is on the device; null in memory.
+    pub synced_sequence: Option<u64>,
     /// Distinct subjects that were published to.
     pub subjects_seen: u64,
     /// Subscriptions at this moment.

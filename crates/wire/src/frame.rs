@@ -339,6 +339,8 @@ impl ErrorCode {
     pub const EXISTS: Self = Self(17);
     /// A subscriber did not keep up.
     pub const SLOW_CONSUMER: Self = Self(18);
+    /// The stream cannot give the ack level that was asked for.
+    pub const LEVEL: Self = Self(19);
     /// Nobody listens on the subject of a call.
     pub const NOBODY_LISTENS: Self = Self(20);
     /// The responder went away before it answered.
@@ -375,6 +377,7 @@ impl ErrorCode {
             16 => "no such stream, cursor, subscription or channel",
             17 => "exists already",
             18 => "slow consumer",
+            19 => "the stream cannot give this ack level",
             20 => "nobody listens",
             21 => "responder gone",
             22 => "call timed out",

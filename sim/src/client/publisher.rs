@@ -343,6 +343,10 @@ fn acked(id: RecordId, level: AckLevel, desk: &mut Desk<'_>) -> Result<(), Viola
     } else {
         level
     };
+    let true_word = level <= AckLevel::Received || !model.is_volatile();
+    desk.checks.check(Invariant::Acks, true_word, || {
+        format!("record {id} of {subject}, which is in memory, is acknowledged as {level}")
+    })?;
     sent.fate = Fate::Acked(level);
     let promise = model.promise(level, sequence, epoch);
     desk.checks.result(Invariant::Durability, promise)

@@ -14,4 +14,5 @@ mod policy;
 mod publish;
 mod start;
 mod stream;
+mod volatile;
 mod world;

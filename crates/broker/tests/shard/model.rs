@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use trunkline_broker::{Limits, PublishFrame, SessionId};
 use trunkline_log::{LogConfig, LogId, Storage};
 use trunkline_route::Pattern;
-use trunkline_wire::{AckLevel, Policy, Start, Subscribe, SubscribeFlags};
+use trunkline_wire::{AckLevel, ErrorCode, Policy, Start, Subscribe, SubscribeFlags};
 
 use crate::world::{Got, World, request, retention, session, small_log};
 
@@ -104,7 +104,7 @@ struct Model {
     storage: Storage,
     /// The subject of each record, by sequence - 1.
     published: Vec<usize>,
-    /// By session: producer sequences that were published, and how many were acknowledged.
+    /// By session: producer sequences that were published, and how many were acknowledged or refused.
     sent: BTreeMap<SessionId, u64>,
     acked: BTreeMap<SessionId, u64>,
     channels: BTreeMap<(SessionId, u16), Channel>,
@@ -170,7 +170,9 @@ impl Model {
                     expects_ack: true,
                     last: true,
                 };
-                self.published.extend(std::iter::repeat_n(subject, records));
+                if self.storage == Storage::Files || level <= AckLevel::Received {
+                    self.published.extend(std::iter::repeat_n(subject, records));
+                }
                 *self.sent.entry(session).or_default() += records as u64;
                 let mut taken = 0;
                 let mut tries = 0;
@@ -335,6 +337,18 @@ impl Model {
                     let acked = self.acked.entry(id).or_default();
                     *acked += u64::from(ack.count);
                     assert_eq!(ack.producer_sequence, *acked, "acks come in order");
+                    assert!(self.storage == Storage::Files || ack.level == AckLevel::Received);
+                }
+                Got::Refused {
+                    code: ErrorCode::LEVEL,
+                    count,
+                    producer_sequence,
+                    ..
+                } => {
+                    assert_eq!(self.storage, Storage::Memory);
+                    let answered = self.acked.entry(id).or_default();
+                    assert_eq!(producer_sequence, *answered + 1, "refusals, too");
+                    *answered += u64::from(count);
                 }
                 Got::Closed { .. } => {
                     self.close(id);

@@ -279,8 +279,8 @@ fn info(name: &str, common: &Common) -> Outcome {
         ("bytes", Bytes(stream.bytes).to_string()),
         ("first sequence", stream.first_sequence.to_string()),
         ("last sequence", stream.last_sequence.to_string()),
-        ("stored up to", stream.stored_sequence.to_string()),
-        ("synced up to", stream.synced_sequence.to_string()),
+        ("stored up to", reached(stream.stored_sequence)),
+        ("synced up to", reached(stream.synced_sequence)),
         ("subjects seen", grouped(stream.subjects_seen)),
         ("subscribers", grouped(stream.subscribers)),
         ("worker", stream.worker.to_string()),
@@ -291,6 +291,11 @@ fn info(name: &str, common: &Common) -> Outcome {
         output.line(&format!("{what:<16}{value}"))?;
     }
     output.flush()
+}
+
+/// How far a stream is kept, which one in memory is not.
+fn reached(sequence: Option<u64>) -> String {
+    sequence.map_or_else(|| "-".to_owned(), |sequence| sequence.to_string())
 }
 
 /// A state as people read it.

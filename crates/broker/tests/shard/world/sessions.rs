@@ -90,6 +90,8 @@ pub struct Sessions {
     pub delivered_bytes: HashMap<(SessionId, u16), u64>,
     pub released: Vec<u32>,
     pub reclaimed: Vec<(SessionId, HoldId)>,
+    /// What refusals said in words, in the order in which they were made.
+    pub refusals: Vec<String>,
     /// How many Deliver frames there were.
     pub frames: u64,
 }
@@ -251,6 +253,7 @@ impl Out for Sessions {
             ..
         } = *error;
         assert!(!error.message.is_empty());
+        self.refusals.push(error.message.to_owned());
         self.tell(
             session,
             Got::Refused {
