@@ -8,6 +8,8 @@
 //! | [`STREAM_ADD`] | an entry of `streams` in a configuration, as JSON | [`StreamInfo`] |
 //! | [`STREAM_REMOVE`] | the stream's name, as plain text | [`StreamRemoved`] |
 //!
+//! A stream is removed when it is answered that it is: its files are gone, and stay so whatever happens.
+//!
 //! What cannot be done is answered with an Error frame: 16 no such stream, 17 exists already, 5 with what is wrong in the
 //! description, 30 while stopping.
 

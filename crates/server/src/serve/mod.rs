@@ -20,6 +20,7 @@ mod post;
 mod registry;
 mod relay;
 mod reload;
+mod removal;
 mod session;
 mod start;
 mod streams;

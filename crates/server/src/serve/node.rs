@@ -21,7 +21,7 @@ use super::post::Post;
 use super::registry::Registry;
 use super::relay::Relay;
 use super::streams::{Opened, broker_plan};
-use super::system_calls::{Adding, Asked, List};
+use super::system_calls::{Asked, Job, List};
 use super::tag::{Peer, Tag};
 use super::volumes::{Answer, Volumes};
 use super::watch::Watched;
@@ -43,8 +43,8 @@ pub(super) struct Node {
     pub(super) registry: Arc<Registry>,
     /// Calls to the server itself that came in this turn.
     pub(super) asked: Vec<Asked>,
-    /// Streams that are being made on the pool.
-    pub(super) jobs: Vec<Option<Adding>>,
+    /// Streams that are being made or removed on the pool.
+    pub(super) jobs: Vec<Option<Job>>,
     /// Lists of streams that other workers are adding to.
     pub(super) lists: Vec<List>,
     pub(super) listeners: Vec<SocketId>,

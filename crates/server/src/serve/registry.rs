@@ -31,6 +31,27 @@ struct Entry {
     plan: StreamPlan,
     configured: bool,
     id: LogId,
+    presence: Presence,
+}
+
+/// Whether a stream is there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Presence {
+    /// It is served, or about to be.
+    Here,
+    /// Its files are being removed.
+    Leaving,
+    /// Its files could not be removed.
+    Stuck,
+}
+
+/// What is to be removed.
+pub(super) struct Removal {
+    pub(super) name: String,
+    /// It has files.
+    pub(super) files: bool,
+    /// It is not served any more: removing its files failed before.
+    pub(super) again: bool,
 }
 
 impl Registry {
@@ -52,11 +73,16 @@ impl Registry {
     /// Takes a name and its subjects, unless another stream has them. The id is never used again.
     pub(super) fn claim(&self, plan: &StreamPlan, configured: bool) -> Result<LogId, Refusal> {
         let mut streams = self.lock();
-        if streams.contains_key(&plan.name) {
-            return Err(Refusal::new(
-                ErrorCode::EXISTS,
-                format!("there is a stream {} already", plan.name),
-            ));
+        if let Some(other) = streams.get(&plan.name) {
+            let name = &plan.name;
+            let message = match other.presence {
+                Presence::Here => format!("there is a stream {name} already"),
+                Presence::Leaving => format!("a stream {name} is being removed"),
+                Presence::Stuck => format!(
+                    "the files of a stream {name} that was removed are still there: remove it again"
+                ),
+            };
+            return Err(Refusal::new(ErrorCode::EXISTS, message));
         }
         for other in streams.values() {
             if let Some((mine, theirs)) = overlap(&plan.subjects, &other.plan.subjects) {
@@ -80,6 +106,7 @@ impl Registry {
                 plan: plan.clone(),
                 configured,
                 id,
+                presence: Presence::Here,
             },
         );
         self.version.fetch_add(1, Ordering::Release);
@@ -94,6 +121,47 @@ impl Registry {
     /// Streams that became read-only, and why.
     pub(super) fn failures(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
         self.failed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins to remove a stream. Its name stays taken until [`release`](Self::release).
+    pub(super) fn begin_removal(&self, name: &str) -> Result<Removal, Refusal> {
+        let mut streams = self.lock();
+        let Some(entry) = streams.get_mut(name) else {
+            return Err(missing(name));
+        };
+        if entry.configured {
+            let message = format!(
+                "stream {name} belongs to the configuration: take it out there and restart the server"
+            );
+            return Err(Refusal::new(ErrorCode::EXISTS, message));
+        }
+        if entry.presence == Presence::Leaving {
+            let message = format!("stream {name} is being removed");
+            return Err(Refusal::new(ErrorCode::EXISTS, message));
+        }
+        let again = entry.presence == Presence::Stuck;
+        entry.presence = Presence::Leaving;
+        Ok(Removal {
+            name: name.to_owned(),
+            files: entry.plan.storage == Storage::File,
+            again,
+        })
+    }
+
+    /// A stream that was to be removed is served as before.
+    pub(super) fn stays(&self, name: &str) {
+        self.set_presence(name, Presence::Here);
+    }
+
+    /// A stream is not served any more, and its files are still there.
+    pub(super) fn is_stuck(&self, name: &str) {
+        self.set_presence(name, Presence::Stuck);
+    }
+
+    fn set_presence(&self, name: &str, presence: Presence) {
+        if let Some(entry) = self.lock().get_mut(name) {
+            entry.presence = presence;
+        }
     }
 
     /// Gives a name up.
@@ -135,6 +203,11 @@ impl Registry {
             .get(name)
             .map(|entry| (entry.plan.worker, entry.configured))
     }
+}
+
+/// There is no such stream.
+pub(super) fn missing(name: &str) -> Refusal {
+    Refusal::new(ErrorCode::NOT_FOUND, format!("there is no stream {name}"))
 }
 
 fn overlap<'a>(mine: &'a [String], theirs: &'a [String]) -> Option<(&'a str, &'a str)> {

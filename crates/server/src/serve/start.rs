@@ -31,6 +31,12 @@ struct Seed {
 
 pub(super) fn start(plan: Plan) -> Result<Server, Error> {
     let data = Arc::new(DataDir::open(&plan.data_dir)?);
+    for stream in data.finish_removals()? {
+        tracing::warn!(
+            stream,
+            "the stream was being removed when the server ended: the rest of its files is removed now"
+        );
+    }
     allow_descriptors(&plan);
     let mut bound = Vec::new();
     for listener in &plan.listeners {

@@ -8,7 +8,8 @@ use trunkline_wire::{ErrorCode, FrameFlags, FrameHeader, Opcode};
 
 use super::message::Message;
 use super::node::{Node, SERVER_NAME};
-use super::registry;
+use super::registry::{self, missing};
+use super::removal::Removing;
 use super::streams::{Opened, describe};
 use super::tag::Tag;
 use crate::plan::{Idle, StreamPlan};
@@ -59,9 +60,12 @@ impl Node {
                 Ok(()) => return,
                 Err(refusal) => Err(refusal),
             },
-            system::STREAM_REMOVE => self
-                .remove_stream(payload, now, reactor)
-                .and_then(|removed| to_json(&removed)),
+            system::STREAM_REMOVE => {
+                match self.begin_remove(session, correlation, payload, now, reactor) {
+                    Ok(()) => return,
+                    Err(refusal) => Err(refusal),
+                }
+            }
             system::SERVER_INFO => to_json(&self.server_info(now)),
             system::STREAM_LIST => to_json(&system::StreamList {
                 streams: self.stream_list(),
@@ -111,6 +115,23 @@ impl Node {
                 0
             }
         };
+        let adding = Job::Adding(Adding {
+            name: name.clone(),
+            session,
+            correlation,
+            made,
+        });
+        self.offload_job(job, adding, reactor)
+            .inspect_err(|_| self.registry.release(&name))
+    }
+
+    /// Has something done on the pool; [`on_job`](Self::on_job) comes when it is.
+    pub(super) fn offload_job(
+        &mut self,
+        work: impl FnOnce() -> i32 + Send + 'static,
+        job: Job,
+        reactor: &mut AnyReactor,
+    ) -> Result<(), Refusal> {
         let number = self
             .jobs
             .iter()
@@ -119,36 +140,30 @@ impl Node {
                 self.jobs.push(None);
                 self.jobs.len() - 1
             });
-        if reactor
-            .offload(Box::new(job), Tag::Job(number as u32).word())
-            .is_err()
-        {
-            self.registry.release(&name);
-            return Err(Refusal::new(
-                ErrorCode::TOO_MANY,
-                "the server is busy; try again",
-            ));
-        }
-        self.jobs[number] = Some(Adding {
-            name,
-            session,
-            correlation,
-            made,
-        });
+        reactor
+            .offload(Box::new(work), Tag::Job(number as u32).word())
+            .map_err(|_| Refusal::new(ErrorCode::TOO_MANY, "the server is busy; try again"))?;
+        self.jobs[number] = Some(job);
         Ok(())
     }
 
-    /// The files of a new stream are made, or cannot be.
+    /// Something is done.
     pub(super) fn on_job(&mut self, number: u32, now: Now, reactor: &mut AnyReactor) {
-        let Some(Adding {
+        match self.jobs[number as usize].take() {
+            Some(Job::Adding(adding)) => self.on_made(adding, now, reactor),
+            Some(Job::Removing(removing)) => self.on_removed(removing),
+            None => {}
+        }
+    }
+
+    /// The files of a new stream are made, or cannot be.
+    fn on_made(&mut self, adding: Adding, now: Now, reactor: &mut AnyReactor) {
+        let Adding {
             name,
             session,
             correlation,
             made,
-        }) = self.jobs[number as usize].take()
-        else {
-            return;
-        };
+        } = adding;
         let made = made.lock().unwrap_or_else(PoisonError::into_inner).take();
         match made.unwrap_or_else(|| {
             Err(Refusal::new(
@@ -206,53 +221,6 @@ impl Node {
             }
             (_, None) => {}
         }
-    }
-
-    fn remove_stream(
-        &mut self,
-        name: &[u8],
-        now: Now,
-        reactor: &mut AnyReactor,
-    ) -> Result<system::StreamRemoved, Refusal> {
-        let name = String::from_utf8_lossy(name).trim().to_owned();
-        let (_, configured) = self.registry.find(&name).ok_or_else(|| missing(&name))?;
-        if configured {
-            let message = format!(
-                "stream {name} belongs to the configuration: take it out there and restart the server"
-            );
-            return Err(Refusal::new(ErrorCode::EXISTS, message));
-        }
-        let records = self.shard.stream_info(&name).map_or(0, |info| info.records);
-        let log = self.shard.remove_stream(&name, now, &mut self.post)?;
-        self.volumes.remove(log.id(), reactor);
-        self.post.regions.retire(
-            log.id().0,
-            now.mono_ns + self.plan.limits.send_timeout_ns + RETIRE_NS,
-        );
-        self.streams.retain(|served| served.plan.name != name);
-        let (registry, gone) = (self.registry.clone(), name.clone());
-        // The name is free when the files are gone; until then, adding it again is refused.
-        let job = move || {
-            let removed = registry
-                .data
-                .forget(&gone)
-                .and_then(|()| registry.data.remove_stream(&gone));
-            if let Err(error) = removed {
-                tracing::error!(stream = gone, %error, "files of a removed stream are still there");
-            }
-            registry.release(&gone);
-            0
-        };
-        if reactor
-            .offload(Box::new(job), Tag::Job(u32::MAX >> 4).word())
-            .is_err()
-        {
-            tracing::error!(
-                stream = name,
-                "files of a removed stream are still there: the server is busy"
-            );
-        }
-        Ok(system::StreamRemoved { name, records })
     }
 
     fn server_info(&self, now: Now) -> system::ServerInfo {
@@ -323,12 +291,8 @@ impl Node {
     }
 }
 
-fn to_json(value: &impl serde::Serialize) -> Result<Vec<u8>, Refusal> {
+pub(super) fn to_json(value: &impl serde::Serialize) -> Result<Vec<u8>, Refusal> {
     serde_json::to_vec(value).map_err(|error| Refusal::new(ErrorCode::MALFORMED, error.to_string()))
-}
-
-fn missing(name: &str) -> Refusal {
-    Refusal::new(ErrorCode::NOT_FOUND, format!("there is no stream {name}"))
 }
 
 /// A call to the server itself.
@@ -337,6 +301,12 @@ pub(super) struct Asked {
     pub(super) correlation: u16,
     pub(super) subject: Box<str>,
     pub(super) payload: Box<[u8]>,
+}
+
+/// What is being done on the pool.
+pub(super) enum Job {
+    Adding(Adding),
+    Removing(Removing),
 }
 
 /// A stream that is being made on the pool.
@@ -356,7 +326,4 @@ pub(super) struct List {
 }
 
 /// Where the pool leaves what it made.
-type Made = Arc<Mutex<Option<Result<Opened, Refusal>>>>;
-
-/// How long a removed stream's tail stays registered beyond the time that a delivery of it may take.
-const RETIRE_NS: u64 = 5_000_000_000;
+pub(super) type Made<T = Opened> = Arc<Mutex<Option<Result<T, Refusal>>>>;

@@ -5,6 +5,7 @@
 //!   LOCK              held by the server that uses the directory; holds its process id
 //!   FORMAT            the version of this layout; a newer one is refused
 //!   added/NAME.json   a stream that was added while the server ran, as `streams` in a configuration would say it
+//!   added/NAME.removed  such a stream, while its files are being removed
 //!   streams/NAME/     one durable stream: its segments (docs/format/log.md)
 //!   cursors/N/        where worker N keeps durable cursors: a stream's segments, too (docs/format/cursors.md)
 //!   …/quarantine/     in each of them: bytes that were copied aside before recovery or repair overwrote them
@@ -13,6 +14,7 @@
 //! Everything here blocks. It runs before anything is served, or on threads that serve nothing.
 
 mod lock;
+mod removal;
 mod stream_dir;
 mod view;
 
@@ -150,22 +152,6 @@ impl DataDir {
             entry.path().is_dir().then(|| entry.file_name())
         })
         .map_err(failed("read", &path))
-    }
-
-    /// Removes a stream's files for good.
-    ///
-    /// # Errors
-    /// The system's.
-    pub fn remove_stream(&self, name: &str) -> Result<(), StorageError> {
-        let path = self.path.join(STREAMS).join(name);
-        match fs::remove_dir_all(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(failed("remove", &path)(error));
-            }
-            _ => {}
-        }
-        let folder = self.path.join(STREAMS);
-        sync_dir(&folder).map_err(failed("sync", &folder))
     }
 
     /// The streams that were added while a server ran: name and description, sorted by name.
