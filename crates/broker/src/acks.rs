@@ -6,6 +6,7 @@ use trunkline_log::{DiskError, DiskErrorKind, State};
 use trunkline_wire::record::ADDRESS_BYTES;
 use trunkline_wire::{Ack, AckLevel, ErrorBody, ErrorCode, ErrorFlags};
 
+use crate::catalog::SYSTEM_PREFIX;
 use crate::out::{Out, SessionId};
 use crate::slab::Key;
 use crate::stream::Stream;
@@ -54,6 +55,8 @@ pub(crate) enum Why {
     Over { payload_len: u32, payload_max: u32 },
     /// What the stream's disk answered.
     Disk(DiskError),
+    /// The subject is one of those that the server answers itself.
+    Reserved,
     /// This stream is in memory, and the frame asks for more than that.
     Volatile { stream: Key },
 }
@@ -299,6 +302,10 @@ fn refuse<'s>(
             "the stream is full, and its next segment cannot be made: {error}"
         )),
         Why::Disk(error) => Some(format!("{}: {error}", code.description())),
+        Why::Reserved => Some(format!(
+            "{}: those below `{SYSTEM_PREFIX}` are the server's own, and nobody can publish to them",
+            code.description()
+        )),
         Why::Volatile { stream: key } => stream(key).map(|stream| {
             format!(
                 "stream {} is in memory, where nothing survives the server: it can acknowledge `received`, not {}",

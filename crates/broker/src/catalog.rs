@@ -249,3 +249,6 @@ impl Shard {
         }
     }
 }
+
+/// How the subjects start that belong to the server: it answers calls to them, and nobody publishes to them.
+pub const SYSTEM_PREFIX: &str = "$sys.";

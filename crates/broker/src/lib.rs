@@ -69,6 +69,7 @@ mod subjects;
 mod subscribe;
 mod turn;
 
+pub use catalog::SYSTEM_PREFIX;
 pub use cursors::CursorInfo;
 pub use limits::Limits;
 pub use out::{HoldId, Out, SessionId, Source, Span};

@@ -8,6 +8,7 @@ use trunkline_wire::{
 };
 
 use crate::acks::{Row, Why};
+use crate::catalog::SYSTEM_PREFIX;
 use crate::out::SessionId;
 use crate::refusal::{PublishError, PublishFault};
 use crate::shard::Shard;
@@ -244,6 +245,12 @@ impl Shard {
             Meaning::Subject { stream, subject } => (stream, subject),
             Meaning::Refused(code) => {
                 refuse(open, code, record.sequence(), 1, Why::Code);
+                records.next();
+                return Ok(Stretch::Goes);
+            }
+            Meaning::Reserved => {
+                let why = Why::Reserved;
+                refuse(open, ErrorCode::SUBJECT, record.sequence(), 1, why);
                 records.next();
                 return Ok(Stretch::Goes);
             }
@@ -484,6 +491,9 @@ pub(crate) fn resolve(routes: &Table<Key>, streams: &mut Slab<Stream>, name: &st
     let Ok(subject) = Subject::new(name) else {
         return Meaning::Refused(ErrorCode::SUBJECT);
     };
+    if name.starts_with(SYSTEM_PREFIX) {
+        return Meaning::Reserved;
+    }
     let Some(&key) = routes.first(subject) else {
         return Meaning::Refused(ErrorCode::NO_STREAM);
     };

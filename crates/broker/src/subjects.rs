@@ -42,6 +42,8 @@ pub(crate) enum Meaning {
     Subject { stream: Key, subject: u32 },
     /// Records of it are refused.
     Refused(ErrorCode),
+    /// Likewise: it is the server's own.
+    Reserved,
 }
 
 /// The id has another name already.

@@ -117,3 +117,24 @@ fn a_subscription_that_is_there_already_is_refused_and_goes_on() {
     ));
     assert_eq!(raw.answer().unwrap().opcode, DELIVER);
 }
+
+#[test]
+fn subjects_of_the_server_are_not_published_to_and_no_streams() {
+    let server = Server::with(ONE_STREAM);
+    let refused = server.run(&["pub", "$sys.x", "x"]);
+    assert_ne!(refused.code, 0, "{}", refused.out);
+    for word in ["below `$sys.`", "(error 11)"] {
+        assert!(refused.err.contains(word), "{word}: {}", refused.err);
+    }
+    assert_eq!(server.stream("main")["records"].as_u64(), Some(0));
+    for subjects in ["$sys.>", "$sys.*", "$sys.a.b"] {
+        let refused = server.run(&["stream", "add", "own", "--subjects", subjects]);
+        assert_ne!(refused.code, 0, "{}", refused.out);
+        assert!(refused.err.contains("the server's own"), "{}", refused.err);
+    }
+    // Only what starts so is reserved.
+    for subject in ["$sys", "$system.x", "a.$sys.x"] {
+        let published = server.run(&["pub", subject, "x"]);
+        assert_eq!(published.code, 0, "{subject}: {}", published.err);
+    }
+}

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use serde_saphyr::Spanned;
+use trunkline_broker::SYSTEM_PREFIX;
 use trunkline_log::{Durability, LogConfig, Retention};
 
 use super::{Ack, Limits, RECORDS_PER_TAIL, Storage, Visible, worker_of};
@@ -197,6 +198,14 @@ impl<T> Check<'_, T> {
                 self.refuse(
                     subject,
                     format!("`{}` is not a pattern: {reason}", subject.value),
+                );
+            } else if subject.value.starts_with(SYSTEM_PREFIX) {
+                self.refuse(
+                    subject,
+                    format!(
+                        "`{}` is the server's own: it answers calls to subjects below `{SYSTEM_PREFIX}`, and nobody publishes to them",
+                        subject.value
+                    ),
                 );
             }
         }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use trunkline_broker::{Now, PublishError, PublishFrame, SessionId};
+use trunkline_broker::{Now, PublishError, PublishFrame, SYSTEM_PREFIX, SessionId};
 use trunkline_wire::{self as wire, ErrorBody, Event, FrameFlags, FrameHeader, Opcode};
 
 use super::inlet::{Held, Stall};
@@ -355,6 +355,3 @@ enum Next {
         back: usize,
     },
 }
-
-/// Calls that the server itself answers.
-const SYSTEM_PREFIX: &str = "$sys.";
