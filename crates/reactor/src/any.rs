@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fs::File;
 use std::io;
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 
 use trunkline_ring::Pinned;
 
@@ -196,6 +196,10 @@ impl Reactor for AnyReactor {
 
     fn recycle(&mut self, id: BufferId) {
         either!(self, reactor => reactor.recycle(id));
+    }
+
+    fn peer(&self, socket: SocketId) -> Option<SocketAddr> {
+        either!(self, reactor => reactor.peer(socket))
     }
 
     fn pause(&mut self, socket: SocketId) {

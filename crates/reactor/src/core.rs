@@ -7,6 +7,7 @@ mod operation;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use rustix::io::Errno;
@@ -170,6 +171,11 @@ impl<S> Core<S> {
         if let Some(socket) = self.sockets.get_mut(id.0) {
             change(socket);
         }
+    }
+
+    pub(crate) fn peer(&self, id: SocketId) -> Option<SocketAddr> {
+        let socket = self.sockets.get(id.0)?;
+        rustix::net::getpeername(&socket.fd).ok()??.try_into().ok()
     }
 
     pub(crate) fn add_socket(&mut self, fd: OwnedFd, state: S) -> Result<SocketId, i32> {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fs::File;
 use std::io;
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 
 use trunkline_ring::Pinned;
 
@@ -88,6 +88,9 @@ pub trait Reactor {
 
     /// Gives a buffer back; what waits for one goes on. A second time for the same lease does nothing.
     fn recycle(&mut self, id: BufferId);
+
+    /// The address at the other end of a connected socket; none when it is not connected any more.
+    fn peer(&self, socket: SocketId) -> Option<SocketAddr>;
 
     /// Stops receiving on a socket. Completions of what was received before may still come.
     fn pause(&mut self, socket: SocketId);

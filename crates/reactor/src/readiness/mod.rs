@@ -12,7 +12,7 @@ mod socket;
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
 
@@ -339,6 +339,10 @@ impl Reactor for Readiness {
             self.core.receive.untake(id.index());
             self.feed_starved();
         }
+    }
+
+    fn peer(&self, socket: SocketId) -> Option<SocketAddr> {
+        self.core.peer(socket)
     }
 
     fn pause(&mut self, socket: SocketId) {

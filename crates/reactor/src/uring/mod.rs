@@ -17,7 +17,7 @@ mod start;
 use std::collections::VecDeque;
 use std::io;
 use std::mem::ManuallyDrop;
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 
 use io_uring::{EnterFlags, IoUring, squeue, types};
 use rustix::io::Errno;
@@ -392,6 +392,10 @@ impl Reactor for Uring {
             }
             self.feed_starved();
         }
+    }
+
+    fn peer(&self, socket: SocketId) -> Option<SocketAddr> {
+        self.core.peer(socket)
     }
 
     fn pause(&mut self, socket: SocketId) {

@@ -10,6 +10,7 @@ use crate::bed::{Bed, on_every_backend};
 
 on_every_backend! {
     accepts_many_connections_with_one_operation,
+    says_who_is_at_the_other_end_as_long_as_somebody_is,
     connects_and_talks,
     a_refused_connection_says_so,
     closing_ends_what_is_in_flight_and_completes_last,
@@ -48,6 +49,17 @@ fn accepts_many_connections_with_one_operation(mut bed: Bed) {
     ids.sort_unstable_by_key(|id| id.index());
     ids.dedup();
     assert_eq!(ids.len(), 60);
+}
+
+fn says_who_is_at_the_other_end_as_long_as_somebody_is(mut bed: Bed) {
+    let (one, first) = bed.pair();
+    let (other, second) = bed.pair();
+    assert_eq!(bed.reactor.peer(one), first.local_addr().ok());
+    assert_eq!(bed.reactor.peer(other), second.local_addr().ok());
+    bed.stage(Op::Close { socket: one }, 1);
+    bed.next_of(1);
+    assert_eq!(bed.reactor.peer(one), None);
+    assert_eq!(bed.reactor.peer(other), second.local_addr().ok());
 }
 
 fn connects_and_talks(mut bed: Bed) {

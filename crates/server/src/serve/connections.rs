@@ -2,6 +2,7 @@
 //!
 //! A connection's slot is free again only when the reactor has closed its socket: until then a send may still read its memory.
 
+use tracing::field::display;
 use trunkline_broker::Now;
 use trunkline_reactor::{AnyReactor, CancelTarget, Completion, Op, Reactor, SocketId};
 use trunkline_wire::{self as wire, ErrorBody, ErrorCode};
@@ -32,10 +33,11 @@ impl Node {
             }
             return;
         };
+        let address = reactor.peer(socket);
         let peer = self
             .post
             .sessions
-            .insert(|id| Session::new(id, socket, now.mono_ns));
+            .insert(|id| Session::new(id, socket, address, now.mono_ns));
         let Some(session) = self.post.sessions.peer(peer) else {
             return;
         };
@@ -50,6 +52,7 @@ impl Node {
         };
         self.inlets[slot] = Some(Inlet::new(wire_limits));
         let id = session.id;
+        tracing::debug!(session = ?id, peer = address.map(display), "connected");
         let share = (limits.connections as usize).div_ceil(self.plan.workers.len());
         let refusal = if self.post.sessions.count() > share {
             Some(format!(
@@ -63,6 +66,7 @@ impl Node {
                 .map(|refusal| refusal.message.into_owned())
         };
         if let Some(message) = refusal {
+            tracing::info!(session = ?id, peer = address.map(display), message, "connection refused");
             self.post
                 .end(id, &ErrorBody::new(ErrorCode::TOO_MANY, &message), 0);
             return;
@@ -164,7 +168,13 @@ impl Node {
             .peer(peer)
             .filter(|session| session.phase != Phase::Closed)
         {
-            tracing::debug!(session = ?session.id, error = result, truncated, "connection ended");
+            tracing::debug!(
+                session = ?session.id,
+                peer = session.address.map(display),
+                error = result,
+                truncated,
+                "connection ended"
+            );
             if truncated && result == 0 && session.is_open() {
                 // Whoever ended only its sending half can still be told.
                 let id = session.id;
@@ -382,6 +392,8 @@ impl Node {
             };
             if let Some((code, message)) = late {
                 let id = session.id;
+                let peer = session.address.map(display);
+                tracing::info!(session = ?id, peer, code = code.0, message, "connection timed out");
                 self.post.end(id, &ErrorBody::new(code, message), 0);
             }
         }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use tracing::field::display;
 use trunkline_broker::{Now, PublishError, PublishFrame, SYSTEM_PREFIX, SessionId};
 use trunkline_wire::{self as wire, ErrorBody, Event, FrameFlags, FrameHeader, Opcode};
 
@@ -331,7 +332,9 @@ impl Node {
         frame_sequence: u16,
     ) {
         let message = fault.to_string();
-        tracing::info!(session = ?id, code = code.0, offset, message, "connection broke the protocol");
+        let session = self.post.sessions.peer(Peer::of(id));
+        let peer = session.and_then(|session| session.address).map(display);
+        tracing::info!(session = ?id, peer, code = code.0, offset, message, "connection broke the protocol");
         self.post.end(
             id,
             &ErrorBody {

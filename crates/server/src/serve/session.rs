@@ -1,6 +1,8 @@
 //! One connection's outgoing half and its deadlines; and the table of all of a worker's. (What comes in is an
 //! [`Inlet`](super::inlet::Inlet), kept apart so that a command that lies in the input may be answered while it is read.)
 
+use std::net::SocketAddr;
+
 use trunkline_broker::SessionId;
 use trunkline_reactor::SocketId;
 
@@ -12,6 +14,8 @@ use super::tag::Peer;
 pub(super) struct Session {
     pub(super) id: SessionId,
     pub(super) socket: SocketId,
+    /// Of the client, for the log.
+    pub(super) address: Option<SocketAddr>,
 
     pub(super) outbox: Outbox,
     pub(super) phase: Phase,
@@ -45,11 +49,16 @@ pub(super) enum Phase {
 }
 
 impl Session {
-    pub(super) fn new(id: SessionId, socket: SocketId, now_ns: u64) -> Self {
+    pub(super) fn new(
+        id: SessionId,
+        socket: SocketId,
+        address: Option<SocketAddr>,
+        now_ns: u64,
+    ) -> Self {
         Self {
             id,
             socket,
-
+            address,
             outbox: Outbox::default(),
             phase: Phase::Greeting,
             opened_ns: now_ns,

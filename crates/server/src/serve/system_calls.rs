@@ -214,6 +214,7 @@ impl Node {
         }
         match (answer, asked) {
             (Ok(json), Some((session, correlation))) => {
+                tracing::info!(stream = name, "added");
                 self.respond_with(session, correlation, &json)
             }
             (Err(refusal), Some((session, correlation))) => {
