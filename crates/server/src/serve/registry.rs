@@ -235,17 +235,29 @@ pub(super) fn create(
         )
     };
     let dir = match stream.storage {
-        Storage::File => Some(
-            registry
+        Storage::File => {
+            let mut dir = registry
                 .data
                 .stream(&stream.name, stream.space())
-                .map_err(|error| failed(&error))?,
-        ),
+                .map_err(|error| failed(&error))?;
+            registry
+                .data
+                .check_created(&stream.name, &mut dir)
+                .map_err(|error| failed(&error))?;
+            Some(dir)
+        }
         Storage::Memory => None,
     };
+    let has_files = dir.is_some();
     let entropy = crate::storage::entropy().map_err(|error| failed(&error))?;
     let opened = streams::open(id, stream.clone(), &plan.limits, dir, entropy)
         .map_err(|error| failed(&error))?;
+    if has_files {
+        registry
+            .data
+            .note_created(&stream.name)
+            .map_err(|error| failed(&error))?;
+    }
     registry
         .data
         .add(&stream.name, description)

@@ -191,9 +191,14 @@ pub(super) fn open(
 ) -> Result<Opened, Error> {
     let name = stream.name.clone();
     let dir = match stream.storage {
-        Storage::File => Some(data.stream(&name, stream.space())?),
+        Storage::File => {
+            let mut dir = data.stream(&name, stream.space())?;
+            data.check_created(&name, &mut dir)?;
+            Some(dir)
+        }
         Storage::Memory => None,
     };
+    let has_files = dir.is_some();
     let began_ns = Clock.now_ns();
     let entropy = entropy().map_err(|error| Error::System {
         doing: "get random bytes",
@@ -205,6 +210,9 @@ pub(super) fn open(
             name: name.clone(),
             error,
         })?;
+    if has_files {
+        data.note_created(&name)?;
+    }
     let (first, next) = (opened.log.first().sequence, opened.log.received().sequence);
     tracing::info!(
         stream = name,

@@ -6,6 +6,7 @@
 //!   FORMAT            the version of this layout; a newer one is refused
 //!   added/NAME.json   a stream that was added while the server ran, as `streams` in a configuration would say it
 //!   added/NAME.removed  such a stream, while its files are being removed
+//!   created/NAME      says that the stream has segments
 //!   streams/NAME/     one durable stream: its segments (docs/format/log.md)
 //!   cursors/N/        where worker N keeps durable cursors: a stream's segments, too (docs/format/cursors.md)
 //!   …/quarantine/     in each of them: bytes that were copied aside before recovery or repair overwrote them
@@ -13,6 +14,7 @@
 //!
 //! Everything here blocks. It runs before anything is served, or on threads that serve nothing.
 
+mod created;
 mod lock;
 mod removal;
 mod stream_dir;
@@ -69,6 +71,15 @@ pub enum StorageError {
     Unreadable {
         /// The file.
         path: PathBuf,
+    },
+    /// A stream had segments, and none of them is there.
+    Gone {
+        /// Its name.
+        name: String,
+        /// Where they were.
+        path: PathBuf,
+        /// The file that says so.
+        note: PathBuf,
     },
     /// The system refused.
     Io {
@@ -249,6 +260,13 @@ impl fmt::Display for StorageError {
                 f,
                 "{} does not say a format; it was not written by trunkline, or is damaged",
                 path.display()
+            ),
+            Self::Gone { name, path, note } => write!(
+                f,
+                "stream {name} is damaged: all its segments in {} are missing, and with them its records; \
+                 put them back, or, to give the records up and begin an empty stream, remove {}",
+                path.display(),
+                note.display()
             ),
             Self::Io { doing, path, error } => {
                 write!(f, "cannot {doing} {}: {error}", path.display())?;

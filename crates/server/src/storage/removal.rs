@@ -1,7 +1,7 @@
 //! Removing a stream for good, so that nothing of it comes back whenever the process or the machine stops.
 //!
 //! 1. `added/NAME.json` becomes `added/NAME.removed`, and the folder is synced: from here on the stream is gone.
-//! 2. `streams/NAME` is deleted, and the folder that it was in is synced.
+//! 2. `streams/NAME` is deleted, and the folder that it was in is synced; then `created/NAME`, likewise.
 //! 3. `added/NAME.removed` is deleted.
 //!
 //! What stops before the first step is done has removed nothing; the next start does the rest of what stops behind it. Until the last
@@ -68,6 +68,7 @@ impl DataDir {
         }
         let folder = self.path.join(STREAMS);
         sync_dir(&folder).map_err(failed("sync", &folder))?;
+        self.forget_created(name)?;
         let (folder, mark) = (self.path.join(ADDED), self.mark(name));
         fs::remove_file(&mark).map_err(failed("remove", &mark))?;
         sync_dir(&folder).map_err(failed("sync", &folder))

@@ -1,0 +1,98 @@
+//! A stream whose files have all gone: that is damage, and no new stream.
+
+mod support;
+
+use std::fs;
+
+use support::machine::segments;
+use support::{SMALL, Server};
+
+const ADD: [&str; 5] = ["stream", "add", "logs", "--subjects", "logs.>"];
+
+fn with_one_record() -> Server {
+    let mut server = Server::with(SMALL);
+    assert_eq!(server.run(&["pub", "a", "x"]).code, 0);
+    assert_eq!(server.end("TERM"), 0, "{}", server.log());
+    server
+}
+
+/// The server does not start, and says which stream's files are missing and what can be done.
+fn refused(server: &Server, name: &str) {
+    let refused = server.refused();
+    assert_ne!(refused.code, 0, "{}", refused.err);
+    let note = server.data().join("created").join(name);
+    for word in [
+        &format!("stream {name} is damaged"),
+        "are missing",
+        "put them back",
+        note.to_str().unwrap(),
+    ] {
+        assert!(refused.err.contains(word), "{word}: {}", refused.err);
+    }
+}
+
+#[test]
+fn a_stream_without_any_of_its_segments_is_damaged_until_they_are_back() {
+    let mut server = with_one_record();
+    let aside = tempfile::tempdir().unwrap();
+    let kept = segments(&server);
+    for path in &kept {
+        fs::copy(path, aside.path().join(path.file_name().unwrap())).unwrap();
+        fs::remove_file(path).unwrap();
+    }
+    refused(&server, "main");
+    // Refusing it has not made it look like a new one.
+    refused(&server, "main");
+    for path in &kept {
+        fs::copy(aside.path().join(path.file_name().unwrap()), path).unwrap();
+    }
+    server.restart();
+    assert_eq!(server.everything("a", 1).out, "x\n");
+}
+
+#[test]
+fn a_stream_without_its_directory_is_damaged_until_somebody_gives_it_up() {
+    let mut server = with_one_record();
+    fs::remove_dir_all(server.data().join("streams/main")).unwrap();
+    refused(&server, "main");
+    fs::remove_file(server.data().join("created/main")).unwrap();
+    server.restart();
+    assert_eq!(server.stream("main")["records"].as_u64(), Some(0));
+    // It is a stream like any other again.
+    assert_eq!(server.end("TERM"), 0, "{}", server.log());
+    fs::remove_dir_all(server.data().join("streams/main")).unwrap();
+    refused(&server, "main");
+}
+
+#[test]
+fn a_stream_that_was_added_is_damaged_without_its_files_too_and_can_be_removed_and_added() {
+    let mut server = Server::with(
+        "limits: {max_record: 64KiB}\nstreams:\n- {name: main, subjects: [a], segment: 1MiB, tail: 1MiB}\n",
+    );
+    for _ in 0..2 {
+        assert_eq!(server.run(&ADD).code, 0);
+        let removed = server.run(&["stream", "rm", "logs", "--yes"]);
+        assert_eq!(removed.code, 0, "{}", removed.err);
+        assert!(!server.data().join("created/logs").exists());
+    }
+    assert_eq!(server.run(&ADD).code, 0);
+    server.kill();
+    fs::remove_dir_all(server.data().join("streams/logs")).unwrap();
+    refused(&server, "logs");
+}
+
+#[test]
+fn a_stream_without_its_note_is_served_and_has_it_again() {
+    // As a crash within its creation leaves it, and versions that wrote none.
+    let mut server = with_one_record();
+    fs::remove_dir_all(server.data().join("created")).unwrap();
+    server.restart();
+    assert_eq!(server.everything("a", 1).out, "x\n");
+    assert!(server.data().join("created/main").exists());
+    // As a crash before it.
+    assert_eq!(server.end("TERM"), 0, "{}", server.log());
+    fs::remove_dir_all(server.data().join("created")).unwrap();
+    fs::remove_dir_all(server.data().join("streams/main")).unwrap();
+    server.restart();
+    assert_eq!(server.stream("main")["records"].as_u64(), Some(0));
+}
