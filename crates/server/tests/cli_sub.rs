@@ -2,50 +2,95 @@
 
 mod support;
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Stdio};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::time::Duration;
 
-use support::{Ran, Server, ran, send_signal};
+use support::{Ran, Server, finish, send_signal};
 
-/// Starts a subscription and waits until the server knows of all of `subscribers`.
-fn subscribe(server: &Server, arguments: &[&str], subscribers: u64) -> Child {
-    let mut command = server.command(&[&["sub"], arguments].concat());
-    let piped = command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    let child = piped.spawn().unwrap();
-    server.wait_for("main", "the subscriber", |info| {
-        info["subscribers"].as_u64() == Some(subscribers)
-    });
-    child
+/// Longer than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A subscription that runs, and ends with its test.
+struct Running(Option<Child>);
+
+impl Running {
+    /// Starts one and waits until the server knows of all of `subscribers`.
+    fn start(server: &Server, arguments: &[&str], subscribers: u64) -> Self {
+        let mut command = server.command(&[&["sub"], arguments].concat());
+        let piped = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let running = Self(Some(piped.spawn().unwrap()));
+        server.wait_for("main", "the subscriber", |info| {
+            info["subscribers"].as_u64() == Some(subscribers)
+        });
+        running
+    }
+
+    fn child(&mut self) -> &mut Child {
+        self.0.as_mut().unwrap()
+    }
+
+    /// Waits for its end.
+    fn ended(mut self) -> Ran {
+        finish(self.0.take().unwrap(), PATIENCE)
+    }
+
+    /// Ctrl-C.
+    fn interrupt(mut self) -> Ran {
+        send_signal(self.child().id(), "INT");
+        self.ended()
+    }
 }
 
-/// Ctrl-C.
-fn interrupt(child: Child) -> Ran {
-    send_signal(child.id(), "INT");
-    ran(child.wait_with_output().unwrap())
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Sends what is printed, line by line.
+fn read(pipe: Option<impl Read + Send + 'static>, to: Sender<String>) {
+    let lines = BufReader::new(pipe.unwrap()).lines();
+    // Nobody wants what comes when the test is over.
+    std::thread::spawn(move || {
+        lines
+            .map_while(Result::ok)
+            .try_for_each(|line| to.send(line))
+    });
+}
+
+fn lines(pipe: Option<impl Read + Send + 'static>) -> Receiver<String> {
+    let (to, from) = mpsc::channel();
+    read(pipe, to);
+    from
+}
+
+fn next(lines: &Receiver<String>) -> String {
+    lines.recv_timeout(PATIENCE).expect("a line")
 }
 
 #[test]
 fn why_the_server_went_is_said() {
     let mut server = Server::start();
-    let leaving = subscribe(&server, &["a", "--no-reconnect"], 1);
-    let mut staying = subscribe(&server, &["a"], 2);
-    let mut said = BufReader::new(staying.stderr.take().unwrap()).lines();
+    let leaving = Running::start(&server, &["a", "--no-reconnect"], 1);
+    let mut staying = Running::start(&server, &["a"], 2);
+    let said = lines(staying.child().stderr.take());
     server.end("TERM");
     let gone = format!(
         "{} closed the connection: the server is shutting down",
         server.address
     );
-    let ended = ran(leaving.wait_with_output().unwrap());
+    let ended = leaving.ended();
     assert_eq!((ended.code, ended.err), (4, format!("error: {gone}\n")));
-    assert_eq!(
-        said.next().unwrap().unwrap(),
-        format!("{gone}; trying again")
-    );
+    assert_eq!(next(&said), format!("{gone}; trying again"));
     server.restart_in_place();
     let back = format!("connected to {} again", server.address);
-    assert_eq!(said.next().unwrap().unwrap(), back);
-    assert_eq!(interrupt(staying).code, 0);
+    assert_eq!(next(&said), back);
+    assert_eq!(staying.interrupt().code, 0);
 }
 
 #[test]
@@ -116,20 +161,18 @@ fn only_the_stream_that_is_named_is_read() {
 fn each_record_goes_to_one_of_the_group() {
     let server = Server::start();
     let group = ["jobs", "--group", "workers", "--raw"];
-    let mut members = [subscribe(&server, &group, 1), subscribe(&server, &group, 2)];
+    let mut members = [1, 2].map(|count| Running::start(&server, &group, count));
     let (came, coming) = mpsc::channel();
     for member in &mut members {
-        let lines = BufReader::new(member.stdout.take().unwrap()).lines();
-        let came = came.clone();
-        std::thread::spawn(move || lines.for_each(|line| came.send(line.unwrap()).unwrap()));
+        read(member.child().stdout.take(), came.clone());
     }
     drop(came);
     let jobs: Vec<String> = (0..100).map(|job| job.to_string()).collect();
     let published = server.feed(&["pub", "jobs", "--lines"], jobs.join("\n").as_bytes());
     assert_eq!(published.code, 0, "{}", published.err);
-    let mut done: Vec<String> = coming.iter().take(jobs.len()).collect();
+    let mut done: Vec<String> = jobs.iter().map(|_| next(&coming)).collect();
     for member in members {
-        let ended = interrupt(member);
+        let ended = member.interrupt();
         assert_eq!(ended.code, 0, "{}", ended.err);
     }
     // What else they print would be twice.
@@ -138,55 +181,79 @@ fn each_record_goes_to_one_of_the_group() {
     assert_eq!(done, jobs);
 }
 
-/// 24 MiB: more than fits between a server and a reader who does not read.
+/// 24 MiB: more than fits between a server and one who does not read.
 const FLOOD: usize = 3000;
 
+/// A subscription that nobody reads, with more published to it than it can hold: it, and what became of the publisher.
+fn flooded(server: &Server, policy: &str) -> (Running, Ran) {
+    let sub = Running::start(server, &["a", "--raw", "--policy", policy], 1);
+    let padding = "x".repeat(8 << 10);
+    let flood: String = (1..=FLOOD)
+        .map(|number| format!("{number} {padding}\n"))
+        .collect();
+    let published = server.feed(
+        &["pub", "a", "--lines", "--timeout", "2s"],
+        flood.as_bytes(),
+    );
+    (sub, published)
+}
+
+fn number(line: &str) -> usize {
+    line.split(' ').next().unwrap().parse().unwrap()
+}
+
 #[test]
-fn a_slow_subscription_gets_what_its_policy_says() {
-    for policy in ["spill", "block", "drop-newest", "drop-oldest", "disconnect"] {
-        let server = Server::start();
-        let mut sub = subscribe(&server, &["a", "--raw", "--policy", policy], 1);
-        let payload = "x".repeat(8 << 10);
-        let flood = FLOOD.to_string();
-        let mut publisher = server
-            .command(&["pub", "a", &payload, "--repeat", &flood])
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        let out = BufReader::new(sub.stdout.take().unwrap());
-        let mut err = BufReader::new(sub.stderr.take().unwrap()).lines();
-        // Nobody waits for it unless they are told to.
-        if policy != "block" {
-            assert!(publisher.wait().unwrap().success(), "{policy}");
-        }
-        let (came, coming) = mpsc::channel();
-        let reading = std::thread::spawn(move || {
-            out.lines()
-                .map_while(Result::ok)
-                .for_each(|line| came.send(line.len()).unwrap_or(()));
-        });
-        match policy {
-            "spill" | "block" => {
-                assert_eq!(coming.iter().take(FLOOD).count(), FLOOD, "{policy}");
-            }
-            "disconnect" => {
-                let said = err.next().unwrap().unwrap();
-                assert!(said.starts_with("error: "), "{said}");
-                assert!(coming.iter().count() < FLOOD);
-            }
-            _ => {
-                let said = err.next().unwrap().unwrap();
-                let why = "will not come: this subscription was too slow";
-                assert!(said.ends_with(why), "{policy}: {said}");
-            }
-        }
-        assert!(publisher.wait().unwrap().success(), "{policy}");
-        if policy == "disconnect" {
-            assert_eq!(sub.wait().unwrap().code(), Some(4));
-        } else {
-            send_signal(sub.id(), "INT");
-            assert_eq!(sub.wait().unwrap().code(), Some(0), "{policy}");
-        }
-        reading.join().unwrap();
+fn a_slow_subscription_that_spills_gets_everything() {
+    let server = Server::start();
+    let (mut sub, published) = flooded(&server, "spill");
+    assert_eq!(published.code, 0, "{}", published.err);
+    let coming = lines(sub.child().stdout.take());
+    for expected in 1..=FLOOD {
+        assert_eq!(number(&next(&coming)), expected);
     }
+    let ended = sub.interrupt();
+    assert_eq!((ended.code, &*ended.err), (0, ""));
+}
+
+#[test]
+fn a_slow_subscription_that_blocks_makes_the_publisher_wait() {
+    let server = Server::start();
+    let (_sub, published) = flooded(&server, "block");
+    assert_eq!(published.code, 4, "{}", published.err);
+    let said = "has acknowledged nothing for 2s";
+    assert!(published.err.contains(said), "{}", published.err);
+}
+
+#[test]
+fn a_slow_subscription_that_drops_is_told_what_does_not_come() {
+    for (policy, keeps_the_last) in [("drop-newest", false), ("drop-oldest", true)] {
+        let server = Server::start();
+        let (mut sub, published) = flooded(&server, policy);
+        assert_eq!(published.code, 0, "{policy}: {}", published.err);
+        let coming = lines(sub.child().stdout.take());
+        let said = next(&lines(sub.child().stderr.take()));
+        let gap = said
+            .strip_suffix(" of main will not come: this subscription was too slow")
+            .and_then(|range| range.strip_prefix("records "))
+            .unwrap_or_else(|| panic!("{policy}: {said}"));
+        let (_, last) = gap.split_once(" to ").unwrap();
+        let last: usize = last.parse().unwrap();
+        assert_eq!(last < FLOOD, keeps_the_last, "{policy}: {said}");
+        if keeps_the_last {
+            while number(&next(&coming)) != FLOOD {}
+        }
+        assert_eq!(sub.interrupt().code, 0, "{policy}");
+    }
+}
+
+#[test]
+fn a_slow_subscription_that_asks_for_it_is_ended() {
+    let server = Server::start();
+    let (sub, published) = flooded(&server, "disconnect");
+    assert_eq!(published.code, 0, "{}", published.err);
+    let ended = sub.ended();
+    assert_eq!(ended.code, 4, "{}", ended.err);
+    assert!(ended.out.lines().count() < FLOOD);
+    let said = format!("error: {} closed the connection: ", server.address);
+    assert!(ended.err.starts_with(&said), "{}", ended.err);
 }

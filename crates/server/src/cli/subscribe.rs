@@ -179,7 +179,10 @@ impl Subscribe {
     /// Says so when nothing can come as things are.
     fn warn(&self, client: &Client) {
         // Only for people: what cannot be learnt in a moment is not worth a failure, or a wait.
-        let asked = client.request(system::STREAM_LIST, b"", LIST_PATIENCE).ok();
+        let time = self.timeout.map_or(LIST_PATIENCE, |timeout| {
+            LIST_PATIENCE.min(timeout.duration())
+        });
+        let asked = client.request(system::STREAM_LIST, b"", time).ok();
         let list = asked.and_then(|json| serde_json::from_slice::<StreamList>(&json).ok());
         let why = list.and_then(|list| {
             absent::why_nothing_comes(&list.streams, self.stream.as_deref(), &self.pattern)
