@@ -93,3 +93,26 @@ fn a_publish_that_is_not_acknowledged_in_time_is_given_up() {
     drop(stdin);
     send_signal(server.pid(), "CONT");
 }
+
+#[test]
+fn who_waits_for_a_server_that_hangs_gives_up_and_who_waits_for_one_that_has_nothing_to_say_does_not()
+ {
+    let (hanging, quiet) = (Server::start(), Server::start());
+    let reply = |server: &Server| {
+        let words = ["reply", "svc", "--exec", "cat", "--count", "2"];
+        let child = spawned(server.command(&words));
+        // It listens when it answers.
+        while server.run(&["request", "svc", "hi"]).out != "hi" {}
+        child
+    };
+    let with = reply(&quiet);
+    let without = reply(&hanging);
+    send_signal(hanging.pid(), "STOP");
+    let given_up = finish(without, Duration::from_secs(30) + SLACK);
+    assert_eq!(given_up.code, 4, "{}", given_up.err);
+    let said = format!("{} has said nothing for ", hanging.address);
+    assert!(given_up.err.contains(&said), "{}", given_up.err);
+    let answer = quiet.run(&["request", "svc", "there"]);
+    assert_eq!(&*answer.out, "there", "{}", answer.err);
+    assert_eq!(finish(with, SLACK).code, 0);
+}
