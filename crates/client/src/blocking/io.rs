@@ -1,7 +1,7 @@
 //! The client's thread: owns the connection, sends what the handles put into the outlet, hands out what comes, and
 //! connects again.
 
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -104,7 +104,10 @@ struct Worker<'s> {
     link: Link,
     channels: Vec<Option<Channel>>,
     greeted: bool,
+    /// Until when a connection that ends is waited for.
     closing: Option<Instant>,
+    /// Everything is sent, and nothing more will be.
+    said_all: bool,
     /// When something came last, and when something was asked for last.
     heard: Instant,
     asked: Instant,
@@ -142,6 +145,7 @@ impl<'s> Worker<'s> {
             channels: Vec::new(),
             greeted: false,
             closing: None,
+            said_all: false,
             heard: now,
             asked: now,
         })
@@ -151,16 +155,25 @@ impl<'s> Worker<'s> {
         let mut idle = 0u32;
         loop {
             let mut work = self.send()?;
-            work |= self.receive()?;
+            work |= match self.receive() {
+                Err(_) if self.said_all => return Ok(()),
+                received => received?,
+            };
             if work {
                 idle = 0;
                 continue;
             }
-            if self
-                .closing
-                .is_some_and(|end| Instant::now() >= end || self.is_done())
-            {
-                return Ok(());
+            if let Some(end) = self.closing {
+                if Instant::now() >= end {
+                    return Ok(());
+                }
+                if !self.said_all && self.is_done() {
+                    // The server closes when it has read everything. Until then we read, too: a socket that is closed with something unread
+                    // resets the connection, and takes back what is on its way.
+                    self.said_all = true;
+                    let _ = self.link.stream().shutdown(Shutdown::Write);
+                    continue;
+                }
             }
             idle = idle.saturating_add(1);
             match self.shared.options.idle {
