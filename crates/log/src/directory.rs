@@ -200,27 +200,34 @@ impl<'a, F: Files> Directory<'a, F> {
         })
     }
 
-    /// Makes the file in memory zero from `start`, after a copy of each page that is not was kept aside. Returns how many bytes
-    /// that were, in pages.
+    /// Makes the file in memory zero from `start`, after a copy of each stretch of pages that are not was kept aside: a copy is synced, so the fewer the better.
+    /// Returns how many bytes that were, in pages.
     pub(crate) fn zero_image(&mut self, segment: u64, start: usize) -> Result<u64, OpenError> {
         debug_assert_eq!(self.loaded, Some(segment));
         let page = PAGE_BYTES as usize;
+        let len = self.image.len();
+        let page_end = |at: usize| ((at / page + 1) * page).min(len);
         let mut at = start;
         let mut zeroed = 0;
-        while at < self.image.len() {
-            let end = ((at / page + 1) * page).min(self.image.len());
-            let stretch = &mut self.image[at..end];
-            if !is_zero(stretch) {
-                let kept = self.files.keep_aside(segment, at as u64, stretch);
-                stretch.fill(0);
-                kept.and_then(|()| self.files.write_at(segment, at as u64, stretch))
-                    .map_err(|error| OpenError::Io {
-                        doing: "zero the rest of",
-                        segment: Some(segment),
-                        error,
-                    })?;
+        while at < len {
+            let mut end = at;
+            while end < len && !is_zero(&self.image[end..page_end(end)]) {
+                end = page_end(end);
                 zeroed += page as u64;
             }
+            let stretch = &mut self.image[at..end];
+            if stretch.is_empty() {
+                at = page_end(at);
+                continue;
+            }
+            let kept = self.files.keep_aside(segment, at as u64, stretch);
+            stretch.fill(0);
+            kept.and_then(|()| self.files.write_at(segment, at as u64, stretch))
+                .map_err(|error| OpenError::Io {
+                    doing: "zero the rest of",
+                    segment: Some(segment),
+                    error,
+                })?;
             at = end;
         }
         Ok(zeroed)
