@@ -3,7 +3,7 @@
 //! Control plane: locked for a moment by rare commands, never by a turn that only moves records.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use trunkline_broker::Refusal;
@@ -18,8 +18,9 @@ use crate::storage::DataDir;
 /// All streams, shared by the workers.
 pub(super) struct Registry {
     pub(super) data: Arc<DataDir>,
-    /// Lower ids belong to the workers' logs of cursors.
-    first_id: u32,
+    /// The id of the next stream; those of the workers' logs of cursors are lower. It only goes up: a stream that is removed may leave requests behind, whose
+    /// answers must not be taken for those of another one.
+    next_id: AtomicU32,
     streams: Mutex<BTreeMap<String, Entry>>,
     /// Goes up whenever a stream comes or goes.
     version: AtomicU64,
@@ -30,7 +31,6 @@ pub(super) struct Registry {
 struct Entry {
     plan: StreamPlan,
     configured: bool,
-    id: LogId,
     presence: Presence,
 }
 
@@ -58,7 +58,7 @@ impl Registry {
     pub(super) fn new(data: Arc<DataDir>, workers: usize) -> Self {
         Self {
             data,
-            first_id: workers as u32,
+            next_id: AtomicU32::new(workers as u32),
             streams: Mutex::new(BTreeMap::new()),
             version: AtomicU64::new(1),
             failed: Mutex::new(BTreeMap::new()),
@@ -93,19 +93,12 @@ impl Registry {
                 return Err(Refusal::new(ErrorCode::EXISTS, message));
             }
         }
-        let id = LogId(
-            streams
-                .values()
-                .map(|entry| entry.id.0 + 1)
-                .max()
-                .unwrap_or(self.first_id),
-        );
+        let id = LogId(self.next_id.fetch_add(1, Ordering::Relaxed));
         streams.insert(
             plan.name.clone(),
             Entry {
                 plan: plan.clone(),
                 configured,
-                id,
                 presence: Presence::Here,
             },
         );
@@ -263,4 +256,38 @@ pub(super) fn create(
         .add(&stream.name, description)
         .map_err(|error| failed(&error))?;
     Ok(opened)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{Ack, RetentionPlan, Visible};
+
+    #[test]
+    fn the_id_of_a_stream_that_is_gone_is_not_used_again() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let data = DataDir::open(&folder.path().join("data")).expect("a new directory");
+        let registry = Registry::new(Arc::new(data), 1);
+        let plan = StreamPlan {
+            name: "orders".into(),
+            subjects: vec!["orders.>".into()],
+            storage: Storage::File,
+            ack: Ack::Synced,
+            visible: Visible::Ack,
+            retention: RetentionPlan {
+                bytes: None,
+                age_ns: None,
+                records: None,
+            },
+            segment_bytes: 1 << 20,
+            tail_bytes: 1 << 20,
+            sync_interval_ns: 1,
+            subjects_max: 1,
+            worker: 0,
+        };
+        let claim = || registry.claim(&plan, false).expect("nobody has the name");
+        let first = claim();
+        registry.release(&plan.name);
+        assert_ne!(claim(), first);
+    }
 }
