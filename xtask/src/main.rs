@@ -113,7 +113,7 @@ Usage: cargo xtask TASK
   advisories      published advisories about them, where cargo-deny is installed and the database can be fetched
   fuzz [SECONDS]  each fuzz target for so long (default 10); needs a nightly toolchain and a C++ compiler
   planted [NAME]  bugs that are planted on purpose, and what catches each; NAME is part of a bug's name
-  mutants [FILE]  changes to the log's recovery, or to one file, that a test should notice; needs cargo-mutants, and hours
+  mutants [FILE]  changes to the log's recovery, or to one file, that a test should notice; needs cargo-mutants, and about an hour
   sim [SEEDS]     the simulated world (default 800 seeds): crashes, disks, networks and clocks that fail; then
                   every sequence of five operations on one log, with every crash
   torture [--kills N]
