@@ -47,7 +47,6 @@ enum Presence {
 
 /// What is to be removed.
 pub(super) struct Removal {
-    pub(super) name: String,
     /// It has files.
     pub(super) files: bool,
     /// It is not served any more: removing its files failed before.
@@ -135,7 +134,6 @@ impl Registry {
         let again = entry.presence == Presence::Stuck;
         entry.presence = Presence::Leaving;
         Ok(Removal {
-            name: name.to_owned(),
             files: entry.plan.storage == Storage::File,
             again,
         })
@@ -227,30 +225,8 @@ pub(super) fn create(
             format!("stream {} cannot be created: {error}", stream.name),
         )
     };
-    let dir = match stream.storage {
-        Storage::File => {
-            let mut dir = registry
-                .data
-                .stream(&stream.name, stream.space())
-                .map_err(|error| failed(&error))?;
-            registry
-                .data
-                .check_created(&stream.name, &mut dir)
-                .map_err(|error| failed(&error))?;
-            Some(dir)
-        }
-        Storage::Memory => None,
-    };
-    let has_files = dir.is_some();
-    let entropy = crate::storage::entropy().map_err(|error| failed(&error))?;
-    let opened = streams::open(id, stream.clone(), &plan.limits, dir, entropy)
-        .map_err(|error| failed(&error))?;
-    if has_files {
-        registry
-            .data
-            .note_created(&stream.name)
-            .map_err(|error| failed(&error))?;
-    }
+    let opened =
+        streams::open(id, stream.clone(), plan, &registry.data).map_err(|error| failed(&error))?;
     registry
         .data
         .add(&stream.name, description)

@@ -31,7 +31,7 @@ impl Node {
         reactor: &mut AnyReactor,
     ) -> Result<(), Refusal> {
         let name = String::from_utf8_lossy(payload).trim().to_owned();
-        let Removal { name, files, again } = self.registry.begin_removal(&name)?;
+        let Removal { files, again } = self.registry.begin_removal(&name)?;
         let mut records = 0;
         if !again {
             records = self

@@ -18,7 +18,7 @@ use super::node::{Facts, Node};
 use super::registry::Registry;
 use super::streams::{self, Opened};
 use super::{Error, Server};
-use crate::plan::{self, Plan, Storage, StreamPlan};
+use crate::plan::{self, Plan, StreamPlan};
 use crate::storage::{DataDir, StreamDir, entropy};
 
 /// What one worker starts with.
@@ -190,29 +190,8 @@ pub(super) fn open(
     data: &DataDir,
 ) -> Result<Opened, Error> {
     let name = stream.name.clone();
-    let dir = match stream.storage {
-        Storage::File => {
-            let mut dir = data.stream(&name, stream.space())?;
-            data.check_created(&name, &mut dir)?;
-            Some(dir)
-        }
-        Storage::Memory => None,
-    };
-    let has_files = dir.is_some();
     let began_ns = Clock.now_ns();
-    let entropy = entropy().map_err(|error| Error::System {
-        doing: "get random bytes",
-        error,
-    })?;
-    let opened =
-        streams::open(id, stream, &plan.limits, dir, entropy).map_err(|error| Error::Stream {
-            path: plan.stream_dir(&name),
-            name: name.clone(),
-            error,
-        })?;
-    if has_files {
-        data.note_created(&name)?;
-    }
+    let opened = streams::open(id, stream, plan, data)?;
     let (first, next) = (opened.log.first().sequence, opened.log.received().sequence);
     tracing::info!(
         stream = name,

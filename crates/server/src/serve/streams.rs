@@ -1,13 +1,14 @@
 //! From a stream's plan to its log and to what the broker knows of it.
 
 use trunkline_broker as broker;
-use trunkline_log::{Log, LogId, OpenError, Recovery, State};
+use trunkline_log::{Log, LogId, Recovery, State};
 use trunkline_route::Pattern;
 use trunkline_wire::AckLevel;
 
+use super::Error;
 use crate::config::{Bytes, Span};
-use crate::plan::{Ack, Limits, Storage, StreamPlan, Visible};
-use crate::storage::StreamDir;
+use crate::plan::{Ack, Plan, Storage, StreamPlan, Visible};
+use crate::storage::{DataDir, StreamDir, entropy};
 use crate::system;
 
 /// A stream that is open and not yet served.
@@ -19,24 +20,41 @@ pub(super) struct Opened {
     pub(super) dir: Option<StreamDir>,
 }
 
-/// Opens a stream's log, recovering it if need be. Blocks.
+/// Opens a stream, recovering it if need be. Blocks.
 ///
 /// # Errors
-/// The log's.
+/// The data directory's, and the log's.
 pub(super) fn open(
     id: LogId,
-    plan: StreamPlan,
-    limits: &Limits,
-    mut dir: Option<StreamDir>,
-    entropy: u128,
-) -> Result<Opened, OpenError> {
-    let config = plan.log_config(limits, entropy);
-    let (log, recovery) = match &mut dir {
-        Some(dir) => Log::open(id, &config, dir)?,
-        None => Log::open_in_memory(id, &config)?,
+    stream: StreamPlan,
+    plan: &Plan,
+    data: &DataDir,
+) -> Result<Opened, Error> {
+    let name = stream.name.clone();
+    let failed = |error| Error::Stream {
+        path: plan.stream_dir(&name),
+        name: name.clone(),
+        error,
+    };
+    let entropy = entropy().map_err(|error| Error::System {
+        doing: "get random bytes",
+        error,
+    })?;
+    let config = stream.log_config(&plan.limits, entropy);
+    let (log, recovery, dir) = match stream.storage {
+        Storage::File => {
+            let mut dir = data.stream(&name, stream.space())?;
+            let (log, recovery) = Log::open(id, &config, &mut dir).map_err(failed)?;
+            data.note_created(&name)?;
+            (log, recovery, Some(dir))
+        }
+        Storage::Memory => {
+            let (log, recovery) = Log::open_in_memory(id, &config).map_err(failed)?;
+            (log, recovery, None)
+        }
     };
     Ok(Opened {
-        plan,
+        plan: stream,
         log,
         recovery,
         dir,

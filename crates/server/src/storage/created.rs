@@ -7,20 +7,14 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 
-use trunkline_log::Files;
-
-use super::{DataDir, StorageError, StreamDir, failed, make_dir, replace, sync_dir};
+use super::{DataDir, StorageError, StreamDir, failed, has_segments, make_dir, replace, sync_dir};
 
 impl DataDir {
     /// Refuses a stream that had segments and has none.
-    ///
-    /// # Errors
-    /// [`StorageError::Gone`], and the system's.
-    pub fn check_created(&self, name: &str, dir: &mut StreamDir) -> Result<(), StorageError> {
+    pub(super) fn check_created(&self, name: &str, dir: &StreamDir) -> Result<(), StorageError> {
         let note = self.note(name);
         let noted = note.try_exists().map_err(failed("read", &note))?;
-        let mut has_segments = || dir.list().map(|segments| !segments.is_empty());
-        if noted && !has_segments().map_err(failed("read", &self.path))? {
+        if noted && !has_segments(dir.path()).map_err(failed("read", dir.path()))? {
             return Err(StorageError::Gone {
                 name: name.to_owned(),
                 path: dir.path().to_owned(),

@@ -27,6 +27,7 @@ use std::path::{Path, PathBuf};
 
 use lock::Lock;
 pub use stream_dir::{Space, StreamDir};
+use trunkline_log::segment_index;
 pub use view::{Segments, View};
 
 /// A data directory that this process owns until it drops this.
@@ -121,10 +122,12 @@ impl DataDir {
     /// The directory of one durable stream, created if it is not there.
     ///
     /// # Errors
-    /// The system's.
+    /// [`StorageError::Gone`] when it had segments and has none, and the system's.
     pub fn stream(&self, name: &str, space: Space) -> Result<StreamDir, StorageError> {
         let path = self.path.join(STREAMS).join(name);
-        StreamDir::open(&path, space).map_err(failed("open", &path))
+        let dir = StreamDir::open(&path, space).map_err(failed("open", &path))?;
+        self.check_created(name, &dir)?;
+        Ok(dir)
     }
 
     /// A directory that is there already, with its streams, for this process; nothing is created.
@@ -365,6 +368,17 @@ pub fn entropy() -> io::Result<u128> {
     let mut bytes = [0; 16];
     File::open("/dev/urandom")?.read_exact(&mut bytes)?;
     Ok(u128::from_le_bytes(bytes))
+}
+
+/// Whether there is a segment in a directory.
+fn has_segments(path: &Path) -> io::Result<bool> {
+    let segments = names(path, |entry| {
+        let name = entry.file_name();
+        segment_index(&name.to_string_lossy())
+            .is_some()
+            .then_some(name)
+    });
+    Ok(!segments?.is_empty())
 }
 
 fn names(

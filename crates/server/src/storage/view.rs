@@ -9,7 +9,8 @@ use trunkline_log::{Files, SegmentFile, segment_index, segment_name};
 
 use super::stream_dir::{QUARANTINE, REPAIRS};
 use super::{
-    CURSORS, FORMAT, STREAMS, StorageError, failed, lock, names, read_format, stream_path,
+    CURSORS, FORMAT, STREAMS, StorageError, failed, has_segments, lock, names, read_format,
+    stream_path,
 };
 
 /// A data directory that somebody else may be using, or one stream's directory alone, such as a copy of one.
@@ -146,9 +147,7 @@ impl View {
 
 /// The name of a directory that holds segments.
 fn stream_alone(path: &Path) -> Option<String> {
-    let is_segment = |name: &String| segment_index(name).is_some();
-    let found = names(path, |entry| Some(entry.file_name())).ok()?;
-    found.iter().any(is_segment).then(|| {
+    has_segments(path).ok()?.then(|| {
         let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
         path.file_name()
             .unwrap_or_default()
