@@ -18,17 +18,6 @@ pub struct StreamDir {
     space: Space,
     /// The file that was read last: recovery reads one segment from end to end.
     reading: Option<(u64, Reader)>,
-    /// The copy that was made last: what follows it goes there, too.
-    keeping: Option<Keeping>,
-}
-
-/// A copy of a stretch of a segment.
-#[derive(Debug)]
-struct Keeping {
-    segment: u64,
-    /// Behind the last byte that is in it.
-    end: u64,
-    file: File,
 }
 
 /// How the space of a new segment is made sure of.
@@ -48,7 +37,6 @@ impl Clone for StreamDir {
             path: self.path.clone(),
             space: self.space,
             reading: None,
-            keeping: None,
         }
     }
 }
@@ -64,7 +52,6 @@ impl StreamDir {
             path: path.to_owned(),
             space,
             reading: None,
-            keeping: None,
         })
     }
 
@@ -227,16 +214,9 @@ impl Files for StreamDir {
     }
 
     fn keep_aside(&mut self, segment: u64, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        let follows = |keeping: &Keeping| (keeping.segment, keeping.end) == (segment, offset);
-        let mut file = match self.keeping.take().filter(follows) {
-            Some(keeping) => keeping.file,
-            None => self.new_copy(segment, offset)?,
-        };
+        let mut file = self.new_copy(segment, offset)?;
         file.write_all(bytes)?;
-        file.sync_data()?;
-        let end = offset + bytes.len() as u64;
-        self.keeping = Some(Keeping { segment, end, file });
-        Ok(())
+        file.sync_data()
     }
 }
 
