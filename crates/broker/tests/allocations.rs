@@ -1,8 +1,5 @@
 //! After warm-up, publishing, acknowledging and delivering allocate nothing: to files and memory, whole, narrow and in a group.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-
 use trunkline_broker::{
     HoldId, Now, Out, PublishFrame, SessionId, Shard, ShardConfig, Span, StreamPlan,
 };
@@ -14,36 +11,6 @@ use trunkline_wire::{
     Ack, AckLevel, ErrorBody, ErrorCode, FrameHeader, Kind, Policy, Positions, Run, Stamp, Start,
     Subscribe, SubscribeFlags,
 };
-
-/// Counts the allocations of the thread that asks for it.
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-// SAFETY: everything is passed on to the system's allocator; counting touches nothing that it gave out.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let _ = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
-        // SAFETY: the caller's obligations are the system allocator's.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        // SAFETY: the caller's obligations are the system allocator's.
-        unsafe { System.dealloc(at, layout) }
-    }
-
-    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        let _ = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
-        // SAFETY: the caller's obligations are the system allocator's.
-        unsafe { System.realloc(at, layout, size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 /// Takes everything at once, into lists that keep their room.
 #[derive(Default)]
@@ -189,10 +156,8 @@ impl Bench {
         }
     }
 
-    /// Publishes a run and takes everything that comes of it. Returns the allocations of the broker and its logs.
-    fn round(&mut self, run: usize) -> u64 {
-        let before = ALLOCATIONS.get();
-        let mut outside = 0;
+    /// Publishes a run and takes everything that comes of it. What the files allocate is not counted.
+    fn round(&mut self, run: usize) {
         let frame = PublishFrame {
             sequence: 1,
             level: AckLevel::Stream,
@@ -214,16 +179,17 @@ impl Bench {
             let answered = self.disk.requests.len();
             std::mem::swap(&mut self.disk.requests, &mut self.spare);
             for (log, token, request) in self.spare.drain(..) {
-                let start = ALLOCATIONS.get();
-                let mut buffer = Vec::new();
                 let state = self.shard.log(log).unwrap();
-                let result = execute(state, &mut self.files, request, &mut buffer);
-                outside += ALLOCATIONS.get() - start;
+                let mut result = None;
+                allocation_counter::opt_out(|| {
+                    let mut buffer = Vec::new();
+                    result = Some(execute(state, &mut self.files, request, &mut buffer));
+                });
                 self.shard
-                    .on_disk(log, token, result, self.now, &mut self.disk);
+                    .on_disk(log, token, result.unwrap(), self.now, &mut self.disk);
             }
             if turn.work == 0 && answered == 0 {
-                return ALLOCATIONS.get() - before - outside;
+                return;
             }
         }
     }
@@ -244,13 +210,13 @@ fn after_warm_up_nothing_is_allocated() {
         bench.round(1);
     }
     let (records, acked) = (bench.out.records, bench.out.acked);
-    let mut requests = 0;
-    let mut allocations = 0;
-    for _ in 0..250 {
-        requests += 1;
-        allocations += bench.round(1);
-    }
+    let requests = 250;
+    let counted = allocation_counter::measure(|| {
+        for _ in 0..requests {
+            bench.round(1);
+        }
+    });
     assert_eq!(bench.out.acked - acked, 500 * requests);
     assert!(bench.out.records - records > 2 * 500 * requests);
-    assert_eq!(allocations, 0);
+    assert_eq!(counted.count_total, 0);
 }

@@ -1,42 +1,10 @@
 //! After warm-up, appending, flushing, completing and reading allocate nothing.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-
 use trunkline_log::{
     AppendError, Cursor, Disk, Durability, FetchedRun, Log, LogConfig, LogId, Now, ReadDone,
     Request, Retention, Run, Token, testing::MemoryFiles,
 };
 use trunkline_wire::record::{self, RawRecord, Stamp};
-
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-// SAFETY: every call is handed to `System` as it came; counting touches a thread's own cell that needs no allocation.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.with(|count| count.set(count.get() + 1));
-        // SAFETY: the caller keeps to the contract of `alloc`.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller keeps to the contract of `dealloc`.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        ALLOCATIONS.with(|count| count.set(count.get() + 1));
-        // SAFETY: the caller keeps to the contract of `realloc`.
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 /// Files of a fixed number of bytes each, all there before.
 struct Plates {
@@ -183,11 +151,12 @@ fn the_data_path_allocates_nothing_after_warm_up() {
         };
         turn(&mut log, &mut disk, 150_000);
         let warm = log.stats().segments_sealed;
-        let before = ALLOCATIONS.with(Cell::get);
-        turn(&mut log, &mut disk, 50_000);
-        let cold = log.seek_first();
-        let records = read(&mut log, &mut disk, cold, &mut buffer);
-        let allocations = ALLOCATIONS.with(Cell::get) - before;
+        let mut records = 0;
+        let counted = allocation_counter::measure(|| {
+            turn(&mut log, &mut disk, 50_000);
+            let cold = log.seek_first();
+            records = read(&mut log, &mut disk, cold, &mut buffer);
+        });
         assert!(
             log.stats().segments_sealed > warm + 3 && log.stats().segments_removed > 3,
             "{:?}",
@@ -199,7 +168,7 @@ fn the_data_path_allocates_nothing_after_warm_up() {
             log.stats()
         );
         assert_eq!(
-            allocations, 0,
+            counted.count_total, 0,
             "{durability:?}: 50,000 appends and {records} reads"
         );
     }

@@ -1,7 +1,5 @@
 //! After warm-up the data path of a reactor allocates nothing: receive, send (one slice and many), recycle, write, timeout, wake.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 
@@ -10,36 +8,6 @@ use trunkline_reactor::{
     SocketId, Wait, WriteMode,
 };
 use trunkline_ring::Buffer;
-
-/// Counts what each thread allocates.
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
-}
-
-// SAFETY: everything is passed on to the system's allocator; counting touches a thread-local without a destructor.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.with(|count| count.set(count.get() + 1));
-        // SAFETY: the caller's.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, address: *mut u8, layout: Layout) {
-        // SAFETY: the caller's.
-        unsafe { System.dealloc(address, layout) }
-    }
-
-    unsafe fn realloc(&self, address: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        ALLOCATIONS.with(|count| count.set(count.get() + 1));
-        // SAFETY: the caller's.
-        unsafe { System.realloc(address, layout, size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 #[test]
 fn the_data_path_allocates_nothing_on_epoll() {
@@ -87,11 +55,12 @@ fn check(backend: IoBackend) {
     for _ in 0..50 {
         bed.round();
     }
-    let before = ALLOCATIONS.with(Cell::get);
-    for _ in 0..200 {
-        bed.round();
-    }
-    assert_eq!(ALLOCATIONS.with(Cell::get) - before, 0);
+    let counted = allocation_counter::measure(|| {
+        for _ in 0..200 {
+            bed.round();
+        }
+    });
+    assert_eq!(counted.count_total, 0);
 }
 
 impl Bed {

@@ -1,9 +1,6 @@
 //! After warm-up, nothing of the way from a publisher's record to a subscriber's eyes allocates: encoding, framing, both roles of the
 //! session on input in pieces of any size, checking, stamping anew, answers on their way out, teleport buffers.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-
 use trunkline_wire::headers::encode_headers;
 use trunkline_wire::record::{self, Stamp};
 use trunkline_wire::response::ResponseBuffer;
@@ -13,35 +10,6 @@ use trunkline_wire::{
     Kind, Limits, Opcode, Policy, Positions, RecordFlags, Role, RpcCall, Server, ServerHello,
     Session, Start, Subscribe, SubscribeFlags, Subscribed,
 };
-
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-// SAFETY: every call is handed to `System` as it came; counting touches a thread's own cell that needs no allocation.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.with(|count| count.set(count.get() + 1));
-        // SAFETY: the caller keeps to the contract of `alloc`.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller keeps to the contract of `dealloc`.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        ALLOCATIONS.with(|count| count.set(count.get() + 1));
-        // SAFETY: the caller keeps to the contract of `realloc`.
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 const LIMITS: Limits = Limits {
     max_frame_bytes: 1 << 20,
@@ -273,26 +241,27 @@ fn feed<R: Role>(
 #[test]
 fn the_data_path_allocates_nothing_after_warm_up() {
     let mut world = World::new();
-    let mut seen = Seen::default();
-    world.greet();
-    for piece in PIECES {
-        world.round(piece, &mut seen);
-    }
-    let warm = ALLOCATIONS.with(Cell::get);
-    assert!(warm > 0, "the allocations of warming up were not counted");
+    let warm = allocation_counter::measure(|| {
+        world.greet();
+        for piece in PIECES {
+            world.round(piece, &mut Seen::default());
+        }
+    });
+    assert!(warm.count_total > 0, "warming up was not counted");
     assert!(world.from_client.carry_bytes() > 0, "nothing was split");
 
     let mut seen = Seen::default();
     let rounds = 100 * PIECES.len() as u64;
-    for piece in PIECES.into_iter().cycle().take(rounds as usize) {
-        world.round(piece, &mut seen);
-    }
-    let allocations = ALLOCATIONS.with(Cell::get) - warm;
+    let counted = allocation_counter::measure(|| {
+        for piece in PIECES.into_iter().cycle().take(rounds as usize) {
+            world.round(piece, &mut seen);
+        }
+    });
     let all = Seen {
         published: rounds * RECORDS,
         delivered: rounds * RECORDS,
         controls: rounds * 6,
         oversized: rounds,
     };
-    assert_eq!((seen, allocations), (all, 0));
+    assert_eq!((seen, counted.count_total), (all, 0));
 }
