@@ -2,9 +2,11 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process::Command;
 
 use bench_harness::Failure;
 use bench_harness::server::Server;
+use tempfile::TempDir;
 
 use crate::line::Line;
 
@@ -69,4 +71,18 @@ pub struct Seat {
 pub struct Running {
     pub server: Server,
     pub address: SocketAddr,
+}
+
+impl Running {
+    /// Starts a server that keeps its files in `folder`, and waits until it listens.
+    pub fn start(
+        command: Command,
+        folder: TempDir,
+        seat: &Seat,
+        address: SocketAddr,
+    ) -> Result<Self, Failure> {
+        let mut server = Server::start(command, folder, seat.core)?;
+        server.wait_until_listening(address)?;
+        Ok(Self { server, address })
+    }
 }

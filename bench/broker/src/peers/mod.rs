@@ -2,6 +2,7 @@
 
 pub mod mosquitto;
 pub mod nats;
+mod own;
 pub mod plain;
 pub mod redis;
 pub mod relay;

@@ -76,9 +76,7 @@ impl Peer for Mosquitto {
         std::fs::write(&config, Self::configuration(address)).map_err(|error| error.to_string())?;
         let mut program = command(&self.binary);
         program.arg("-c").arg(&config);
-        let mut server = Server::start(program, folder, seat.core)?;
-        server.wait_until_listening(address)?;
-        Ok(Running { server, address })
+        Running::start(program, folder, seat, address)
     }
 
     fn publisher(&self, address: SocketAddr) -> Result<Tcp<Mqtt>, Failure> {

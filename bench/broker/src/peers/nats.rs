@@ -129,8 +129,7 @@ impl Peer for Nats {
         std::fs::write(&config, text).map_err(|error| error.to_string())?;
         let mut program = command(&self.binary);
         program.arg("-c").arg(&config);
-        let mut server = Server::start(program, folder, seat.core)?;
-        server.wait_until_listening(address)?;
+        let running = Running::start(program, folder, seat, address)?;
         if self.mode != Mode::Core {
             let mut line = self.connect(address)?;
             let request = stream_request();
@@ -144,7 +143,7 @@ impl Peer for Nats {
             let answer = line.answer(|text| text.contains("\r\n{") && text.ends_with("}\r\n"))?;
             check_answer(&answer)?;
         }
-        Ok(Running { server, address })
+        Ok(running)
     }
 
     fn publisher(&self, address: SocketAddr) -> Result<Tcp<Text>, Failure> {

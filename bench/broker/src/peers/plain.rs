@@ -1,17 +1,16 @@
 //! A bound, not a broker: a loop that takes whatever has arrived, appends it to a file, syncs once, and acknowledges. It
 //! checks nothing, finds nothing again and delivers nothing. Without a file it is the round trip of TCP.
 
-use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::Write;
+use std::net::SocketAddr;
 use std::path::Path;
-use std::process::Command;
 
 use bench_harness::Failure;
-use bench_harness::server::{Server, free_address};
 use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::line::{Event, Protocol, Tcp};
 use crate::peer::{Keeps, Peer, Running, Seat};
+use crate::peers::own::{self, Door, LENGTH_BYTES, Source, TURNS_PER_ACCEPT};
 use crate::peers::store::Store;
 
 #[derive(Clone, Debug)]
@@ -42,10 +41,8 @@ impl Peer for Plain {
             Keeps::PageCache => ", pwrite to a file that is written already",
             Keeps::Synced => ", pwrite to a file that is written already, fdatasync",
         };
-        {
-            let waits = if self.spins { "" } else { "poll, " };
-            format!("one thread: {waits}read all{store}, one answer to each connection")
-        }
+        let waits = if self.spins { "" } else { "poll, " };
+        format!("one thread: {waits}read all{store}, one answer to each connection")
     }
 
     fn keeps(&self) -> Keeps {
@@ -57,24 +54,16 @@ impl Peer for Plain {
     }
 
     fn start(&self, seat: &Seat) -> Result<Running, Failure> {
-        let folder = Server::folder(&seat.data)?;
-        let address = free_address()?;
-        let own = std::env::current_exe().map_err(|error| error.to_string())?;
-        let mut command = Command::new(own);
         let keeps = match self.keeps {
             Keeps::Nothing => NOTHING,
             Keeps::PageCache => PAGE_CACHE,
             Keeps::Synced => SYNCED,
         };
-        let file = folder.path().join("file");
-        command
-            .arg(COMMAND)
-            .arg(address.to_string())
-            .arg(file)
-            .args([keeps, if self.spins { SPINS } else { "parks" }]);
-        let mut server = Server::start(command, folder, seat.core)?;
-        server.wait_until_listening(address)?;
-        Ok(Running { server, address })
+        own::start(COMMAND, seat, |command, folder| {
+            command
+                .arg(folder.join("file"))
+                .args([keeps, if self.spins { SPINS } else { "parks" }]);
+        })
     }
 
     fn publisher(&self, address: SocketAddr) -> Result<Tcp<Counted>, Failure> {
@@ -91,8 +80,7 @@ pub struct Counted;
 
 impl Protocol for Counted {
     fn encode(&mut self, out: &mut Vec<u8>, payload: &[u8]) {
-        out.extend_from_slice(&(payload.len() as u32).to_le_bytes());
-        out.extend_from_slice(payload);
+        own::put(out, payload);
     }
 
     fn decode(
@@ -124,22 +112,21 @@ pub fn serve(arguments: &[String]) -> Result<(), Failure> {
 }
 
 fn run(address: &str, mut store: Store, spins: bool) -> std::io::Result<()> {
-    let listener = TcpListener::bind(address)?;
-    listener.set_nonblocking(true)?;
+    let door = Door::open(address)?;
     let mut connections: Vec<Connection> = Vec::new();
     let mut batch = Vec::new();
     for turn in 0u64.. {
         let mut knocks = turn % TURNS_PER_ACCEPT == 0;
         if spins {
             for connection in &mut connections {
-                connection.receive(&mut batch)?;
+                connection.receive(&mut batch);
             }
         } else {
-            let mut sockets = vec![PollFd::new(&listener, PollFlags::IN)];
+            let mut sockets = vec![PollFd::new(door.socket(), PollFlags::IN)];
             sockets.extend(
                 connections
                     .iter()
-                    .map(|connection| PollFd::new(&connection.stream, PollFlags::IN)),
+                    .map(|connection| PollFd::new(&connection.source.stream, PollFlags::IN)),
             );
             poll(&mut sockets, None)?;
             let ready: Vec<bool> = sockets
@@ -153,19 +140,11 @@ fn run(address: &str, mut store: Store, spins: bool) -> std::io::Result<()> {
                 .zip(&ready[1..])
                 .filter(|(_, ready)| **ready)
             {
-                connection.receive(&mut batch)?;
+                connection.receive(&mut batch);
             }
         }
-        if knocks && let Ok((stream, _)) = listener.accept() {
-            stream.set_nodelay(true)?;
-            stream.set_nonblocking(true)?;
-            connections.push(Connection {
-                stream,
-                input: vec![0; READ_BYTES].into(),
-                filled: 0,
-                taken: 0,
-                closed: false,
-            });
+        if knocks {
+            connections.extend(door.knock()?.map(|source| Connection { source, taken: 0 }));
         }
         store.keep(&batch)?;
         batch.clear();
@@ -173,48 +152,32 @@ fn run(address: &str, mut store: Store, spins: bool) -> std::io::Result<()> {
             .iter_mut()
             .filter(|connection| connection.taken > 0)
         {
-            let sent = connection.stream.write(&connection.taken.to_le_bytes());
-            connection.closed |= sent.is_err();
-            connection.taken = 0;
+            let taken = std::mem::take(&mut connection.taken);
+            // Who is gone is known by the next read.
+            let _ = connection.source.stream.write(&taken.to_le_bytes());
         }
-        connections.retain(|connection| !connection.closed);
+        connections.retain(|connection| !connection.source.is_closed());
     }
     Ok(())
 }
 
 struct Connection {
-    stream: TcpStream,
-    input: Box<[u8]>,
-    filled: usize,
+    source: Source,
     /// Messages that are not acknowledged.
     taken: u64,
-    closed: bool,
 }
 
 impl Connection {
     /// Adds the messages that are complete to the batch.
-    fn receive(&mut self, batch: &mut Vec<u8>) -> std::io::Result<()> {
-        match self.stream.read(&mut self.input[self.filled..]) {
-            Ok(bytes) => {
-                self.closed = bytes == 0;
-                self.filled += bytes;
-            }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-            Err(_) => self.closed = true,
-        }
+    fn receive(&mut self, batch: &mut Vec<u8>) {
+        self.source.receive();
         let mut used = 0;
-        while let Some((head, rest)) = self.input[used..self.filled].split_first_chunk::<4>() {
-            let len = u32::from_le_bytes(*head) as usize;
-            if rest.len() < len {
-                break;
-            }
-            batch.extend_from_slice(&rest[..len]);
-            used += 4 + len;
+        while let Some(payload) = own::payload(&self.source.input()[used..]) {
+            batch.extend_from_slice(payload);
+            used += LENGTH_BYTES + payload.len();
             self.taken += 1;
         }
-        self.input.copy_within(used..self.filled, 0);
-        self.filled -= used;
-        Ok(())
+        self.source.take(used);
     }
 }
 
@@ -224,6 +187,3 @@ const NOTHING: &str = "nothing";
 const PAGE_CACHE: &str = "page-cache";
 const SYNCED: &str = "synced";
 const SPINS: &str = "spins";
-/// How often one who spins looks for a new connection.
-const TURNS_PER_ACCEPT: u64 = 1024;
-const READ_BYTES: usize = 128 << 10;

@@ -118,9 +118,7 @@ impl Peer for Redis {
         if let Some(connections) = seat.connections {
             program.args(["--maxclients", &connections.to_string()]);
         }
-        let mut server = Server::start(program, folder, seat.core)?;
-        server.wait_until_listening(address)?;
-        Ok(Running { server, address })
+        Running::start(program, folder, seat, address)
     }
 
     fn publisher(&self, address: SocketAddr) -> Result<Tcp<Resp>, Failure> {

@@ -1,15 +1,15 @@
 //! A bound, not a broker: a loop on one core that takes whatever has arrived, writes it to a file if it is to, and hands it on as it came. It routes nothing, checks
 //! nothing and finds nothing again: what is left is what the kernel takes for the bytes to come in, to be kept and to go out.
 
-use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::{ErrorKind, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 
 use bench_harness::Failure;
-use bench_harness::server::{Server, free_address};
 
 use crate::line::{Event, Protocol, Tcp};
 use crate::peer::{Keeps, Peer, Running, Seat};
+use crate::peers::own::{self, Door, LENGTH_BYTES, Source, TURNS_PER_ACCEPT};
 use crate::peers::store::Store;
 
 #[derive(Clone, Debug)]
@@ -36,7 +36,7 @@ impl Peer for Relay {
         } else {
             ""
         };
-        format!("one thread: read up to 64 KiB{store}, write what is whole to each subscriber")
+        format!("one thread: read up to 128 KiB{store}, write what is whole to each subscriber")
     }
 
     fn keeps(&self) -> Keeps {
@@ -52,17 +52,11 @@ impl Peer for Relay {
     }
 
     fn start(&self, seat: &Seat) -> Result<Running, Failure> {
-        let folder = Server::folder(&seat.data)?;
-        let address = free_address()?;
-        let own = std::env::current_exe().map_err(|error| error.to_string())?;
-        let mut command = std::process::Command::new(own);
-        command.arg(COMMAND).arg(address.to_string());
-        if self.stores {
-            command.arg(folder.path().join("file"));
-        }
-        let mut server = Server::start(command, folder, seat.core)?;
-        server.wait_until_listening(address)?;
-        Ok(Running { server, address })
+        own::start(COMMAND, seat, |command, folder| {
+            if self.stores {
+                command.arg(folder.join("file"));
+            }
+        })
     }
 
     fn publisher(&self, address: SocketAddr) -> Result<Tcp<Framed>, Failure> {
@@ -82,8 +76,7 @@ pub struct Framed;
 
 impl Protocol for Framed {
     fn encode(&mut self, out: &mut Vec<u8>, payload: &[u8]) {
-        out.extend_from_slice(&(payload.len() as u32).to_le_bytes());
-        out.extend_from_slice(payload);
+        own::put(out, payload);
     }
 
     fn decode(
@@ -93,17 +86,12 @@ impl Protocol for Framed {
         on: &mut impl FnMut(Event<'_>) -> Result<(), Failure>,
     ) -> Result<usize, Failure> {
         let mut used = 0;
-        while let Some(frame) = whole_frame(&input[used..]) {
-            on(Event::Message(&frame[LENGTH_BYTES..]))?;
-            used += frame.len();
+        while let Some(payload) = own::payload(&input[used..]) {
+            on(Event::Message(payload))?;
+            used += LENGTH_BYTES + payload.len();
         }
         Ok(used)
     }
-}
-
-fn whole_frame(bytes: &[u8]) -> Option<&[u8]> {
-    let len = u32::from_le_bytes(*bytes.first_chunk()?) as usize;
-    bytes.get(..LENGTH_BYTES + len)
 }
 
 /// The server's side: `ADDRESS [FILE]`.
@@ -118,21 +106,12 @@ pub fn serve(arguments: &[String]) -> Result<(), Failure> {
 }
 
 fn run(address: &str, mut store: Store) -> std::io::Result<()> {
-    let listener = TcpListener::bind(address)?;
-    listener.set_nonblocking(true)?;
+    let door = Door::open(address)?;
     let mut publishers: Vec<Source> = Vec::new();
     let mut subscribers: Vec<Sink> = Vec::new();
     for turn in 0u64.. {
-        if turn % TURNS_PER_ACCEPT == 0
-            && let Ok((stream, _)) = listener.accept()
-        {
-            stream.set_nodelay(true)?;
-            stream.set_nonblocking(true)?;
-            publishers.push(Source {
-                stream,
-                input: vec![0; READ_BYTES].into(),
-                filled: 0,
-            });
+        if turn % TURNS_PER_ACCEPT == 0 {
+            publishers.extend(door.knock()?);
         }
         for subscriber in &mut subscribers {
             subscriber.send()?;
@@ -143,7 +122,7 @@ fn run(address: &str, mut store: Store) -> std::io::Result<()> {
         }
         let mut at = 0;
         while let Some(publisher) = publishers.get_mut(at) {
-            match publisher.receive(&mut store, &mut subscribers)? {
+            match receive(publisher, &mut store, &mut subscribers)? {
                 Said::Data => at += 1,
                 Said::Closed => drop(publishers.swap_remove(at)),
                 Said::Subscribe => {
@@ -166,36 +145,29 @@ enum Said {
     Closed,
 }
 
-struct Source {
-    stream: TcpStream,
-    input: Box<[u8]>,
-    filled: usize,
-}
-
-impl Source {
-    /// Keeps what is whole and hands it to each subscriber.
-    fn receive(&mut self, store: &mut Store, to: &mut [Sink]) -> std::io::Result<Said> {
-        match self.stream.read(&mut self.input[self.filled..]) {
-            Ok(0) => return Ok(Said::Closed),
-            Ok(bytes) => self.filled += bytes,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Said::Data),
-            Err(_) => return Ok(Said::Closed),
-        }
-        if self.input[..self.filled] == SUBSCRIBE.to_le_bytes() {
-            return Ok(Said::Subscribe);
-        }
-        let mut whole = 0;
-        while let Some(frame) = whole_frame(&self.input[whole..self.filled]) {
-            whole += frame.len();
-        }
-        store.keep(&self.input[..whole])?;
-        for subscriber in to {
-            subscriber.take(&self.input[..whole])?;
-        }
-        self.input.copy_within(whole..self.filled, 0);
-        self.filled -= whole;
-        Ok(Said::Data)
+/// Keeps what is whole and hands it to each subscriber.
+fn receive(from: &mut Source, store: &mut Store, to: &mut [Sink]) -> std::io::Result<Said> {
+    if !from.receive() {
+        return Ok(if from.is_closed() {
+            Said::Closed
+        } else {
+            Said::Data
+        });
     }
+    if from.input() == SUBSCRIBE.to_le_bytes() {
+        return Ok(Said::Subscribe);
+    }
+    let mut whole = 0;
+    while let Some(payload) = own::payload(&from.input()[whole..]) {
+        whole += LENGTH_BYTES + payload.len();
+    }
+    let bytes = &from.input()[..whole];
+    store.keep(bytes)?;
+    for subscriber in to {
+        subscriber.take(bytes)?;
+    }
+    from.take(whole);
+    Ok(Said::Data)
 }
 
 struct Sink {
@@ -234,7 +206,3 @@ pub const COMMAND: &str = "plain-relay";
 /// Said by who wants to be handed everything, in the place of a length.
 const SUBSCRIBE: u32 = u32::MAX;
 const SUBSCRIBED: &[u8] = b"yes!";
-const LENGTH_BYTES: usize = 4;
-const READ_BYTES: usize = 64 << 10;
-/// How often it looks for a new connection.
-const TURNS_PER_ACCEPT: u64 = 1024;

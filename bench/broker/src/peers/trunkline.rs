@@ -178,9 +178,7 @@ impl Peer for Trunkline {
             .arg(&config)
             .arg("--data")
             .arg(folder.path().join("data"));
-        let mut server = Server::start(command, folder, seat.core)?;
-        server.wait_until_listening(address)?;
-        Ok(Running { server, address })
+        Running::start(command, folder, seat, address)
     }
 
     fn publisher(&self, address: SocketAddr) -> Result<Ours, Failure> {
