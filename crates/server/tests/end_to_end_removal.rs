@@ -172,3 +172,47 @@ fn removing_a_stream_in_memory_leaves_the_files_that_another_had_under_its_name(
     server.restart();
     assert_eq!(server.everything("logs.>", 3).out, "one\ntwo\nthree\n");
 }
+
+#[test]
+fn the_memory_of_a_removed_stream_comes_back_from_all_workers() {
+    let server = Server::with(
+        "workers: 2\nlimits: {send_timeout: 100ms}\nstreams:\n- {name: main, subjects: ['main.>']}\n",
+    );
+    let first = resident_mib(&server);
+    for nth in 0..MANY_STREAMS {
+        let (name, subjects) = (format!("s{nth}"), format!("s{nth}.>"));
+        let added = server.run(&["stream", "add", &name, "--subjects", &subjects]);
+        assert_eq!(added.code, 0, "{}", added.err);
+    }
+    let tails = resident_mib(&server) - first;
+    assert!(tails > 4 * MANY_STREAMS, "{tails} MiB for tails");
+    for nth in 0..MANY_STREAMS {
+        let removed = server.run(&["stream", "rm", &format!("s{nth}"), "--yes"]);
+        assert_eq!(removed.code, 0, "{}", removed.err);
+    }
+    let begin = Instant::now();
+    while resident_mib(&server) > first + tails / 4 {
+        assert!(
+            begin.elapsed() < Duration::from_secs(30),
+            "{} MiB before, {tails} more with streams, {} without",
+            first,
+            resident_mib(&server)
+        );
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+fn resident_mib(server: &Server) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib: u64 = line
+        .unwrap()
+        .trim()
+        .trim_end_matches(" kB")
+        .parse()
+        .unwrap();
+    kib / 1024
+}
+
+/// Streams whose tails are far more than what a server's memory varies by.
+const MANY_STREAMS: u64 = 6;

@@ -333,9 +333,12 @@ impl Node {
         count
     }
 
-    /// Looks at the deadlines of all sessions, now and then. Returns when the next look is due.
+    /// Looks at the deadlines of all sessions and of retired tails, now and then. Returns when the next look is due.
     pub(super) fn sweep(&mut self, now: Now, reactor: &mut AnyReactor) -> u64 {
-        if self.post.sessions.count() == 0 && self.not_accepting.is_empty() {
+        if self.post.sessions.count() == 0
+            && self.not_accepting.is_empty()
+            && self.post.regions.are_all_wanted()
+        {
             return u64::MAX;
         }
         if now.mono_ns < self.sweep_ns {

@@ -23,6 +23,7 @@ impl Node {
                 let region = reactor.register_region(pinned);
                 self.post.regions.set(log.0, Some((region, bytes - 1)));
             }
+            Message::TailRetired(log) => self.retire_tail(log, now),
             Message::Open(session) => {
                 if let Err(refusal) = self.shard.open_session(session) {
                     self.post.end(session, &refusal.body(), 0);

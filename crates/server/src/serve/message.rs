@@ -27,6 +27,8 @@ pub(super) enum Message {
         pinned: Pinned,
         bytes: u64,
     },
+    /// Owner → all: no more deliveries of this log will come.
+    TailRetired(LogId),
 
     /// Home → all: a session that may publish, subscribe and call.
     Open(SessionId),

@@ -44,6 +44,10 @@ impl Regions {
         }
     }
 
+    pub(super) fn are_all_wanted(&self) -> bool {
+        self.retired.is_empty()
+    }
+
     /// A retired tail whose time has come.
     pub(super) fn next_retired(&mut self, now_ns: u64) -> Option<RegionId> {
         let index = self

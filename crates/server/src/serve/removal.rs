@@ -3,9 +3,11 @@
 use std::sync::PoisonError;
 
 use trunkline_broker::{Now, Refusal, SessionId};
+use trunkline_log::LogId;
 use trunkline_reactor::AnyReactor;
 use trunkline_wire::ErrorCode;
 
+use super::message::Message;
 use super::node::Node;
 use super::registry::{Removal, missing};
 use super::system_calls::{Job, Made, to_json};
@@ -72,12 +74,16 @@ impl Node {
         let info = self.shard.stream_info(name).ok_or_else(|| missing(name))?;
         let log = self.shard.remove_stream(name, now, &mut self.post)?;
         self.volumes.remove(log.id(), reactor);
-        self.post.regions.retire(
-            log.id().0,
-            now.mono_ns + self.plan.limits.send_timeout_ns + RETIRE_NS,
-        );
+        self.retire_tail(log.id(), now);
+        self.post.send_to_others(|| Message::TailRetired(log.id()));
         self.streams.retain(|served| served.plan.name != name);
         Ok(info.records)
+    }
+
+    /// Lets go of a removed stream's tail when nobody can want it any more.
+    pub(super) fn retire_tail(&mut self, log: LogId, now: Now) {
+        let wanted_ns = self.plan.limits.send_timeout_ns + RETIRE_NS;
+        self.post.regions.retire(log.0, now.mono_ns + wanted_ns);
     }
 
     /// A stream's files are gone, or cannot be removed.
