@@ -3,14 +3,16 @@
 use std::time::Instant;
 
 use crate::shell::{self, Tally};
-use crate::{Outcome, Skippable, advisories, fuzz, licences, planted, sim, test, tidy, torture};
+use crate::{
+    Outcome, Skippable, advisories, fuzz, licences, miri, planted, sim, test, tidy, torture,
+};
 
 /// Runs every step, then says how each went. A failed step does not stop the others: one run shows all that is wrong.
 pub(crate) fn run() -> Outcome {
     let mut tally = Tally::default();
     let mut rows: Vec<(&str, Skippable, f64)> = Vec::new();
     let whole = |outcome: Outcome| outcome.map(|()| None);
-    let steps: [(&str, &mut dyn FnMut() -> Skippable); 12] = [
+    let steps: [(&str, &mut dyn FnMut() -> Skippable); 13] = [
         ("format", &mut || whole(format())),
         ("tidy", &mut || whole(tidy::run())),
         ("licences", &mut || whole(licences::run())),
@@ -18,6 +20,7 @@ pub(crate) fn run() -> Outcome {
         ("lints", &mut || whole(lints())),
         ("documentation", &mut || whole(documentation())),
         ("fuzz smoke", &mut fuzz::smoke),
+        ("miri", &mut miri::where_it_is),
         ("simulation", &mut || whole(sim::run(sim::CI_SEEDS))),
         ("planted bugs", &mut || whole(planted::run(""))),
         ("torture", &mut || whole(torture::kill(torture::CI_KILLS))),

@@ -83,17 +83,10 @@ fn missing() -> Option<String> {
     None
 }
 
-/// Cargo of the nightly toolchain, in the fuzz workspace. Below `cargo xtask` the path may start with one toolchain's own
-/// programs, which do not know `+nightly`, so rustup is asked by name.
+/// Cargo of the nightly toolchain, in the fuzz workspace.
 fn nightly(arguments: &[&str]) -> Command {
-    let mut command = Command::new("rustup");
-    command
-        .args(["run", "nightly", "cargo"])
-        .args(arguments)
-        .current_dir(root());
-    for name in ["CARGO", "RUSTC", "RUSTUP_TOOLCHAIN"] {
-        command.env_remove(name);
-    }
+    let mut command = shell::nightly(arguments);
+    command.current_dir(root());
     command
 }
 

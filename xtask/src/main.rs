@@ -10,6 +10,7 @@ mod ci;
 mod evidence;
 mod fuzz;
 mod licences;
+mod miri;
 mod mutants;
 mod planted;
 mod setup;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         },
         ["planted"] => planted::run(""),
         ["planted", filter] => planted::run(filter),
+        ["miri"] => miri::run(),
         ["mutants"] => mutants::run(None),
         ["mutants", file] => mutants::run(Some(file)),
         ["sim"] => sim::run(sim::CI_SEEDS),
@@ -106,12 +108,13 @@ Usage: cargo xtask TASK
 
   setup           installs what the tests need beside Rust, and cargo-deny, where they are missing and can be had
   test            everything that must pass: tests, examples in the documentation, loom models
-  ci              what CI runs: format, lints, documentation, tidy, licences, advisories, fuzz smoke,
+  ci              what CI runs: format, lints, documentation, tidy, licences, advisories, fuzz smoke, Miri,
                   simulation, planted bugs, torture, power loss, test; what it leaves out it says at the end
   tidy            the project's rules: crate arrows, unsafe code, leftovers, stray files
   licences        licences of the dependencies
   advisories      published advisories about them, where cargo-deny is installed and the database can be fetched
   fuzz [SECONDS]  each fuzz target for so long (default 10); needs a nightly toolchain and a C++ compiler
+  miri            the rings' tests, interpreted access by access; needs a nightly toolchain with Miri
   planted [NAME]  bugs that are planted on purpose, and what catches each; NAME is part of a bug's name
   mutants [FILE]  changes to the log's recovery, or to one file, that a test should notice; needs cargo-mutants, and about an hour
   sim [SEEDS]     the simulated world (default 800 seeds): crashes, disks, networks and clocks that fail; then

@@ -32,6 +32,17 @@ pub(crate) fn cargo(arguments: &[&str]) -> Command {
     command
 }
 
+/// A `cargo` of the nightly toolchain. Below `cargo xtask` the path may start with one toolchain's own programs, which do not
+/// know `+nightly`, so rustup is asked by name.
+pub(crate) fn nightly(arguments: &[&str]) -> Command {
+    let mut command = Command::new("rustup");
+    command.args(["run", "nightly", "cargo"]).args(arguments);
+    for name in ["CARGO", "RUSTC", "RUSTUP_TOOLCHAIN"] {
+        command.env_remove(name);
+    }
+    command
+}
+
 /// Runs a program with our own output and no input.
 pub(crate) fn run(command: &mut Command) -> Outcome {
     let shown = show(command);

@@ -16,12 +16,12 @@
 //! All is bounded, allocated and made present when it is built: afterwards nothing here allocates
 //! or faults. A full ring gives the element back. This is the crate in which threads share memory,
 //! hence one of the few with unsafe code; each ring is checked by a `VecDeque` oracle, under loom
-//! and, where Miri can run it, under Miri:
+//! (both are in `cargo xtask test`) and, where Miri can run it, under Miri (`cargo xtask miri`):
 //!
 //! ```text
 //! cargo test -p trunkline-ring
 //! RUSTFLAGS="--cfg loom" cargo test -p trunkline-ring --test loom --release
-//! cargo +nightly miri test -p trunkline-ring --tests
+//! cargo +nightly miri test -p trunkline-ring --lib --tests
 //! ```
 
 mod atomic;

@@ -19,12 +19,12 @@ fn operations() -> impl Strategy<Value = Vec<Operation>> {
         6 => (0..8usize).prop_map(Operation::Receive),
         1 => Just(Operation::Subscribe),
     ];
-    prop::collection::vec(operation, 0..if cfg!(miri) { 40 } else { 150 })
+    prop::collection::vec(operation, 0..if cfg!(miri) { 20 } else { 150 })
 }
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: if cfg!(miri) { 8 } else { 256 },
+        cases: if cfg!(miri) { 2 } else { 256 },
         failure_persistence: None,
         ..ProptestConfig::default()
     })]

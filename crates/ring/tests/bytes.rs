@@ -43,7 +43,7 @@ fn operations() -> impl Strategy<Value = Vec<Operation>> {
         2 => (0..6000usize, any::<bool>()).prop_map(|(max_bytes, release)| Operation::ReadRun { max_bytes, release }),
         1 => Just(Operation::Peek),
     ];
-    prop::collection::vec(operation, 0..if cfg!(miri) { 60 } else { 200 })
+    prop::collection::vec(operation, 0..if cfg!(miri) { 20 } else { 200 })
 }
 
 fn message(seed: &mut u8, len: usize) -> Vec<u8> {

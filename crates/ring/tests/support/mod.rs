@@ -93,13 +93,13 @@ pub(crate) mod strategy {
             2 => (0..50usize).prop_map(Operation::PopMany),
             1 => Just(Operation::Count),
         ];
-        prop::collection::vec(operation, 0..if cfg!(miri) { 40 } else { 200 })
+        prop::collection::vec(operation, 0..if cfg!(miri) { 20 } else { 200 })
     }
 
     /// Fewer cases under Miri, and no file of failing seeds, which needs a file system.
     pub(crate) fn config() -> ProptestConfig {
         ProptestConfig {
-            cases: if cfg!(miri) { 8 } else { 256 },
+            cases: if cfg!(miri) { 2 } else { 256 },
             failure_persistence: None,
             ..ProptestConfig::default()
         }
