@@ -5,7 +5,7 @@ mod support;
 
 use support::raw::{
     CREDIT, DELIVER, ERROR, EXPECTS_RESPONSE, HELLO, PING, PONG, PUBLISH, RPC_CALL, Raw, SUBSCRIBE,
-    UNSUBSCRIBE, Witness, data, definition, frame, header, hello, record, seal, subscribe,
+    UNSUBSCRIBE, Witness, call, data, definition, frame, header, hello, record, seal, subscribe,
 };
 use support::{ONE_STREAM, Server};
 
@@ -86,6 +86,24 @@ fn what_is_no_hello_is_refused_before_anything_else_is_heard() {
         let mut raw = Raw::connect(&server.address);
         raw.send(&case.says);
         refused_and_ended(&mut raw, &case, 0);
+        witness.look();
+    }
+}
+
+#[test]
+fn a_call_about_a_name_of_any_length_is_refused_with_as_much_as_an_error_takes() {
+    let server = Server::with(ONE_STREAM);
+    let mut witness = Witness::new(&server.address);
+    let mut raw = Raw::greeted(&server.address);
+    for (number, subject) in (1..).zip(["$sys.stream.info", "$sys.stream.remove"]) {
+        let long = call(1000, subject, &[b'x'; 5000]);
+        raw.send(&frame(RPC_CALL, 0, number, &long));
+        let refused = raw.refusal();
+        assert_eq!((refused.code, refused.closing), (16, false), "{refused:?}");
+        assert!(
+            refused.message.starts_with("there is no stream xxx"),
+            "{refused:?}"
+        );
         witness.look();
     }
 }

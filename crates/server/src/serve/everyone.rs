@@ -90,7 +90,7 @@ impl Node {
             Some(Ok(count)) => self.answer_count(id, request, count),
             Some(Err((code, message))) => {
                 self.post
-                    .control(id, &ErrorBody::new(code, &message), request)
+                    .refuse(id, &ErrorBody::new(code, &message), request)
             }
             None => {}
         }

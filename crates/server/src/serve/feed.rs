@@ -168,7 +168,7 @@ impl Node {
             }
             Event::Credit(frame, credit) => {
                 if let Err(refusal) = self.shard.credit(id, frame.sequence, credit.bytes) {
-                    self.post.control(id, &refusal.body(), frame.sequence);
+                    self.post.refuse(id, &refusal.body(), frame.sequence);
                 }
             }
             Event::Confirm(frame, confirm) => {
@@ -176,7 +176,7 @@ impl Node {
                     self.shard
                         .confirm(id, frame.sequence, confirm.first, confirm.last, now)
                 {
-                    self.post.control(id, &refusal.body(), frame.sequence);
+                    self.post.refuse(id, &refusal.body(), frame.sequence);
                 }
             }
             Event::Subscribe(frame, subscribe) => {
@@ -296,7 +296,7 @@ impl Node {
     ) {
         match result {
             Ok(count) => self.answer_count(id, frame.sequence, count),
-            Err(refusal) => self.post.control(id, &refusal.body(), frame.sequence),
+            Err(refusal) => self.post.refuse(id, &refusal.body(), frame.sequence),
         }
     }
 

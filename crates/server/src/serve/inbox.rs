@@ -84,7 +84,7 @@ impl Node {
                 bytes,
             } => {
                 if let Err(refusal) = self.shard.credit(session, channel, bytes) {
-                    self.post.control(session, &refusal.body(), channel);
+                    self.post.refuse(session, &refusal.body(), channel);
                 }
             }
             Message::Confirm {
@@ -94,7 +94,7 @@ impl Node {
                 last,
             } => {
                 if let Err(refusal) = self.shard.confirm(session, channel, first, last, now) {
-                    self.post.control(session, &refusal.body(), channel);
+                    self.post.refuse(session, &refusal.body(), channel);
                 }
             }
             Message::Respond {

@@ -169,6 +169,11 @@ impl Post {
         self.small(id, [bytes, &[]]);
     }
 
+    /// Refuses something, with as much of the reason as an Error frame takes.
+    pub(super) fn refuse(&mut self, id: SessionId, error: &ErrorBody<'_>, sequence: u16) {
+        self.control(id, &short(error), sequence);
+    }
+
     /// Tells a session why it ends, and ends it when it has had the time to read that.
     pub(super) fn end(&mut self, id: SessionId, error: &ErrorBody<'_>, frame_sequence: u16) {
         if id.worker() != self.worker {

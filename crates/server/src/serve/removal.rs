@@ -109,7 +109,7 @@ impl Node {
         }
         match gone.and_then(|()| to_json(&system::StreamRemoved { name, records })) {
             Ok(json) => self.respond_with(session, correlation, &json),
-            Err(refusal) => self.post.control(session, &refusal.body(), correlation),
+            Err(refusal) => self.post.refuse(session, &refusal.body(), correlation),
         }
     }
 }

@@ -78,7 +78,7 @@ impl Node {
         };
         match answer {
             Ok(json) => self.respond_with(session, correlation, &json),
-            Err(refusal) => self.post.control(session, &refusal.body(), correlation),
+            Err(refusal) => self.post.refuse(session, &refusal.body(), correlation),
         }
     }
 
@@ -187,7 +187,7 @@ impl Node {
             }
             Err(refusal) => {
                 self.registry.release(&name);
-                self.post.control(session, &refusal.body(), correlation);
+                self.post.refuse(session, &refusal.body(), correlation);
             }
         }
     }
@@ -218,7 +218,7 @@ impl Node {
                 self.respond_with(session, correlation, &json)
             }
             (Err(refusal), Some((session, correlation))) => {
-                self.post.control(session, &refusal.body(), correlation)
+                self.post.refuse(session, &refusal.body(), correlation)
             }
             (_, None) => {}
         }
