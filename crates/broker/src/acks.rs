@@ -10,6 +10,7 @@ use crate::catalog::SYSTEM_PREFIX;
 use crate::out::{Out, SessionId};
 use crate::slab::Key;
 use crate::stream::Stream;
+use crate::unopened::Unopened;
 
 /// The frames of one session that are not answered yet: a row for each stream that a frame has records in, one for its refusal.
 #[derive(Debug, Default)]
@@ -57,6 +58,8 @@ pub(crate) enum Why {
     Disk(DiskError),
     /// The subject is one of those that the server answers itself.
     Reserved,
+    /// The stream of this number could not be opened.
+    Unopened { number: u32 },
     /// This stream is in memory, and the frame asks for more than that.
     Volatile { stream: Key },
 }
@@ -145,6 +148,7 @@ impl AckQueue {
         &mut self,
         session: SessionId,
         stream: impl Fn(Key) -> Option<&'s Stream>,
+        unopened: &[Unopened],
         out: &mut impl Out,
     ) -> (usize, Option<Wait>) {
         let mut pending: Option<(u16, Ack)> = None;
@@ -155,7 +159,7 @@ impl AckQueue {
             if row.refused.is_some() {
                 answered += 1;
                 emit(&mut pending, session, out);
-                refuse(session, &row, &stream, out);
+                refuse(session, &row, &stream, unopened, out);
                 self.rows.pop_front();
                 continue;
             }
@@ -210,6 +214,7 @@ impl AckQueue {
                         ..row
                     },
                     stream,
+                    &[],
                     out,
                 );
                 return;
@@ -283,6 +288,7 @@ fn refuse<'s>(
     session: SessionId,
     row: &Row,
     stream: &impl Fn(Key) -> Option<&'s Stream>,
+    unopened: &[Unopened],
     out: &mut impl Out,
 ) {
     let code = row.refused.unwrap_or(ErrorCode::NONE);
@@ -306,6 +312,10 @@ fn refuse<'s>(
             "{}: those below `{SYSTEM_PREFIX}` are the server's own, and nobody can publish to them",
             code.description()
         )),
+        Why::Unopened { number } => unopened
+            .iter()
+            .find(|known| known.number == number)
+            .map(|known| format!("stream {} is not served: {}", known.name, known.reason)),
         Why::Volatile { stream: key } => stream(key).map(|stream| {
             format!(
                 "stream {} is in memory, where nothing survives the server: it can acknowledge `received`, not {}",

@@ -24,7 +24,7 @@ impl Shard {
             let mut meaning = session.subjects.meaning(index, self.epoch);
             if meaning == Meaning::Unknown {
                 let name = session.subjects.name(index);
-                meaning = resolve(&self.routes, &mut self.streams, name);
+                meaning = resolve(&self.routes, &mut self.streams, &self.unopened, name);
                 session.subjects.set_meaning(index, self.epoch, meaning);
             }
             let Meaning::Subject {

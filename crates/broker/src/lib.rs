@@ -68,6 +68,7 @@ mod stretch;
 mod subjects;
 mod subscribe;
 mod turn;
+mod unopened;
 
 pub use catalog::SYSTEM_PREFIX;
 pub use cursors::CursorInfo;

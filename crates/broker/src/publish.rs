@@ -15,6 +15,7 @@ use crate::shard::Shard;
 use crate::slab::{Key, Slab};
 use crate::stream::Stream;
 use crate::subjects::{Meaning, SubjectTable};
+use crate::unopened::{self, Unopened};
 
 /// The Publish frame that a run belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -231,6 +232,7 @@ impl Shard {
                     let meaning = resolve(
                         &self.routes,
                         &mut self.streams,
+                        &self.unopened,
                         session.subjects.name(index),
                     );
                     session.subjects.set_meaning(index, epoch, meaning);
@@ -251,6 +253,12 @@ impl Shard {
             Meaning::Reserved => {
                 let why = Why::Reserved;
                 refuse(open, ErrorCode::SUBJECT, record.sequence(), 1, why);
+                records.next();
+                return Ok(Stretch::Goes);
+            }
+            Meaning::Unopened(number) => {
+                let why = Why::Unopened { number };
+                refuse(open, ErrorCode::READ_ONLY, record.sequence(), 1, why);
                 records.next();
                 return Ok(Stretch::Goes);
             }
@@ -487,7 +495,12 @@ fn define(subjects: &mut SubjectTable, record: RawRecord<'_>) -> Result<(), Publ
 
 /// Finds the stream of a subject, and the stream's number for it.
 #[cold]
-pub(crate) fn resolve(routes: &Table<Key>, streams: &mut Slab<Stream>, name: &str) -> Meaning {
+pub(crate) fn resolve(
+    routes: &Table<Key>,
+    streams: &mut Slab<Stream>,
+    unopened: &[Unopened],
+    name: &str,
+) -> Meaning {
     let Ok(subject) = Subject::new(name) else {
         return Meaning::Refused(ErrorCode::SUBJECT);
     };
@@ -495,7 +508,10 @@ pub(crate) fn resolve(routes: &Table<Key>, streams: &mut Slab<Stream>, name: &st
         return Meaning::Reserved;
     }
     let Some(&key) = routes.first(subject) else {
-        return Meaning::Refused(ErrorCode::NO_STREAM);
+        return match unopened::capturing(unopened, subject) {
+            Some(number) => Meaning::Unopened(number),
+            None => Meaning::Refused(ErrorCode::NO_STREAM),
+        };
     };
     let Some(stream) = streams.at_mut(key) else {
         return Meaning::Refused(ErrorCode::NO_STREAM);

@@ -20,6 +20,7 @@ use crate::session::Session;
 use crate::slab::{Key, Slab};
 use crate::stream::Stream;
 use crate::stretch::Stretch;
+use crate::unopened::Unopened;
 
 /// What a shard is made with.
 #[derive(Clone, Copy, Debug)]
@@ -70,6 +71,10 @@ pub struct Shard {
     pub(crate) config: ShardConfig,
     pub(crate) streams: Slab<Stream>,
     pub(crate) by_log: NumberMap<u32, Key>,
+    /// Streams that are not there because they could not be opened.
+    pub(crate) unopened: Vec<Unopened>,
+    /// How many there ever were.
+    pub(crate) unopened_count: u32,
     /// Which stream captures a subject. No two of its patterns overlap.
     pub(crate) routes: Table<Key>,
     /// Counts changes of `routes`.
@@ -111,6 +116,8 @@ impl Shard {
             // One more for the cursors.
             streams: Slab::new(limits.streams + 1),
             by_log: NumberMap::default(),
+            unopened: Vec::new(),
+            unopened_count: 0,
             routes: Table::with_seed(config.seed),
             epoch: 1,
             sessions: Slab::new(limits.sessions),

@@ -44,6 +44,8 @@ pub(crate) enum Meaning {
     Refused(ErrorCode),
     /// Likewise: it is the server's own.
     Reserved,
+    /// Likewise: the stream of this number that captures it could not be opened.
+    Unopened(u32),
 }
 
 /// The id has another name already.

@@ -153,7 +153,7 @@ impl Shard {
             let (answered, wait) =
                 session
                     .acks
-                    .answer(session.id, |stream| streams.at(stream), out);
+                    .answer(session.id, |stream| streams.at(stream), &self.unopened, out);
             work += answered;
             session.acks.listed = false;
             let Some(wait) = wait else { continue };

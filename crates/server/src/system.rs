@@ -86,7 +86,8 @@ pub struct StreamInfo {
     pub subscribers: u64,
     /// The worker that owns it.
     pub worker: u32,
-    /// `ok`; `no_space`, while no further segment can be made; `read_only`, after a write or a sync has failed.
+    /// `ok`; `no_space`, while no further segment can be made; `read_only`, after a write or a sync has failed; `refused`, when
+    /// it could not be opened at the start: nothing is known of its records then.
     pub state: String,
     /// Why it is not `ok`, and what can be done.
     pub reason: Option<String>,

@@ -16,10 +16,9 @@ fn with_one_record() -> Server {
     server
 }
 
-/// The server does not start, and says which stream's files are missing and what can be done.
-fn refused(server: &Server, name: &str) {
-    let refused = server.refused();
-    assert_ne!(refused.code, 0, "{}", refused.err);
+/// The server does not serve the stream, and says that its files are missing and what can be done.
+fn refused(server: &mut Server, name: &str) {
+    let reason = server.refusal_of(name);
     let note = server.data().join("created").join(name);
     for word in [
         &format!("stream {name} is damaged"),
@@ -27,7 +26,7 @@ fn refused(server: &Server, name: &str) {
         "put them back",
         note.to_str().unwrap(),
     ] {
-        assert!(refused.err.contains(word), "{word}: {}", refused.err);
+        assert!(reason.contains(word), "{word}: {reason}");
     }
 }
 
@@ -40,9 +39,9 @@ fn a_stream_without_any_of_its_segments_is_damaged_until_they_are_back() {
         fs::copy(path, aside.path().join(path.file_name().unwrap())).unwrap();
         fs::remove_file(path).unwrap();
     }
-    refused(&server, "main");
+    refused(&mut server, "main");
     // Refusing it has not made it look like a new one.
-    refused(&server, "main");
+    refused(&mut server, "main");
     for path in &kept {
         fs::copy(aside.path().join(path.file_name().unwrap()), path).unwrap();
     }
@@ -54,14 +53,14 @@ fn a_stream_without_any_of_its_segments_is_damaged_until_they_are_back() {
 fn a_stream_without_its_directory_is_damaged_until_somebody_gives_it_up() {
     let mut server = with_one_record();
     fs::remove_dir_all(server.data().join("streams/main")).unwrap();
-    refused(&server, "main");
+    refused(&mut server, "main");
     fs::remove_file(server.data().join("created/main")).unwrap();
     server.restart();
     assert_eq!(server.stream("main")["records"].as_u64(), Some(0));
     // It is a stream like any other again.
     assert_eq!(server.end("TERM"), 0, "{}", server.log());
     fs::remove_dir_all(server.data().join("streams/main")).unwrap();
-    refused(&server, "main");
+    refused(&mut server, "main");
 }
 
 #[test]
@@ -78,7 +77,7 @@ fn a_stream_that_was_added_is_damaged_without_its_files_too_and_can_be_removed_a
     assert_eq!(server.run(&ADD).code, 0);
     server.kill();
     fs::remove_dir_all(server.data().join("streams/logs")).unwrap();
-    refused(&server, "logs");
+    refused(&mut server, "logs");
 }
 
 #[test]

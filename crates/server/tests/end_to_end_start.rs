@@ -209,27 +209,25 @@ fn damage_to_what_was_synced_is_refused_with_the_segment_and_the_range() {
     file.write_all_at(&[byte[0] ^ 0x40], at).unwrap();
     let before = contents(&server.data().join("streams"));
 
-    let ran = server.refused();
-    assert_eq!(ran.code, REFUSED_BY_MACHINE, "{}", ran.err);
-    assert!(ran.err.contains("cannot open stream main"), "{}", ran.err);
-    let range = ran
-        .err
+    let reason = server.refusal_of("main");
+    assert!(reason.contains("cannot open stream main"), "{reason}");
+    let range = reason
         .split("segment 0 is damaged at bytes ")
         .nth(1)
-        .expect(&ran.err);
+        .expect(&reason);
     let range = range.split([' ', ',', '\n']).next().unwrap();
     let (start, end) = range.split_once("..").unwrap();
     let (start, end): (u64, u64) = (start.parse().unwrap(), end.parse().unwrap());
-    assert!((start..end).contains(&at), "{}", ran.err);
-    assert!(ran.err.contains("held sequences"), "{}", ran.err);
+    assert!((start..end).contains(&at), "{reason}");
+    assert!(reason.contains("held sequences"), "{reason}");
     let command = format!(
         "`trunkline log repair main --data {} --dry-run`",
         server.data().display()
     );
-    assert!(ran.err.contains(&command), "{}", ran.err);
+    assert!(reason.contains(&command), "{reason}");
     assert!(
         contents(&server.data().join("streams")) == before,
-        "a refused start changed the data"
+        "a refused stream was changed"
     );
 
     // With the byte back, everything is.

@@ -329,7 +329,7 @@ impl ErrorCode {
     pub const NO_STREAM: Self = Self(12);
     /// No space on the stream's device.
     pub const NO_SPACE: Self = Self(13);
-    /// The stream is read-only after a device error.
+    /// The stream is read-only after a device error, or could not be opened.
     pub const READ_ONLY: Self = Self(14);
     /// A record uses a subject id that was not defined.
     pub const UNDEFINED_SUBJECT: Self = Self(15);

@@ -14,5 +14,6 @@ mod policy;
 mod publish;
 mod start;
 mod stream;
+mod unopened;
 mod volatile;
 mod world;

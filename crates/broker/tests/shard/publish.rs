@@ -5,7 +5,7 @@ use trunkline_broker::{Limits, PublishFault, PublishFrame, Published};
 use trunkline_log::{DiskError, LogConfig, Request, Storage};
 use trunkline_wire::{Ack, AckLevel, ErrorCode, Kind, Stamp, Start};
 
-fn ack(
+pub fn ack(
     frame: u16,
     level: AckLevel,
     count: u32,
@@ -23,7 +23,7 @@ fn ack(
     }
 }
 
-fn refused(frame: u16, code: ErrorCode, count: u32, producer_sequence: u64) -> Got {
+pub fn refused(frame: u16, code: ErrorCode, count: u32, producer_sequence: u64) -> Got {
     Got::Refused {
         frame,
         code,

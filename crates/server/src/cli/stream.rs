@@ -227,15 +227,16 @@ fn list(common: &Common) -> Outcome {
         "state",
     ]);
     for stream in &list.streams {
+        let known = |shown: String| known(stream, shown);
         table.row(vec![
             stream.name.clone(),
             stream.subjects.join(" "),
             stream.storage.clone(),
             stream.ack.clone(),
-            grouped(stream.records),
-            Bytes(stream.bytes).to_string(),
-            stream.first_sequence.to_string(),
-            stream.last_sequence.to_string(),
+            known(grouped(stream.records)),
+            known(Bytes(stream.bytes).to_string()),
+            known(stream.first_sequence.to_string()),
+            known(stream.last_sequence.to_string()),
             grouped(stream.subscribers),
             spelled(&stream.state),
         ]);
@@ -266,8 +267,16 @@ fn info(name: &str, common: &Common) -> Outcome {
             stream.retention
         )
     } else {
-        stream.retention
+        stream.retention.clone()
     };
+    let known = |shown: String| known(&stream, shown);
+    let (records, bytes) = (
+        known(grouped(stream.records)),
+        known(Bytes(stream.bytes).to_string()),
+    );
+    let first = known(stream.first_sequence.to_string());
+    let last = known(stream.last_sequence.to_string());
+    let subjects_seen = known(grouped(stream.subjects_seen));
     let rows = [
         ("stream", stream.name),
         ("subjects", stream.subjects.join(" ")),
@@ -275,13 +284,13 @@ fn info(name: &str, common: &Common) -> Outcome {
         ("ack", stream.ack),
         ("visible", stream.visible),
         ("retention", retention),
-        ("records", grouped(stream.records)),
-        ("bytes", Bytes(stream.bytes).to_string()),
-        ("first sequence", stream.first_sequence.to_string()),
-        ("last sequence", stream.last_sequence.to_string()),
+        ("records", records),
+        ("bytes", bytes),
+        ("first sequence", first),
+        ("last sequence", last),
         ("stored up to", reached(stream.stored_sequence)),
         ("synced up to", reached(stream.synced_sequence)),
-        ("subjects seen", grouped(stream.subjects_seen)),
+        ("subjects seen", subjects_seen),
         ("subscribers", grouped(stream.subscribers)),
         ("worker", stream.worker.to_string()),
         ("origin", origin.to_owned()),
@@ -291,6 +300,15 @@ fn info(name: &str, common: &Common) -> Outcome {
         output.line(&format!("{what:<16}{value}"))?;
     }
     output.flush()
+}
+
+/// A number of a stream, unless it could not be opened: then nobody knows.
+fn known(stream: &StreamInfo, shown: String) -> String {
+    if stream.state == "refused" {
+        "-".to_owned()
+    } else {
+        shown
+    }
 }
 
 /// How far a stream is kept, which one in memory is not.

@@ -176,7 +176,7 @@ impl Subscribe {
         }
     }
 
-    /// Says so when nothing can come as things are.
+    /// Says so when nothing can come as things are, or not everything.
     fn warn(&self, client: &Client) {
         // Only for people: what cannot be learnt in a moment is not worth a failure, or a wait.
         let time = self.timeout.map_or(LIST_PATIENCE, |timeout| {
@@ -267,6 +267,10 @@ impl Subscribe {
                             format!("connected to {} again", self.target.server)
                         };
                         let _ = writeln!(io::stderr(), "{what}");
+                        if !lost {
+                            // It is another server, maybe, or the same one after a start that not all of its streams came through.
+                            self.warn(client);
+                        }
                     }
                 }
                 Err(error) => return Err(self.target.failed(&error)),

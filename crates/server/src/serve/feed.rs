@@ -160,9 +160,6 @@ impl Node {
                 };
                 self.forward(frame.sequence, message);
             }
-            Event::Subscribe(frame, subscribe) if self.plan.workers.len() > 1 => {
-                self.subscribe_all(peer, id, frame.sequence, &subscribe, now);
-            }
             Event::Unsubscribe(frame, unsubscribe) if self.plan.workers.len() > 1 => {
                 self.unsubscribe_all(peer, id, frame.sequence, unsubscribe.subscription, now);
             }
@@ -180,8 +177,7 @@ impl Node {
                 }
             }
             Event::Subscribe(frame, subscribe) => {
-                let opened = self.shard.subscribe(id, &subscribe, now, &mut self.post);
-                self.answer_or_refuse(id, frame, opened);
+                self.on_subscribe(peer, id, frame, &subscribe, now)
             }
             Event::Unsubscribe(frame, unsubscribe) => {
                 let ended =
@@ -288,7 +284,7 @@ impl Node {
         }
     }
 
-    fn answer_or_refuse(
+    pub(super) fn answer_or_refuse(
         &mut self,
         id: SessionId,
         frame: FrameHeader,

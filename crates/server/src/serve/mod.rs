@@ -26,6 +26,7 @@ mod start;
 mod streams;
 mod system_calls;
 mod tag;
+mod unopened;
 mod volumes;
 mod watch;
 
@@ -73,10 +74,10 @@ pub enum Error {
         /// Why not.
         reason: String,
     },
-    /// Streams became read-only while the server ran.
-    ReadOnly {
-        /// Their names, and why.
-        streams: Vec<(String, String)>,
+    /// Streams could not be opened, or became read-only while the server ran.
+    Streams {
+        /// What is wrong with each.
+        troubles: Vec<String>,
     },
     /// The system refused something else.
     System {
@@ -102,22 +103,22 @@ impl fmt::Display for Error {
                     "cannot open stream {name} in {}: {error}",
                     path.display()
                 )?;
-                match (error, data_dir(name, path)) {
-                    (OpenError::Damaged(_), Some(data)) => write!(
+                let Some(data) = data_dir(name, path) else {
+                    return Ok(());
+                };
+                let data = data.display();
+                match error {
+                    OpenError::Damaged(_) => write!(
                         f,
-                        "; `trunkline log repair {name} --data {} --dry-run` says what can be done",
-                        data.display()
+                        "; `trunkline log repair {name} --data {data} --dry-run` says what can be done"
                     ),
-                    _ => Ok(()),
+                    OpenError::Foreign { .. } | OpenError::Io { .. } => {
+                        write!(f, "; `trunkline log verify {name} --data {data}` says more")
+                    }
+                    OpenError::Config(_) | OpenError::Memory(_) | OpenError::Newer { .. } => Ok(()),
                 }
             }
-            Self::ReadOnly { streams } => {
-                for (nth, (name, reason)) in streams.iter().enumerate() {
-                    let before = if nth == 0 { "" } else { "; " };
-                    write!(f, "{before}stream {name} became read-only: {reason}")?;
-                }
-                Ok(())
-            }
+            Self::Streams { troubles } => f.write_str(&troubles.join("; ")),
             Self::Added {
                 name,
                 path: Some(path),
@@ -203,7 +204,7 @@ impl Server {
     /// Stops cleanly: accepts nothing more, writes and syncs everything, tells the clients.
     ///
     /// # Errors
-    /// A worker's, if one ended with an error; streams that had become read-only.
+    /// A worker's, if one ended with an error; streams that were not served, or had become read-only.
     pub fn stop(mut self) -> Result<(), Error> {
         let deadline = Instant::now() + Duration::from_nanos(self.plan.limits.drain_timeout_ns);
         let count = self.workers.outside.workers();
@@ -231,16 +232,11 @@ impl Server {
             let _gone_already = std::fs::remove_file(path);
         }
         tracing::info!("stopped");
-        let failed: Vec<(String, String)> = self
-            .registry
-            .failures()
-            .iter()
-            .map(|(name, reason)| (name.clone(), reason.clone()))
-            .collect();
-        if failed.is_empty() {
+        let troubles: Vec<String> = self.registry.troubles().values().cloned().collect();
+        if troubles.is_empty() {
             Ok(())
         } else {
-            Err(Error::ReadOnly { streams: failed })
+            Err(Error::Streams { troubles })
         }
     }
 }

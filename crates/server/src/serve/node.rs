@@ -23,6 +23,7 @@ use super::relay::Relay;
 use super::streams::{Opened, broker_plan};
 use super::system_calls::{Asked, Job, List};
 use super::tag::{Peer, Tag};
+use super::unopened::Unopened;
 use super::volumes::{Answer, Volumes};
 use super::watch::Watched;
 use crate::plan::{Plan, StreamPlan};
@@ -40,6 +41,8 @@ pub(super) struct Node {
     pub(super) inlets: Vec<Option<Inlet>>,
     pub(super) facts: Facts,
     pub(super) streams: Vec<Served>,
+    /// Those that this worker would serve if they could be opened.
+    pub(super) unopened: Vec<Unopened>,
     pub(super) registry: Arc<Registry>,
     /// Calls to the server itself that came in this turn.
     pub(super) asked: Vec<Asked>,
@@ -109,6 +112,7 @@ impl Node {
             inlets: Vec::new(),
             facts,
             streams: Vec::new(),
+            unopened: Vec::new(),
             registry,
             asked: Vec::new(),
             jobs: Vec::new(),

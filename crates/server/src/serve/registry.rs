@@ -12,6 +12,7 @@ use trunkline_route::Pattern;
 use trunkline_wire::ErrorCode;
 
 use super::streams::{self, Opened};
+use super::unopened::Missed;
 use crate::plan::{Plan, Storage, StreamPlan};
 use crate::storage::DataDir;
 
@@ -24,8 +25,8 @@ pub(super) struct Registry {
     streams: Mutex<BTreeMap<String, Entry>>,
     /// Goes up whenever a stream comes or goes.
     version: AtomicU64,
-    /// Streams that became read-only, and why.
-    failed: Mutex<BTreeMap<String, String>>,
+    /// By stream, what keeps it from being served as it should be.
+    troubles: Mutex<BTreeMap<String, String>>,
 }
 
 struct Entry {
@@ -39,6 +40,8 @@ struct Entry {
 enum Presence {
     /// It is served, or about to be.
     Here,
+    /// It could not be opened.
+    Unopened,
     /// Its files are being removed.
     Leaving,
     /// Its files could not be removed.
@@ -60,7 +63,7 @@ impl Registry {
             next_id: AtomicU32::new(workers as u32),
             streams: Mutex::new(BTreeMap::new()),
             version: AtomicU64::new(1),
-            failed: Mutex::new(BTreeMap::new()),
+            troubles: Mutex::new(BTreeMap::new()),
         }
     }
 
@@ -75,7 +78,9 @@ impl Registry {
         if let Some(other) = streams.get(&plan.name) {
             let name = &plan.name;
             let message = match other.presence {
-                Presence::Here => format!("there is a stream {name} already"),
+                Presence::Here | Presence::Unopened => {
+                    format!("there is a stream {name} already")
+                }
                 Presence::Leaving => format!("a stream {name} is being removed"),
                 Presence::Stuck => format!(
                     "the files of a stream {name} that was removed are still there: remove it again"
@@ -105,14 +110,55 @@ impl Registry {
         Ok(id)
     }
 
-    /// Notes that a stream became read-only.
-    pub(super) fn note_failure(&self, name: &str, reason: String) {
-        self.failures().insert(name.to_owned(), reason);
+    /// Notes what keeps a stream from being served as it should be.
+    pub(super) fn note_trouble(&self, name: &str, trouble: String) {
+        self.troubles().insert(name.to_owned(), trouble);
     }
 
-    /// Streams that became read-only, and why.
-    pub(super) fn failures(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
-        self.failed.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The same of all streams, by name.
+    pub(super) fn troubles(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
+        self.troubles.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A stream could not be opened. It keeps its name and its subjects.
+    pub(super) fn is_unopened(&self, name: &str, reason: String) {
+        self.set_presence(name, Presence::Unopened);
+        self.note_trouble(name, reason);
+    }
+
+    /// Which of the streams that a subscription asks for cannot be had, if any.
+    pub(super) fn missed(&self, pattern: &str, stream: &str) -> Option<Missed> {
+        let streams = self.lock();
+        // Usually there is none, and nothing is looked at more closely.
+        if !streams
+            .values()
+            .any(|entry| entry.presence == Presence::Unopened)
+        {
+            return None;
+        }
+        let pattern = Pattern::new(pattern).ok()?;
+        let (mut missed, mut served) = (Vec::new(), false);
+        for (name, entry) in streams.iter() {
+            let wanted = (stream.is_empty() || stream == name)
+                && entry.plan.subjects.iter().any(|subject| {
+                    Pattern::new(subject).is_ok_and(|subject| subject.overlaps(&pattern))
+                });
+            if wanted && entry.presence == Presence::Unopened {
+                missed.push(name);
+            } else if wanted {
+                served |= entry.presence == Presence::Here;
+            }
+        }
+        let troubles = self.troubles();
+        let reasons = missed.iter().map(|name| {
+            let why = troubles.get(*name).map_or("", String::as_str);
+            format!("stream {name} is not served: {why}")
+        });
+        let reasons: Vec<String> = reasons.collect();
+        (!reasons.is_empty()).then(|| Missed {
+            reason: reasons.join("; "),
+            everything: !served,
+        })
     }
 
     /// Begins to remove a stream. Its name stays taken until [`release`](Self::release).
@@ -158,7 +204,7 @@ impl Registry {
     /// Gives a name up.
     pub(super) fn release(&self, name: &str) {
         self.lock().remove(name);
-        self.failures().remove(name);
+        self.troubles().remove(name);
         self.version.fetch_add(1, Ordering::Release);
     }
 

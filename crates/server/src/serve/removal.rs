@@ -69,8 +69,11 @@ impl Node {
             })
     }
 
-    /// Ends serving a stream. Returns how many records it had.
+    /// Ends serving a stream. Returns how many records it had, as far as that is known.
     fn take_out(&mut self, name: &str, now: Now, reactor: &mut AnyReactor) -> Result<u64, Refusal> {
+        if self.remove_unopened(name, now) {
+            return Ok(0);
+        }
         let info = self.shard.stream_info(name).ok_or_else(|| missing(name))?;
         let log = self.shard.remove_stream(name, now, &mut self.post)?;
         self.volumes.remove(log.id(), reactor);

@@ -17,6 +17,7 @@ use super::message::Message;
 use super::node::{Facts, Node};
 use super::registry::Registry;
 use super::streams::{self, Opened};
+use super::unopened::Unopened;
 use super::{Error, Server};
 use crate::plan::{self, Plan, StreamPlan};
 use crate::storage::{DataDir, StreamDir, entropy};
@@ -26,6 +27,7 @@ struct Seed {
     /// Where durable cursors are kept.
     cursors: (Log, StreamDir),
     streams: Vec<Opened>,
+    unopened: Vec<Unopened>,
     listeners: Vec<TcpListener>,
 }
 
@@ -133,6 +135,7 @@ fn seeds(
         seeds.push(Seed {
             cursors,
             streams: Vec::new(),
+            unopened: Vec::new(),
             listeners: Vec::new(),
         });
     }
@@ -167,8 +170,22 @@ fn seeds(
                 name: stream.name.clone(),
                 reason: refusal.to_string(),
             })?;
-        let opened = open(id, stream, plan, &registry.data)?;
-        seeds[opened.plan.worker].streams.push(opened);
+        let seed = &mut seeds[stream.worker];
+        match open(id, stream.clone(), plan, &registry.data) {
+            Ok(opened) => seed.streams.push(opened),
+            // The fault is the stream's: the others are served all the same.
+            Err(error @ (Error::Stream { .. } | Error::Storage(_))) => {
+                let reason = error.to_string();
+                tracing::error!(stream = stream.name, reason, "the stream is not served");
+                registry.is_unopened(&stream.name, reason.clone());
+                seed.unopened.push(Unopened {
+                    plan: stream,
+                    configured,
+                    reason,
+                });
+            }
+            Err(error) => return Err(error),
+        }
     }
     for name in registry.data.streams()? {
         if registry.find(&name).is_none() {
@@ -243,6 +260,9 @@ fn work(
             .any(|configured| configured.name == stream.plan.name);
         node.add_stream(stream, configured, now, &mut worker.reactor)
             .map_err(io::Error::other)?;
+    }
+    for unopened in seed.unopened {
+        node.add_unopened(unopened);
     }
     let mut listeners = seed.listeners;
     let mut failed = None;

@@ -95,6 +95,29 @@ pub(super) fn describe(
     configured: bool,
 ) -> system::StreamInfo {
     system::StreamInfo {
+        records: info.records,
+        bytes: info.bytes,
+        first_sequence: info.first_sequence,
+        last_sequence: info.last_sequence,
+        stored_sequence: info.stored.map(|mark| mark.sequence.saturating_sub(1)),
+        synced_sequence: info.synced.map(|mark| mark.sequence.saturating_sub(1)),
+        subjects_seen: info.subjects,
+        subscribers: u64::from(info.subscribers),
+        state: match info.state {
+            State::Ok => "ok",
+            State::NoSpace(_) => "no_space",
+            State::Poisoned(_) => "read_only",
+        }
+        .to_owned(),
+        reason: reason(info.state),
+        retention_held: info.clock_held,
+        ..describe_plan(plan, configured)
+    }
+}
+
+/// What there is to say of a stream whether it could be opened or not.
+pub(super) fn describe_plan(plan: &StreamPlan, configured: bool) -> system::StreamInfo {
+    system::StreamInfo {
         name: plan.name.clone(),
         subjects: plan.subjects.clone(),
         storage: match plan.storage {
@@ -108,25 +131,10 @@ pub(super) fn describe(
             Visible::Received => "received",
         }
         .to_owned(),
-        records: info.records,
-        bytes: info.bytes,
-        first_sequence: info.first_sequence,
-        last_sequence: info.last_sequence,
-        stored_sequence: info.stored.map(|mark| mark.sequence.saturating_sub(1)),
-        synced_sequence: info.synced.map(|mark| mark.sequence.saturating_sub(1)),
-        subjects_seen: info.subjects,
-        subscribers: u64::from(info.subscribers),
         worker: plan.worker as u32,
-        state: match info.state {
-            State::Ok => "ok",
-            State::NoSpace(_) => "no_space",
-            State::Poisoned(_) => "read_only",
-        }
-        .to_owned(),
-        reason: reason(info.state),
-        retention_held: info.clock_held,
         retention: retention(plan),
         configured,
+        ..system::StreamInfo::default()
     }
 }
 

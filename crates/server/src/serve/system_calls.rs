@@ -244,10 +244,14 @@ impl Node {
 
     /// This worker's streams.
     pub(super) fn stream_list(&self) -> Vec<system::StreamInfo> {
-        self.streams
-            .iter()
-            .filter_map(|served| self.describe(&served.plan.name))
-            .collect()
+        let served = self.streams.iter().map(|served| &served.plan.name);
+        let unopened = self.unopened.iter().map(|unopened| &unopened.plan.name);
+        let infos = served
+            .chain(unopened)
+            .filter_map(|name| self.describe(name));
+        let mut streams: Vec<_> = infos.collect();
+        streams.sort_by(|a, b| a.name.cmp(&b.name));
+        streams
     }
 
     /// A worker's part of a list; the last one completes the answer.
@@ -283,10 +287,10 @@ impl Node {
     }
 
     fn describe(&self, name: &str) -> Option<system::StreamInfo> {
-        let served = self
-            .streams
-            .iter()
-            .find(|served| served.plan.name == name)?;
+        let mut served = self.streams.iter();
+        let Some(served) = served.find(|served| served.plan.name == name) else {
+            return self.describe_unopened(name);
+        };
         let info = self.shard.stream_info(name)?;
         Some(describe(&served.plan, &info, served.configured))
     }

@@ -45,7 +45,8 @@ impl Node {
         self.watched.trouble.push((log, state));
         if let State::Poisoned(_) = state {
             tracing::error!(stream, reason, "the stream is read-only");
-            self.registry.note_failure(&stream, reason);
+            let trouble = format!("stream {stream} became read-only: {reason}");
+            self.registry.note_trouble(&stream, trouble);
         } else {
             tracing::warn!(stream, reason, "the stream will be full");
         }

@@ -275,6 +275,16 @@ impl Server {
         self.kill();
     }
 
+    /// Starts it again on the same data, looks at why a stream is not served, and stops it. The start is no failure, and the end is one.
+    pub(crate) fn refusal_of(&mut self, stream: &str) -> String {
+        self.restart();
+        let info = self.stream(stream);
+        assert_eq!(info["state"], "refused", "{info}");
+        let reason = info["reason"].as_str().expect("a reason").to_owned();
+        assert_eq!(self.end("TERM"), 6, "{}", self.log());
+        reason
+    }
+
     /// Starts it again on the same data, which must fail.
     pub(crate) fn refused(&self) -> Ran {
         let mut command = serve(self.directory.path());

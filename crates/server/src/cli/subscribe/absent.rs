@@ -18,6 +18,15 @@ pub(super) fn why_nothing_comes(
         }
     };
     let parsed = Pattern::new(pattern).ok()?;
+    let mut refused = streams.iter().filter(|info| {
+        info.state == "refused"
+            && stream.is_none_or(|name| name == info.name)
+            && captures(info, &parsed)
+    });
+    if let Some(info) = refused.next() {
+        let why = info.reason.as_deref().unwrap_or_default();
+        return Some(format!("stream {} is not served: {why}", info.name));
+    }
     let Some(name) = stream else {
         let captured = streams.iter().any(|info| captures(info, &parsed));
         return (!captured).then(|| {
@@ -76,5 +85,30 @@ mod tests {
             why(None, "c").unwrap(),
             "no stream captures anything of `c`; waiting for one. There is: main, other"
         );
+    }
+
+    #[test]
+    fn a_stream_that_is_not_served_is_named_with_its_reason() {
+        let streams = [
+            StreamInfo {
+                name: "main".to_owned(),
+                subjects: vec!["a.>".to_owned()],
+                state: "refused".to_owned(),
+                reason: Some("it is broken".to_owned()),
+                ..StreamInfo::default()
+            },
+            StreamInfo {
+                name: "other".to_owned(),
+                subjects: vec!["b.>".to_owned()],
+                ..StreamInfo::default()
+            },
+        ];
+        let why = |stream, pattern| why_nothing_comes(&streams, stream, pattern);
+        for (stream, pattern) in [(None, ">"), (Some("main"), "a.x")] {
+            let told = why(stream, pattern).unwrap();
+            assert_eq!(told, "stream main is not served: it is broken");
+        }
+        assert_eq!(why(None, "b.x"), None);
+        assert_eq!(why(Some("other"), ">"), None);
     }
 }
