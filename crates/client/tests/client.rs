@@ -29,6 +29,16 @@ fn eventually(mut condition: impl FnMut() -> bool) {
 }
 
 #[test]
+fn a_client_that_closes_is_done_when_its_server_has_closed_too() {
+    let server = TestServer::start();
+    let client = client(&server);
+    let begin = Instant::now();
+    client.close();
+    // Half of what it waits at most for a server that does not.
+    assert!(begin.elapsed() < Duration::from_secs(1));
+}
+
+#[test]
 fn every_idle_strategy_publishes_and_subscribes() {
     for idle in [Idle::Spin, Idle::Adaptive, Idle::Park] {
         let server = TestServer::start();

@@ -154,6 +154,8 @@ struct Peer {
     out: Vec<u8>,
     channels: Vec<Channel>,
     frame: FrameState,
+    /// The client has said goodbye.
+    closing: bool,
 }
 
 #[derive(Default)]
@@ -188,6 +190,7 @@ impl Peer {
             out,
             channels,
             frame: FrameState::default(),
+            closing: false,
         }
     }
 
@@ -251,8 +254,14 @@ impl Peer {
                 break;
             }
             self.out.clear();
+            if self.closing {
+                break;
+            }
         }
+        // The other handle of it would keep it open, and a client that closes reads until its server has closed, too.
+        let _ = self.stream.shutdown(Shutdown::Both);
         let mut store = self.store.lock().unwrap();
+        store.connections.remove(&self.id);
         store.mail.remove(&self.id);
         store.responders.retain(|(id, ..)| *id != self.id);
     }
@@ -398,6 +407,7 @@ impl Peer {
                 }
             }
             Event::Ping(frame, body) => self.out.extend(plain(Opcode::Pong, frame.sequence, body)),
+            Event::Close(..) => self.closing = true,
             _ => {}
         }
     }
