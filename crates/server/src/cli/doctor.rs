@@ -160,5 +160,5 @@ fn disk(disk: &DiskReport, output: &mut Output) -> Outcome {
     output.line("")?;
     table.print(output)?;
     output.line("")?;
-    output.line(&format!("picked       {}: {}", disk.picked, disk.why))
+    output.line(&format!("used         {}: {}", disk.used, disk.why))
 }

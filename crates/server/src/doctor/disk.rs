@@ -31,9 +31,11 @@ pub struct DiskReport {
     pub write_ns_p50: u64,
     /// The ways to make 4 KiB durable, best first.
     pub methods: Vec<SyncMethod>,
-    /// The one that a server takes here.
-    pub picked: &'static str,
-    /// Why.
+    /// The fastest one here.
+    pub fastest: Option<&'static str>,
+    /// The one that the server uses.
+    pub used: &'static str,
+    /// Why, and what it costs against the fastest.
     pub why: String,
 }
 
@@ -77,7 +79,8 @@ pub(super) fn measure(directory: &Path, advice: &mut Vec<String>) -> io::Result<
         .map(|method| time(&scratch, method))
         .collect();
     methods.sort_by_key(|method| method.ns_p50.unwrap_or(u64::MAX));
-    let (picked, why) = pick(&methods);
+    let why = why(&methods);
+    let fastest = methods.first().filter(|method| method.ns_p50.is_some());
 
     let report = DiskReport {
         directory: directory.to_owned(),
@@ -87,8 +90,9 @@ pub(super) fn measure(directory: &Path, advice: &mut Vec<String>) -> io::Result<
         file_system,
         memory_backed,
         write_ns_p50,
+        fastest: fastest.map(|method| method.name),
+        used: USED,
         methods,
-        picked,
         why,
     };
     if memory_backed {
@@ -108,33 +112,38 @@ pub(super) fn measure(directory: &Path, advice: &mut Vec<String>) -> io::Result<
     Ok(report)
 }
 
-/// All of them promise the same, and the server has one: the only one that also works where a commit needs several writes. What
-/// it costs here against the fastest is what there is to know.
-fn pick(methods: &[SyncMethod]) -> (&'static str, String) {
-    let picked = METHODS[0].name;
-    let time = |name: &str| {
-        let method = methods.iter().find(|method| method.name == name);
-        method.and_then(|method| method.ns_p50)
+/// All of them promise the same, and the server has one of them, on each disk: no setting chooses another. Why that is so, and what it costs
+/// here against the fastest, is what there is to know.
+fn why(methods: &[SyncMethod]) -> String {
+    let times = |name: &str| {
+        let method = methods.iter().find(|method| method.name == name)?;
+        method.ns_p50.zip(method.large_ns_p50)
+    };
+    let Some(ours) = times(USED) else {
+        return "the only one that the server has; it does not work here".to_owned();
     };
     let fastest = methods.first().filter(|method| method.ns_p50.is_some());
-    let why = match (time(picked), fastest) {
-        (None, _) => "what the server does; it does not work here".to_owned(),
-        (Some(ours), Some(fastest)) if fastest.name != picked => {
-            let best = fastest.ns_p50.unwrap_or(ours).max(1);
-            let ratio = ours as f64 / best as f64;
-            if ratio < ABOUT_THE_SAME {
-                format!("as fast as any here ({})", micros(ours))
-            } else {
-                format!(
-                    "what the server does; {} takes {}, this {ratio:.1} times as long",
-                    fastest.name,
-                    micros(best)
-                )
-            }
+    let best = fastest.and_then(|fastest| Some((fastest.name, times(fastest.name)?)));
+    let compared = match best {
+        Some((name, best)) if ours.0 as f64 >= ABOUT_THE_SAME * best.0 as f64 => {
+            let ratio = ours.0 as f64 / best.0.max(1) as f64;
+            format!(
+                "here {name} is faster, {} for 4 KiB and {} for 64 KiB, and this takes {} and {}, {ratio:.1} times as long for 4 KiB",
+                micros(best.0),
+                micros(best.1),
+                micros(ours.0),
+                micros(ours.1)
+            )
         }
-        (Some(ours), _) => format!("the fastest here ({})", micros(ours)),
+        _ => format!(
+            "here as fast as any, {} for 4 KiB and {} for 64 KiB",
+            micros(ours.0),
+            micros(ours.1)
+        ),
     };
-    (picked, why)
+    format!(
+        "the only one that the server has, as one sync answers for all writes before it; {compared}"
+    )
 }
 
 /// What is done for one commit of a block.
@@ -146,7 +155,7 @@ struct Method {
 
 const METHODS: [Method; 5] = [
     Method {
-        name: "buffered write, fdatasync",
+        name: USED,
         flags: OFlags::empty(),
         commit: write_then_sync,
     },
@@ -320,6 +329,8 @@ fn volatile_cache(device: u64) -> Option<bool> {
     Some(text.trim() == "write back")
 }
 
+/// What `serve/volumes.rs` does for a commit.
+const USED: &str = "buffered write, fdatasync";
 const NETWORK: [&str; 7] = ["nfs", "nfs4", "cifs", "smb3", "9p", "ceph", "fuse.sshfs"];
 const SMALL: usize = 4 << 10;
 const LARGE: usize = 64 << 10;

@@ -98,14 +98,11 @@ fn levels(disk: Option<&DiskReport>) -> Vec<Level> {
             micros(disk.write_ns_p50)
         )
     });
-    let picked = disk.and_then(|disk| {
-        let picked = disk
-            .methods
-            .iter()
-            .find(|method| method.name == disk.picked);
-        picked?.ns_p50
+    let used = disk.and_then(|disk| {
+        let used = disk.methods.iter().find(|method| method.name == disk.used);
+        used?.ns_p50
     });
-    let synced = picked.map_or_else(unknown, |ns| {
+    let synced = used.map_or_else(unknown, |ns| {
         format!(
             "one commit, {}, shared by all records that arrived meanwhile",
             micros(ns)

@@ -20,7 +20,7 @@ file is removed. A server may be running. `trunkline doctor` looks at the whole 
 Examples:
   trunkline log doctor
   trunkline log doctor --data /var/lib/trunkline
-  trunkline log doctor --json | jq '.disk.picked, .levels'
+  trunkline log doctor --json | jq '.disk.fastest, .disk.used, .levels'
 
 Exit code: 0, whatever was found.")]
 pub(super) struct Doctor {
