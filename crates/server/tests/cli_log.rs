@@ -148,3 +148,112 @@ fn one_streams_directory_or_a_copy_of_it_is_enough_to_look_at() {
         "not even a lock was made"
     );
 }
+
+const TWO: &str = "limits: {max_record: 16KiB}\nstreams:\n\
+- {name: main, subjects: ['a.>'], segment: 1MiB, tail: 1MiB}\n\
+- {name: early, subjects: ['b.>'], segment: 1MiB, tail: 1MiB}\n";
+
+/// A stopped server with a record in each of two streams.
+fn two() -> Server {
+    let mut server = Server::with(TWO);
+    for subject in ["a.x", "b.x"] {
+        let published = server.run(&["pub", subject, "payload"]);
+        assert_eq!(published.code, 0, "{}", published.err);
+    }
+    assert_eq!(server.end("TERM"), 0, "{}", server.log());
+    server
+}
+
+fn named<'a>(found: &'a Value, name: &str) -> &'a Value {
+    let mut streams = found["streams"].as_array().unwrap().iter();
+    let stream = streams.find(|stream| stream["name"] == name);
+    stream.unwrap_or_else(|| panic!("no {name}: {found}"))
+}
+
+#[test]
+fn a_stream_that_cannot_be_read_keeps_none_from_being_verified() {
+    let server = two();
+    let unreadable = server.data().join("streams/early/0000000000000000.seg");
+    let mut bytes = fs::read(&unreadable).unwrap();
+    // A newer format.
+    bytes[4] = 2;
+    bytes[28] ^= 1;
+    fs::write(&unreadable, &bytes).unwrap();
+    let verified = server.run_log(&["verify", "--json"]);
+    assert_eq!(verified.code, 6, "{}", verified.err);
+    assert!(verified.err.contains("stream early: "), "{}", verified.err);
+    let found = verified.json();
+    assert_eq!(found["intact"], false);
+    let problem = named(&found, "early")["problem"].as_str().unwrap();
+    assert!(problem.contains("newer"), "{problem}");
+    assert_eq!(named(&found, "main")["records"].as_u64(), Some(1));
+    assert_eq!(named(&found, "main")["problem"], Value::Null);
+    let text = server.run_log(&["verify"]);
+    assert!(
+        text.out.contains("early: cannot be read") && text.out.contains("main: 1 records"),
+        "{}",
+        text.out
+    );
+
+    // Damage is the worse news, and takes nothing from the other.
+    let path = segment(&server, 0);
+    let mut bytes = fs::read(&path).unwrap();
+    let mut windows = bytes.windows(7);
+    let at = windows.position(|window| window == b"payload").unwrap();
+    bytes[at] ^= 1;
+    fs::write(&path, &bytes).unwrap();
+    let verified = server.run_log(&["verify", "--json"]);
+    assert_eq!(verified.code, 1, "{}", verified.err);
+    assert!(
+        verified.err.contains("damaged in main") && verified.err.contains("stream early: "),
+        "{}",
+        verified.err
+    );
+    assert_eq!(
+        named(&verified.json(), "main")["damages"]
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
+}
+
+#[test]
+fn a_stream_whose_files_have_all_gone_is_named_as_missing() {
+    let server = two();
+    assert_eq!(server.run_log(&["verify"]).code, 0);
+    let folder = server.data().join("streams/early");
+    fs::remove_dir_all(&folder).unwrap();
+    // Without its directory, and with an empty one, as a start that refuses it leaves behind.
+    for _ in 0..2 {
+        for which in [&["verify", "--json"][..], &["verify", "early", "--json"]] {
+            let verified = server.run_log(which);
+            assert_eq!(verified.code, 1, "{}", verified.err);
+            assert!(
+                verified.err.contains("damaged in early"),
+                "{}",
+                verified.err
+            );
+            let found = verified.json();
+            assert_eq!(found["intact"], false);
+            let early = named(&found, "early");
+            assert_eq!(early["missing"], true);
+            let note = server.data().join("created/early");
+            let problem = early["problem"].as_str().unwrap();
+            assert!(problem.contains(note.to_str().unwrap()), "{problem}");
+        }
+        let dry = server.run_log(&["repair", "--dry-run"]);
+        assert_eq!(dry.code, 1, "{}", dry.err);
+        assert!(
+            dry.out.contains("early: cannot be served")
+                && dry.out.contains("main: can be served as it is"),
+            "{}",
+            dry.out
+        );
+        fs::create_dir_all(&folder).unwrap();
+    }
+    // A removal that was interrupted takes its stream on purpose.
+    fs::write(server.data().join("added/early.removed"), "").unwrap();
+    assert_eq!(server.run_log(&["verify", "main"]).code, 0);
+    assert_eq!(server.run_log(&["verify"]).code, 0);
+}

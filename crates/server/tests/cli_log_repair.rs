@@ -4,11 +4,13 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use support::machine::{contents, segment};
-use support::{Server, run};
+use support::{Server, ran, run, trunkline};
 
 const CONFIG: &str = "limits: {max_record: 16KiB}\nstreams:\n\
 - {name: main, subjects: ['>'], segment: 1MiB, tail: 1MiB}\n\
@@ -169,6 +171,65 @@ fn a_damaged_stream_is_served_again_without_what_is_damaged() {
         "{}",
         again.out
     );
+}
+
+/// Everything below a directory and itself: when it was changed, and what it holds.
+fn traces(directory: &Path) -> BTreeMap<PathBuf, (std::time::SystemTime, Vec<u8>)> {
+    let mut traces = BTreeMap::new();
+    let mut left = vec![directory.to_owned()];
+    while let Some(path) = left.pop() {
+        let about = fs::metadata(&path).unwrap();
+        let mut bytes = Vec::new();
+        if about.is_dir() {
+            left.extend(
+                fs::read_dir(&path)
+                    .unwrap()
+                    .map(|entry| entry.unwrap().path()),
+            );
+        } else {
+            bytes = fs::read(&path).unwrap();
+        }
+        traces.insert(path, (about.modified().unwrap(), bytes));
+    }
+    traces
+}
+
+#[test]
+fn a_dry_run_leaves_no_trace_and_needs_no_right_to_write() {
+    let server = stopped();
+    damage(&segment(&server, 0), line(1500).trim_end());
+    // What a preparation that a crash interrupted leaves.
+    let unfinished = server.data().join("streams/main/0000000000000009.seg.new");
+    fs::write(&unfinished, "x").unwrap();
+    let before = traces(&server.data());
+    let dry = server.run_log(&["repair", "--dry-run"]);
+    assert_eq!(dry.code, 1, "{}{}", dry.out, dry.err);
+    assert!(traces(&server.data()) == before, "something was changed");
+
+    // Somebody who may read it and no more. Root may do anything, so as root this is another user.
+    for path in before.keys() {
+        let mode = if path.is_dir() { 0o555 } else { 0o444 };
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let base = server.data().parent().unwrap().to_owned();
+    fs::set_permissions(&base, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut command = trunkline(&["log", "repair", "--dry-run", "--data"]);
+    command.arg(server.data());
+    if fs::metadata(&base).unwrap().uid() == 0 {
+        command.uid(65_534).gid(65_534);
+    }
+    match command.output() {
+        Ok(output) => {
+            let dry = ran(output);
+            assert_eq!(dry.code, 1, "{}{}", dry.out, dry.err);
+            assert!(dry.out.contains("main: cannot be served"), "{}", dry.out);
+        }
+        Err(error) => eprintln!("SKIPPED: no other user can run the binary here: {error}"),
+    }
+    assert!(traces(&server.data()) == before, "something was changed");
+    for path in before.keys().filter(|path| path.is_dir()) {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
 }
 
 #[test]

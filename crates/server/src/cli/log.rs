@@ -69,9 +69,14 @@ impl Log {
 }
 
 impl Selection {
-    /// The streams that are meant. The logs of durable cursors are among all of them, or not, and can always be named.
-    fn names(&self, view: &View, cursors: bool) -> Result<Vec<String>, Failure> {
-        let streams = view.streams().map_err(machine)?;
+    /// The streams that are meant. With `everything`, the logs of durable cursors are among them, and streams whose files are missing.
+    fn names(&self, view: &View, everything: bool) -> Result<Vec<String>, Failure> {
+        let mut streams = view.streams().map_err(machine)?;
+        if everything {
+            streams.extend(view.missing().map_err(machine)?);
+            streams.sort();
+            streams.dedup();
+        }
         let logs = view.cursors().map_err(machine)?;
         for name in &self.streams {
             if !streams.contains(name) && !logs.contains(name) {
@@ -88,7 +93,7 @@ impl Selection {
         }
         Ok(if !self.streams.is_empty() {
             self.streams.clone()
-        } else if cursors {
+        } else if everything {
             [streams, logs].concat()
         } else {
             streams

@@ -53,4 +53,4 @@ impl DataDir {
     }
 }
 
-const CREATED: &str = "created";
+pub(super) const CREATED: &str = "created";

@@ -147,15 +147,6 @@ impl DataDir {
         })
     }
 
-    /// The files of one of [`View::streams`].
-    ///
-    /// # Errors
-    /// The system's.
-    pub fn files(&self, name: &str, space: Space) -> Result<StreamDir, StorageError> {
-        let path = stream_path(&self.path, name);
-        StreamDir::open(&path, space).map_err(failed("open", &path))
-    }
-
     /// Names of the streams that have a directory, sorted; those of a configuration and others.
     ///
     /// # Errors

@@ -81,5 +81,5 @@ impl DataDir {
 }
 
 /// How the name of that file ends.
-const REMOVED: &str = "removed";
+pub(super) const REMOVED: &str = "removed";
 const ATTEMPTS: u32 = 4;

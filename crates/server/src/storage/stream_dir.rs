@@ -16,6 +16,8 @@ use super::{make_dir, sync_dir};
 pub struct StreamDir {
     path: PathBuf,
     space: Space,
+    /// Nothing but what is asked for is changed: looking leaves everything as it is.
+    as_it_is: bool,
     /// The file that was read last: recovery reads one segment from end to end.
     reading: Option<(u64, Reader)>,
 }
@@ -36,6 +38,7 @@ impl Clone for StreamDir {
         Self {
             path: self.path.clone(),
             space: self.space,
+            as_it_is: self.as_it_is,
             reading: None,
         }
     }
@@ -49,10 +52,20 @@ impl StreamDir {
     pub fn open(path: &Path, space: Space) -> io::Result<Self> {
         make_dir(path)?;
         Ok(Self {
+            as_it_is: false,
+            ..Self::as_it_is(path, space)
+        })
+    }
+
+    /// A directory that is there, of which nothing is tidied up: as long as only reading is asked for, nothing in it changes.
+    #[must_use]
+    pub fn as_it_is(path: &Path, space: Space) -> Self {
+        Self {
             path: path.to_owned(),
             space,
+            as_it_is: true,
             reading: None,
-        })
+        }
     }
 
     /// The directory.
@@ -161,11 +174,14 @@ impl Files for StreamDir {
                     index,
                     bytes: entry.metadata()?.len(),
                 });
-            } else if name.strip_suffix(".new").and_then(segment_index).is_some() {
+            } else if !self.as_it_is && name.strip_suffix(".new").and_then(segment_index).is_some()
+            {
                 fs::remove_file(entry.path())?;
             }
         }
-        sync_dir(&self.path)?;
+        if !self.as_it_is {
+            sync_dir(&self.path)?;
+        }
         Ok(segments)
     }
 

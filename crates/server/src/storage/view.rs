@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 
 use trunkline_log::{Files, SegmentFile, segment_index, segment_name};
 
-use super::stream_dir::{QUARANTINE, REPAIRS};
+use super::created::CREATED;
+use super::removal::REMOVED;
+use super::stream_dir::{QUARANTINE, REPAIRS, Space, StreamDir};
 use super::{
-    CURSORS, FORMAT, STREAMS, StorageError, failed, has_segments, lock, names, read_format,
+    ADDED, CURSORS, FORMAT, STREAMS, StorageError, failed, has_segments, lock, names, read_format,
     stream_path,
 };
 
@@ -58,6 +60,21 @@ impl View {
         self.alone.is_some()
     }
 
+    /// Nobody may be using the directory, or what is being written would be taken for what is damaged.
+    ///
+    /// # Errors
+    /// [`StorageError::Held`] when somebody does.
+    pub fn refuse_served(&self) -> Result<(), StorageError> {
+        match self.holder() {
+            None => Ok(()),
+            Some(pid) => Err(StorageError::Held {
+                path: self.path.clone(),
+                holder: (pid != 0).then_some(pid),
+                ended: false,
+            }),
+        }
+    }
+
     /// The process that uses the directory now, if one does: 0 when it does not say which.
     #[must_use]
     pub fn holder(&self) -> Option<u32> {
@@ -77,6 +94,50 @@ impl View {
             Some(name) => Ok(vec![name.clone()]),
             None => self.folders(STREAMS),
         }
+    }
+
+    /// The streams that had segments and have none, sorted by name: their directories cannot tell, and may have gone, too.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn missing(&self) -> Result<Vec<String>, StorageError> {
+        let folder = self.path.join(CREATED);
+        let noted = names(&folder, |entry| Some(entry.file_name()));
+        let noted = match noted {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            noted => noted.map_err(failed("read", &folder))?,
+        };
+        let mut missing = Vec::new();
+        // No name of a stream has a dot: those that have one are on their way.
+        for name in noted.into_iter().filter(|name| !name.contains('.')) {
+            let path = self.path_of(&name);
+            let there = match has_segments(&path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+                // What cannot be looked at is not known to be missing.
+                found => found.unwrap_or(true),
+            };
+            let removed = self.path.join(ADDED).join(format!("{name}.{REMOVED}"));
+            if !there && !removed.exists() {
+                missing.push(name);
+            }
+        }
+        Ok(missing)
+    }
+
+    /// What there is to say of one of [`missing`](Self::missing).
+    #[must_use]
+    pub fn gone(&self, name: &str) -> StorageError {
+        StorageError::Gone {
+            name: name.to_owned(),
+            path: self.path_of(name),
+            note: self.path.join(CREATED).join(name),
+        }
+    }
+
+    /// The files of a stream, or of a log of cursors, for whoever owns the directory or only reads.
+    #[must_use]
+    pub fn files(&self, name: &str) -> StreamDir {
+        StreamDir::as_it_is(&self.path_of(name), Space::Reserved)
     }
 
     /// The logs that durable cursors are kept in, as `cursors/0`.

@@ -11,7 +11,7 @@ use super::{Selection, machine, progress};
 use crate::cli::exit::{Failure, Outcome};
 use crate::cli::output::{Output, confirmed, counted, time};
 use crate::cli::values::wall_ns;
-use crate::storage::{DataDir, Space, StreamDir, View, entropy};
+use crate::storage::{DataDir, StorageError, StreamDir, View, entropy};
 
 /// Make streams whose acknowledged data is damaged ones that can be served again
 #[derive(Debug, Args)]
@@ -21,7 +21,8 @@ that is intact and has it served again; subscribers are told which sequences wil
 bytes stay where they are, and what is overwritten is copied to `quarantine` in the stream's directory first. Damage that \
 a server serves around needs no repair. The logs of durable cursors (cursors/0, cursors/1, ...) are repaired like streams.
 
-The server must be stopped. Without --yes it is asked before anything is changed.
+The server must be stopped. Without --yes it is asked before anything is changed. With --dry-run nothing is written, and the \
+right to read is enough.
 
 Examples:
   trunkline log repair --dry-run                  # what would be done
@@ -102,13 +103,29 @@ struct Case {
 impl Repair {
     pub(super) fn run(&self) -> Outcome {
         let path = &self.selection.data;
-        // Held to the end: no server starts meanwhile. Looking needs it, too: what a server is writing would look like damage.
-        let data = DataDir::open_existing(path).map_err(machine)?;
+        // Held to the end: no server starts meanwhile. Who only looks leaves no trace, and cannot hold what is not his to write.
+        let _held = match self.dry_run {
+            true => None,
+            false => Some(DataDir::open_existing(path).map_err(machine)?),
+        };
         let view = View::open(path).map_err(machine)?;
+        if view.is_one_stream() {
+            let path = path.clone();
+            return Err(machine(StorageError::OneStream { path }));
+        }
+        if self.dry_run {
+            view.refuse_served().map_err(machine)?;
+        }
+        let missing = view.missing().map_err(machine)?;
         let mut cases = Vec::new();
         for name in self.selection.names(&view, true)? {
-            let files = data.files(&name, Space::Reserved).map_err(machine)?;
-            cases.push(look_at(name, files)?);
+            let gone = missing.contains(&name).then(|| view.gone(&name));
+            let files = view.files(&name);
+            cases.push(look_at(name, files, gone)?);
+        }
+        if self.dry_run {
+            // One that has started meanwhile has written under our eyes.
+            view.refuse_served().map_err(machine)?;
         }
         let needed = cases.iter().filter(|case| case.plan.is_some()).count() as u64;
         let mut output = Output::new();
@@ -161,9 +178,11 @@ impl Repair {
 }
 
 /// Plans a repair; nothing is changed.
-fn look_at(name: String, mut files: StreamDir) -> Result<Case, Failure> {
-    let random = entropy().map_err(|error| Failure::Machine(error.to_string()))?;
-    let planned = plan_repair(&mut files, random, progress("bytes looked at"));
+fn look_at(
+    name: String,
+    mut files: StreamDir,
+    gone: Option<StorageError>,
+) -> Result<Case, Failure> {
     let mut stream = Stream {
         name,
         state: State::Sound,
@@ -175,6 +194,17 @@ fn look_at(name: String, mut files: StreamDir) -> Result<Case, Failure> {
         quarantine: files.quarantine(),
         problem: None,
     };
+    if let Some(gone) = gone {
+        stream.state = State::Hopeless;
+        stream.problem = Some(gone.to_string());
+        return Ok(Case {
+            stream,
+            files,
+            plan: None,
+        });
+    }
+    let random = entropy().map_err(|error| Failure::Machine(error.to_string()))?;
+    let planned = plan_repair(&mut files, random, progress("bytes looked at"));
     let plan = match planned {
         Ok(plan) => plan,
         Err(RepairError::Open(error @ OpenError::Io { .. })) => {

@@ -21,16 +21,17 @@ pub(super) struct Verify {
 }
 
 pub(super) const VERIFY_HELP: &str = "\
-Nothing is changed, and a server may be running on the directory. Every byte is read: framing, checksums, the order of
-sequences and times, seals. Damage is named with its segment, its bytes and the sequences that they held. The logs that
-durable cursors are kept in are checked too; they are called cursors/0, cursors/1 and so on.
+Nothing is changed, and a server may be running on the directory. Every byte is read: framing, checksums, the order of \
+sequences and times, seals. Damage is named with its segment, its bytes and the sequences that they held, and so is a stream \
+whose files have all gone. The logs that durable cursors are kept in are checked too; they are called cursors/0, cursors/1 \
+and so on. What cannot be read is named, and the rest is checked all the same.
 
 Examples:
   trunkline log verify
   trunkline log verify orders payments --data /var/lib/trunkline
   trunkline log verify --json | jq '.streams[] | {name, damages}'
 
-Exit codes: 0 all intact, 1 there is damage, 6 the files cannot be read.";
+Exit codes: 0 all intact; 1 there is damage; 6 files cannot be read, and nothing else is damaged.";
 
 pub(super) const INSPECT_HELP: &str = "\
 Reads and checks every record, as `verify` does.
@@ -39,12 +40,12 @@ Examples:
   trunkline log inspect main
   trunkline log inspect --data /var/lib/trunkline --json
 
-Exit codes: 0 all intact, 1 there is damage, 6 the files cannot be read.";
+Exit codes: 0 all intact; 1 there is damage; 6 files cannot be read, and nothing else is damaged.";
 
 /// `--json`.
 #[derive(Serialize)]
 struct Found {
-    /// Whether all streams are intact.
+    /// Whether all streams could be read and are intact.
     intact: bool,
     /// The process that serves the directory now.
     served_by: Option<u32>,
@@ -68,6 +69,10 @@ struct Stream {
     quarantine_bytes: u64,
     damages: Vec<Harm>,
     segments: Vec<Segment>,
+    /// All its files are missing.
+    missing: bool,
+    /// Why nothing else is known of it: it is missing, or cannot be read.
+    problem: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -113,11 +118,30 @@ impl Verify {
         let damaged: Vec<&str> = found
             .streams
             .iter()
-            .filter(|stream| !stream.damages.is_empty())
+            .filter(|stream| stream.is_damaged())
             .map(|stream| stream.name.as_str())
             .collect();
+        let unread: Vec<String> = found
+            .streams
+            .iter()
+            .filter(|stream| !stream.missing)
+            .filter_map(|stream| {
+                Some(format!(
+                    "stream {}: {}",
+                    stream.name,
+                    stream.problem.as_ref()?
+                ))
+            })
+            .collect();
+        if damaged.is_empty() {
+            return Err(Failure::Machine(unread.join("; ")));
+        }
+        let beside = match unread.is_empty() {
+            true => String::new(),
+            false => format!("; not everything can be read: {}", unread.join("; ")),
+        };
         Err(Failure::Absent(format!(
-            "acknowledged data is damaged in {}; `trunkline log repair --dry-run` says what can be done",
+            "acknowledged data is damaged in {}; `trunkline log repair --dry-run` says what can be done{beside}",
             damaged.join(", ")
         )))
     }
@@ -125,15 +149,26 @@ impl Verify {
     fn look(&self) -> Result<Found, Failure> {
         let view = View::open(&self.selection.data).map_err(machine)?;
         let served_by = view.holder();
+        let missing = view.missing().map_err(machine)?;
         let mut streams = Vec::new();
         for name in self.selection.names(&view, true)? {
-            let verified = verify(&mut view.stream(&name), progress("bytes verified"))
-                .map_err(|error| Failure::Machine(format!("stream {name}: {error}")))?;
-            let quarantine = view.quarantine(&name).map_err(machine)?;
-            streams.push(Stream::new(name, &verified, quarantine));
+            if missing.contains(&name) {
+                let problem = view.gone(&name).to_string();
+                streams.push(Stream::unknown(name, true, problem));
+                continue;
+            }
+            let verified = verify(&mut view.stream(&name), progress("bytes verified"));
+            let quarantine = view.quarantine(&name);
+            streams.push(match (verified, quarantine) {
+                (Ok(verified), Ok(quarantine)) => Stream::new(name, &verified, quarantine),
+                (Err(error), _) => Stream::unknown(name, false, error.to_string()),
+                (_, Err(error)) => Stream::unknown(name, false, error.to_string()),
+            });
         }
         Ok(Found {
-            intact: streams.iter().all(|stream| stream.damages.is_empty()),
+            intact: streams
+                .iter()
+                .all(|stream| stream.damages.is_empty() && stream.problem.is_none()),
             served_by,
             streams,
         })
@@ -161,10 +196,36 @@ impl Stream {
             quarantine_bytes: quarantine.1,
             damages: verified.damages.iter().map(Harm::new).collect(),
             segments: verified.segments.iter().map(Segment::new).collect(),
+            missing: false,
+            problem: None,
         }
     }
 
+    /// One of which only this is known.
+    fn unknown(name: String, missing: bool, problem: String) -> Self {
+        let nothing = Verified::default();
+        Self {
+            missing,
+            problem: Some(problem),
+            ..Self::new(name, &nothing, (0, 0))
+        }
+    }
+
+    fn is_damaged(&self) -> bool {
+        self.missing || !self.damages.is_empty()
+    }
+
     fn print(&self, served_by: Option<u32>, output: &mut Output) -> Outcome {
+        if let Some(problem) = &self.problem {
+            let what = if self.missing {
+                "missing"
+            } else {
+                "cannot be read"
+            };
+            let verdict = output.paint(what, "31");
+            output.line(&format!("{}: {verdict}", self.name))?;
+            return output.line(&format!("  {problem}"));
+        }
         let range = match (self.first_sequence, self.last_sequence) {
             (Some(first), Some(last)) => format!(" ({} to {})", grouped(first), grouped(last)),
             _ => String::new(),
