@@ -16,7 +16,7 @@ use crate::storage::View;
 /// Write the records of streams as JSON lines, or their payloads, also while a server runs
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The files are read, not changed; no server is needed, and one may be running. Every record is checked. Where acknowledged
+The files are read, not changed; no server is needed, and one may be running. Every record is checked. Where acknowledged \
 data is damaged the export ends with an error that names the sequences, or leaves them out, with --skip-damaged.
 
 A line of JSON is what `trunkline sub --json` prints. Ages and times are those of the records.
@@ -28,7 +28,7 @@ Examples:
   trunkline log export --data /mnt/rescued --skip-damaged --output rescued.jsonl
   trunkline log export pkg --raw | grep error
 
-Exit codes: 0 everything that was asked for came; 1 acknowledged data is damaged, and it ends there or leaves it out; 6 the
+Exit codes: 0 everything that was asked for came; 1 acknowledged data is damaged, and it ends there or leaves it out; 6 the \
 files cannot be read.")]
 pub(super) struct Export {
     #[command(flatten)]
