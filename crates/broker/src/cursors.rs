@@ -30,6 +30,8 @@ pub(crate) struct Cursors {
     /// The stream that they are kept in.
     pub(crate) stream: Key,
     loading: Option<Loading>,
+    /// Records of the log that could not be read.
+    lost: u64,
     /// When what has moved is written.
     due_ns: Option<u64>,
     /// Something has moved, at an unknown time.
@@ -78,6 +80,7 @@ impl Cursors {
             names: HashMap::new(),
             stream: Key::NONE,
             loading: None,
+            lost: 0,
             due_ns: None,
             touched: false,
             snapshot_at: 0,
@@ -101,6 +104,10 @@ impl Cursors {
 
     pub(crate) fn is_ready(&self) -> bool {
         self.loading.is_none()
+    }
+
+    pub(crate) fn lost(&self) -> u64 {
+        self.lost
     }
 
     pub(crate) fn room(&self) -> usize {
@@ -292,7 +299,12 @@ impl Cursors {
                     return true;
                 }
                 Run::Busy => return false,
-                Run::Lost { next, .. } => loading.cursor = next,
+                Run::Lost {
+                    first, last, next, ..
+                } => {
+                    self.lost += last + 1 - first;
+                    loading.cursor = next;
+                }
                 Run::CaughtUp => {
                     self.loading = None;
                     // Everything again, so that what is old may go.
@@ -323,7 +335,15 @@ impl Cursors {
         loading.reading = None;
         match (done, bytes) {
             (ReadDone::Fetched(fetched), Some(bytes)) => self.take_fetched(log, &fetched, bytes),
-            (ReadDone::Lost { next, .. }, _) => loading.cursor = next,
+            (
+                ReadDone::Lost {
+                    first, last, next, ..
+                },
+                _,
+            ) => {
+                self.lost += last + 1 - first;
+                loading.cursor = next;
+            }
             _ => {}
         }
     }
@@ -338,7 +358,12 @@ impl Cursors {
                     loading.cursor = next;
                     self.take(&bytes[offset as usize..(offset + len) as usize]);
                 }
-                FetchedRun::Lost { next, .. } => loading.cursor = next,
+                FetchedRun::Lost {
+                    first, last, next, ..
+                } => {
+                    self.lost += last + 1 - first;
+                    loading.cursor = next;
+                }
                 FetchedRun::Done { next } => {
                     loading.cursor = next;
                     return;

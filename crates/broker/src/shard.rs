@@ -154,6 +154,12 @@ impl Shard {
         self.cursors.is_ready()
     }
 
+    /// How many records of where cursors stand are damaged: a cursor that they tell of stands where it stood before, or is not known any
+    /// more. Final once [`is_ready`](Self::is_ready).
+    pub fn cursor_records_lost(&self) -> u64 {
+        self.cursors.lost()
+    }
+
     /// The log of a stream: for the bytes of a write or of a delivery.
     pub fn log(&self, log: LogId) -> Option<&Log> {
         self.by_log

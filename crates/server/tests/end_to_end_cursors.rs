@@ -135,3 +135,34 @@ fn a_move_of_cursors_that_was_interrupted_is_taken_back_or_ended() {
     assert!(!old.exists());
     take(&server, 9, 2);
 }
+
+#[test]
+fn cursors_whose_files_have_gone_are_told_of_once() {
+    const LOST: &str = "durable cursors are lost";
+    let mut server = Server::with(&config(2));
+    publish(&server);
+    take(&server, 1, 3);
+    assert_eq!(server.end("TERM"), 0);
+    // Neither a start like any other nor another number of workers is a loss.
+    server.restart();
+    assert!(!server.log().contains(LOST), "{}", server.log());
+    restart_with(&mut server, 1);
+    assert!(!server.log().contains(LOST), "{}", server.log());
+    restart_with(&mut server, 2);
+    assert!(!server.log().contains(LOST), "{}", server.log());
+    for gone in ["cursors/1", "cursors"] {
+        assert_eq!(server.end("TERM"), 0);
+        let gone = server.data().join(gone);
+        fs::remove_dir_all(&gone).unwrap();
+        server.restart();
+        let told = server.log();
+        assert!(
+            told.contains(LOST) && told.contains(gone.to_str().unwrap()),
+            "{told}"
+        );
+    }
+    take(&server, 1, 1);
+    assert_eq!(server.end("TERM"), 0);
+    server.restart();
+    assert!(!server.log().contains(LOST), "{}", server.log());
+}

@@ -1,7 +1,7 @@
 //! Durable cursors: readers that go on where they confirmed, also after a restart.
 
-use trunkline_broker::SessionId;
-use trunkline_log::{LogConfig, Storage};
+use trunkline_broker::{SessionId, Shard};
+use trunkline_log::{Log, LogConfig, LogId, Storage};
 use trunkline_wire::{AckLevel, ErrorCode, GapReason, Start, Subscribe, SubscribeFlags};
 
 use crate::world::{Got, World, request, retention, small_log};
@@ -70,6 +70,34 @@ fn a_reader_that_comes_back_goes_on_where_it_confirmed() {
         let (_, got) = read(&mut world, 3, pattern);
         assert!(got.into_iter().eq(8..=20), "8 was not confirmed");
     }
+}
+
+#[test]
+fn records_of_cursors_that_are_damaged_are_counted() {
+    let mut world = world();
+    let producer = world.open(1);
+    world.fill(producer, "a", 20, 10);
+    let (session, _) = read(&mut world, 2, ">");
+    world.confirm(session, 0, 0, 7);
+    pause(&mut world);
+    world.close(session);
+    world.settle();
+    assert_eq!(world.shard.cursor_records_lost(), 0);
+    world.restart();
+    let files = world.files.get_mut(&CURSORS).unwrap();
+    let config = Shard::cursor_log_config(0);
+    let (log, _) = Log::open(LogId(CURSORS), &config, files).unwrap();
+    // After it was opened, which would take it for damage to what was synced.
+    let written = files.contents_mut(0).unwrap();
+    let mut names = written.windows(4);
+    let name = names.position(|window| window == b"mine").unwrap();
+    written[name] ^= 1;
+    world.shard.add_cursors(log).unwrap();
+    for _ in 0..1000 {
+        world.settle();
+    }
+    assert!(world.shard.is_ready());
+    assert!(world.shard.cursor_records_lost() > 0);
 }
 
 #[test]

@@ -27,12 +27,39 @@ pub(super) fn open(plan: &Plan, data: &DataDir) -> Result<Vec<(Log, StreamDir)>,
     let folder = data.path().join(FOLDER);
     settle(data.path()).map_err(system("put the durable cursors in their place"))?;
     let kept = kept(&folder).map_err(system("look for durable cursors"))?;
+    tell_lost(data, &folder)?;
     if !kept.is_empty() && kept != (0..plan.workers.len()).collect::<Vec<_>>() {
+        data.note_cursors(None)?;
         deal(plan, data.path(), &kept)?;
     }
-    (0..plan.workers.len())
+    let logs = (0..plan.workers.len())
         .map(|worker| open_log(&folder.join(worker.to_string()), LogId(worker as u32)))
-        .collect()
+        .collect::<Result<_, _>>()?;
+    data.note_cursors(Some(plan.workers.len()))?;
+    Ok(logs)
+}
+
+/// Says so when logs of cursors have gone: whoever reads with one of their cursors begins anew, and would not know why.
+fn tell_lost(data: &DataDir, folder: &Path) -> Result<(), Error> {
+    for worker in 0..data.cursors_noted()?.unwrap_or(0) {
+        let path = folder.join(worker.to_string());
+        let mut dir = StreamDir::as_it_is(&path, Space::Written);
+        let found = match dir.list() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            found => found,
+        };
+        if found
+            .map_err(system("look for durable cursors"))?
+            .is_empty()
+        {
+            tracing::error!(
+                path = %path.display(),
+                "durable cursors are lost, as all files that they were kept in are missing: who reads with one of them begins with the first record; \
+                 stop the server and put the files back, if there is a copy"
+            );
+        }
+    }
+    Ok(())
 }
 
 /// Puts every cursor where its stream is now.

@@ -294,6 +294,7 @@ fn work(
         // Where cursors stand has to be known, by all workers, before anybody asks.
         if !told && node.shard.is_ready() {
             (told, ready, work) = (true, ready + 1, work + 1);
+            node.tell_lost_cursors();
             node.post.send_to_others(|| Message::Ready);
         }
         if !listeners.is_empty() && ready == plan.workers.len() {

@@ -81,6 +81,20 @@ impl Node {
         }
     }
 
+    /// Cursors that are damaged stand elsewhere than their readers have left them.
+    pub(super) fn tell_lost_cursors(&self) {
+        let records = self.shard.cursor_records_lost();
+        if records > 0 {
+            let log = cursors::name(usize::from(self.index));
+            tracing::error!(
+                log,
+                records,
+                "durable cursors are damaged: those that these records told of stand where they stood before, or begin with the first record; \
+                 `trunkline log verify` says more"
+            );
+        }
+    }
+
     /// A stream as people call it.
     fn name_of(&self, log: LogId) -> String {
         let served = self.streams.iter().find(|served| served.log == log);

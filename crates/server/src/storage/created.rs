@@ -2,6 +2,7 @@
 //!
 //! `created/NAME` is an empty file that comes into being after the stream's first segment, and goes with the stream. A crash between the two
 //! leaves a stream without its note, and the next start writes it; so it does in directories of versions that wrote none.
+//! `created/cursors.workers` likewise says how many logs of durable cursors there are.
 
 use std::fs;
 use std::io;
@@ -38,6 +39,35 @@ impl DataDir {
         replace(&note, b"").map_err(failed("write", &note))
     }
 
+    /// For how many workers there are durable cursors, as far as a start has noted it.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn cursors_noted(&self) -> Result<Option<usize>, StorageError> {
+        let note = self.note(CURSORS_NOTE);
+        match fs::read_to_string(&note) {
+            Ok(text) => Ok(text.trim().parse().ok()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(failed("read", &note)(error)),
+        }
+    }
+
+    /// Notes it; nothing is noted any more with `None`, while that changes. When this returns, it survives a crash.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn note_cursors(&self, workers: Option<usize>) -> Result<(), StorageError> {
+        if self.cursors_noted()? == workers {
+            return Ok(());
+        }
+        let Some(workers) = workers else {
+            return self.forget_created(CURSORS_NOTE);
+        };
+        let (folder, note) = (self.path.join(CREATED), self.note(CURSORS_NOTE));
+        make_dir(&folder).map_err(failed("create", &folder))?;
+        replace(&note, format!("{workers}\n").as_bytes()).map_err(failed("write", &note))
+    }
+
     /// Removes the note, if there is one.
     pub(super) fn forget_created(&self, name: &str) -> Result<(), StorageError> {
         let (folder, note) = (self.path.join(CREATED), self.note(name));
@@ -54,3 +84,5 @@ impl DataDir {
 }
 
 pub(super) const CREATED: &str = "created";
+/// No stream is called so: their names have no dot.
+const CURSORS_NOTE: &str = "cursors.workers";

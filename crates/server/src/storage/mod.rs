@@ -7,6 +7,7 @@
 //!   added/NAME.json   a stream that was added while the server ran, as `streams` in a configuration would say it
 //!   added/NAME.removed  such a stream, while its files are being removed
 //!   created/NAME      says that the stream has segments
+//!   created/cursors.workers  says how many logs of durable cursors there are
 //!   streams/NAME/     one durable stream: its segments (docs/format/log.md)
 //!   cursors/N/        where worker N keeps durable cursors: a stream's segments, too (docs/format/cursors.md)
 //!   …/quarantine/     in each of them: bytes that were copied aside before recovery or repair overwrote them
