@@ -55,7 +55,8 @@ impl Operation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Beginning {
     durability: Durability,
-    /// The segment is all but full: the next record goes to another one, and the first is removed then.
+    /// The second segment is all but full: the next record goes to another one, and the second is removed then. The first was removed before, which
+    /// only a mark in the second tells, for its own record is older.
     is_full: bool,
 }
 
@@ -97,7 +98,7 @@ impl Beginning {
             read_from: SEQUENCE_FIRST,
         };
         let mut machine = Machine::new(&start)?;
-        while self.is_full && machine.log.received().position < SEGMENT_BYTES - FULL_ROOM {
+        while self.is_full && machine.log.received().position < 2 * SEGMENT_BYTES - FULL_ROOM {
             machine.append(LARGE_BYTES)?;
             machine.work(Operation::Settle, &mut |_| Ok(()))?;
         }

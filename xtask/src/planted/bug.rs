@@ -12,6 +12,7 @@
 //! ```
 //!
 //! `seed: N` is where the simulation is known to catch it: that seed is tried first, then the others. It may be left out.
+//! `layer: small scope` is for one that needs so rare a moment that only trying everything finds it.
 //! `test: PACKAGE NAME` is for a bug that the simulation cannot see, and names the test that must fail; `layer: torture` and
 //! `layer: power loss` are for one that shows only when the real server is killed, or the power of its file system fails.
 
@@ -37,6 +38,8 @@ pub(super) enum Layer {
     Simulation {
         seed: Option<u64>,
     },
+    /// Every sequence of a few operations.
+    SmallScope,
     Test {
         package: String,
         name: String,
@@ -104,6 +107,7 @@ fn parse(name: &str, text: &str) -> Result<Bug, String> {
                     name: name.into(),
                 };
             }
+            Some(("layer", "small scope")) => layer = Layer::SmallScope,
             Some(("layer", "torture")) => layer = Layer::Torture,
             Some(("layer", "power loss")) => layer = Layer::PowerLoss,
             _ => return Err(format!("`{line}` says nothing about a planted bug")),
@@ -139,6 +143,7 @@ mod tests {
         let layer = |text: &str| parse("lie", &TEXT.replace("seed: 7", text)).map(|bug| bug.layer);
         assert_eq!(layer("layer: torture"), Ok(Layer::Torture));
         assert_eq!(layer("layer: power loss"), Ok(Layer::PowerLoss));
+        assert_eq!(layer("layer: small scope"), Ok(Layer::SmallScope));
         assert!(layer("layer: luck").is_err());
         let test = Layer::Test {
             package: "log".into(),

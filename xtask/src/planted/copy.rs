@@ -104,6 +104,24 @@ impl Copy {
             .ok_or_else(|| format!("the simulation did not run: {text}"))
     }
 
+    /// Tries every sequence of so many operations: what is said of the first that fails.
+    pub(super) fn small_scope(&self, operations: u64) -> Result<Option<String>, String> {
+        let mut command = Command::new(self.target().join("release/sim"));
+        command.args(["--small-scope", &operations.to_string()]);
+        let output = finish(command)?;
+        if output.status.success() {
+            return Ok(None);
+        }
+        let text = String::from_utf8_lossy(&output.stderr);
+        let found = text.lines().find_map(|line| {
+            let (_, said) = line.strip_prefix("sim: ")?.split_once(" failed: ")?;
+            Some(said.to_owned())
+        });
+        found
+            .map(Some)
+            .ok_or_else(|| format!("the small scope did not run: {text}"))
+    }
+
     /// Tortures the server: what the torture says when it finds something.
     pub(super) fn torture(&self, words: &[&str]) -> Result<Option<String>, String> {
         let directory = self.tree.with_file_name("torture");

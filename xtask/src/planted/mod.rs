@@ -94,6 +94,7 @@ fn try_all(bugs: &[Bug]) -> Result<String, String> {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Catcher {
     Seed(u64),
+    SmallScope,
     Test { package: String, name: String },
     Torture,
     PowerLoss,
@@ -108,6 +109,7 @@ impl std::fmt::Display for Catcher {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let text = match self {
             Self::Seed(seed) => format!("seed {seed}"),
+            Self::SmallScope => "small scope".into(),
             Self::Test { package, name } => format!("{package}: {name}"),
             Self::Torture => "torture".into(),
             Self::PowerLoss => "power loss".into(),
@@ -128,6 +130,13 @@ fn try_one(copy: &Copy, bug: &Bug) -> Result<Option<Caught>, String> {
             };
             Ok(found.map(|(seed, said)| Caught {
                 catcher: Catcher::Seed(seed),
+                said,
+            }))
+        }
+        Layer::SmallScope => {
+            copy.build()?;
+            Ok(copy.small_scope(OPERATIONS)?.map(|said| Caught {
+                catcher: Catcher::SmallScope,
                 said,
             }))
         }
@@ -171,6 +180,7 @@ fn control(copy: &Copy, catchers: &BTreeSet<Catcher>) -> Result<Option<String>, 
     for catcher in catchers {
         let alarm = match catcher {
             Catcher::Seed(seed) => copy.simulate(*seed, 1)?.map(|found| found.1),
+            Catcher::SmallScope => copy.small_scope(OPERATIONS)?,
             Catcher::Test { package, name } => copy.test(package, name)?,
             Catcher::Torture | Catcher::PowerLoss => {
                 copy.build_server()?;
@@ -191,6 +201,8 @@ fn kind(said: &str) -> &str {
 
 /// As many as the simulation runs in CI.
 const SEEDS: u64 = crate::sim::CI_SEEDS;
+/// Two fewer than in CI: seconds.
+const OPERATIONS: u64 = crate::sim::OPERATIONS - 2;
 const SHOWN_CHARS: usize = 100;
 /// In the place of what caught a bug: nothing could be tried.
 pub(crate) const SKIPPED: &str = "SKIPPED";
