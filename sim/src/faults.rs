@@ -59,6 +59,8 @@ faults! {
         Stall "stall-of-10-s" one in 120;
         StandStill "stands-still-under-load" one in 900;
         OutOfOrder "out-of-order-completion" one in 3;
+        BitRot "bit-rot" one in 300;
+        Misdirected "misdirected-write" one in 300;
     "process":
         Kill "kill" one in 700;
         KillInRecovery "kill-in-recovery" one in 3;

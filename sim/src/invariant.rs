@@ -25,6 +25,7 @@ invariants! {
     Retention "retention" "Only what the policy allows is removed.";
     Memory "memory" "Everything that is kept is within its limits.";
     Liveness "liveness" "When faults stop, everything is acknowledged, delivered and synced within a minute.";
+    Damage "damage" "What rots or was written to a wrong place is found and named, range and sequences, and no reader gets a wrong byte.";
     Lock "lock" "A second process is kept out, and changes nothing.";
 }
 

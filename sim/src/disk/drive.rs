@@ -67,6 +67,18 @@ impl Drive {
         image.get(offset as usize..end).unwrap_or(&[]).to_vec()
     }
 
+    /// The segments of a stream and their contents.
+    pub(crate) fn segments(&self, directory: LogDirectory) -> Vec<(u64, Vec<u8>)> {
+        let names = self.directories.get(&directory).into_iter();
+        let segments = names
+            .flat_map(Directory::names)
+            .filter_map(|(name, file)| match name {
+                Name::Segment(segment) => Some((segment, self.files.get(&file)?.cached().to_vec())),
+                Name::New(_) => None,
+            });
+        segments.collect()
+    }
+
     pub(super) fn file(&mut self, directory: LogDirectory, name: Name) -> Option<&mut File> {
         let file = self.directories.get(&directory)?.find(name)?;
         self.files.get_mut(&file)

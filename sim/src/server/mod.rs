@@ -6,4 +6,4 @@ mod process;
 mod replay;
 
 pub(crate) use self::process::Process;
-pub(crate) use self::replay::{Found, replay};
+pub(crate) use self::replay::{Found, Lost, replay};

@@ -2,6 +2,7 @@
 
 mod calm;
 mod crash;
+mod damage;
 mod observe;
 mod start;
 mod step;

@@ -47,6 +47,7 @@ impl World {
             let power = self.rng.below(3) > 0;
             self.try_crash(power, Invariant::Durability)?;
         }
+        self.try_damage()?;
         match self.rng.below(100) {
             0..=14 => self.a_client_acts(),
             15..=36 => self.a_client_talks()?,

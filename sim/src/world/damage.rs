@@ -1,0 +1,429 @@
+//! Damage to what the device holds, tried on a copy of one stream's files: it is found, named exactly, and no reader gets a wrong byte.
+
+use trunkline_log::testing::MemoryFiles;
+use trunkline_log::{Damage, Defect, Log, LogId, Loss, OpenError, verify};
+use trunkline_wire::Kind;
+use trunkline_wire::record::RawRecord;
+
+use super::World;
+use crate::faults::Fault;
+use crate::invariant::{Invariant, Violation};
+use crate::model::StreamModel;
+use crate::server::{Found, Lost, replay};
+
+/// A stream's files before and after, and what was in them.
+struct Trial<'m> {
+    model: &'m StreamModel,
+    before: MemoryFiles,
+    after: MemoryFiles,
+}
+
+/// A record of a file, the log's own too.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    start: usize,
+    end: usize,
+    is_mark: bool,
+    is_definition: bool,
+    subject: u32,
+    /// It is not what it was, or its subject's definition is not.
+    is_bad: bool,
+}
+
+impl World {
+    /// A bit rots, or a write goes to a wrong place, in a copy of the files as they are.
+    pub(super) fn try_damage(&mut self) -> Result<(), Violation> {
+        let fault = if self.faults.strikes(Fault::BitRot) {
+            Fault::BitRot
+        } else if self.faults.strikes(Fault::Misdirected) {
+            Fault::Misdirected
+        } else {
+            return Ok(());
+        };
+        let files = |number: usize| {
+            let mut files = MemoryFiles::default();
+            for (segment, bytes) in self.drive.segments(number as u32) {
+                files.insert(segment, bytes);
+            }
+            files
+        };
+        let numbers = 0..self.models.len();
+        let number = self.faults.below(fault, self.models.len() as u64) as usize;
+        let (model, before) = (&self.models[number], files(number));
+        // What a failed sync or an interrupted creation has left is for others to look at.
+        if model.is_volatile() || !is_sound(model, &before) {
+            return Ok(());
+        }
+        let mut after = before.clone();
+        let pick = |files: &MemoryFiles, draw: u64| {
+            let segments = files.segments();
+            let segment = *segments.get((draw % segments.len().max(1) as u64) as usize)?;
+            let used = files
+                .contents(segment)?
+                .iter()
+                .rposition(|byte| *byte != 0)?;
+            Some((segment, used as u64 + 1))
+        };
+        let Some((segment, used)) = pick(&before, self.faults.below(fault, u64::MAX)) else {
+            return Ok(());
+        };
+        let at = self.faults.below(fault, used) as usize;
+        if fault == Fault::BitRot {
+            let bit = self.faults.below(fault, 8);
+            if let Some(bytes) = after.contents_mut(segment) {
+                bytes[at] ^= 1 << bit;
+            }
+        } else {
+            // A page of this stream or another; where it belongs it is, or it never got there.
+            let other = numbers.start + self.faults.below(fault, self.models.len() as u64) as usize;
+            let source = files(other);
+            let Some((from, used)) = pick(&source, self.faults.below(fault, u64::MAX)) else {
+                return Ok(());
+            };
+            let from_page = self.faults.below(fault, used) as usize / PAGE_BYTES * PAGE_BYTES;
+            let page = source
+                .contents(from)
+                .and_then(|bytes| bytes.get(from_page..from_page + PAGE_BYTES));
+            let Some(page) = page.map(<[u8]>::to_vec) else {
+                return Ok(());
+            };
+            if other == number && self.faults.below(fault, 2) == 0 {
+                if let Some(bytes) = after.contents_mut(from) {
+                    bytes[from_page..from_page + PAGE_BYTES].fill(0);
+                }
+            }
+            let at = at / PAGE_BYTES * PAGE_BYTES;
+            if let Some(bytes) = after.contents_mut(segment) {
+                bytes[at..at + PAGE_BYTES].copy_from_slice(&page);
+            }
+        }
+        let mut trial = Trial {
+            model,
+            before,
+            after,
+        };
+        if trial.passes_for_its_own(segment) {
+            return Ok(());
+        }
+        let judged = trial.judge();
+        self.checks.result(
+            Invariant::Damage,
+            judged.map_err(|reason| {
+                format!(
+                    "{} after {} in segment {segment}, offset {at}: {reason}",
+                    model.name,
+                    fault.name()
+                )
+            }),
+        )
+    }
+}
+
+/// Whether the files hold what the model says, up to an end.
+fn is_sound(model: &StreamModel, files: &MemoryFiles) -> bool {
+    let verified = verify(&mut files.clone(), |_, _| {});
+    let opened = Log::open(LOG, &model.config, &mut files.clone());
+    verified.is_ok_and(|verified| verified.damages.is_empty()) && opened.is_ok()
+}
+
+impl Trial<'_> {
+    /// Records of another stream, whole, valid, and of exactly the sequence that is due in their place: nothing in a data record says which stream it is of.
+    fn passes_for_its_own(&self, segment: u64) -> bool {
+        let bytes = self.after.contents(segment).unwrap_or_default();
+        let (mut start, mut due) = (0, None);
+        while let Some(Ok(Some(raw))) = bytes
+            .get(start..)
+            .map(|rest| RawRecord::peek(rest, u32::MAX))
+        {
+            let end = start + raw.len();
+            if due.is_some_and(|due| due != raw.sequence()) || raw.verify().is_err() {
+                return false;
+            }
+            let is_data = raw.kind() == Kind::Data;
+            let own = is_data || raw.kind() == Kind::Definition;
+            if own && self.changed(segment, start..end) {
+                return true;
+            }
+            due = Some(raw.sequence() + u64::from(is_data));
+            start = end;
+        }
+        false
+    }
+
+    fn judge(&mut self) -> Result<(), String> {
+        let verified = match verify(&mut self.after, |_, _| {}) {
+            Ok(verified) => verified,
+            Err(error) => return self.is_strange(&error),
+        };
+        for damage in &verified.damages {
+            self.is_exact(damage)?;
+        }
+        let durable = verified.durable_sequence;
+        for sequence in self.hurt().filter(|sequence| *sequence < durable) {
+            let named = |damage: &Damage| {
+                // Nothing tells where the oldest segment begins but its own record.
+                let oldest = damage.what == Defect::Head
+                    && damage.last < damage.first
+                    && self.segment_of(sequence) == Some(damage.segment);
+                oldest || (damage.first..=damage.last).contains(&sequence)
+            };
+            if !verified.damages.iter().any(named) {
+                return Err(format!(
+                    "{sequence} is damaged, everything before {durable} was synced, and verify names {:?}",
+                    verified.damages
+                ));
+            }
+        }
+        let mut files = self.after.clone();
+        match Log::open(LOG, &self.model.config, &mut files) {
+            Ok((log, _)) => self.is_served(log, &files, durable),
+            Err(OpenError::Damaged(damage)) => {
+                self.is_exact(&damage)?;
+                let same = self.after.segments() == files.segments()
+                    && files
+                        .segments()
+                        .iter()
+                        .all(|segment| files.contents(*segment) == self.after.contents(*segment));
+                if same {
+                    Ok(())
+                } else {
+                    Err(format!("what was refused ({damage:?}) was changed"))
+                }
+            }
+            Err(error) => self.is_strange(&error),
+        }
+    }
+
+    /// Everything is read as it was, or told as lost where it is damaged.
+    fn is_served(&self, mut log: Log, files: &MemoryFiles, durable: u64) -> Result<(), String> {
+        let (mut next, end) = (log.first().sequence, log.received());
+        if end.sequence < durable {
+            return Err(format!(
+                "the log ends before {}, everything before {durable} was synced",
+                end.sequence
+            ));
+        }
+        let read = |segment, offset: u64, len: u32| {
+            let bytes = files.contents(segment).unwrap_or_default();
+            let end = bytes.len().min(offset as usize + len as usize);
+            bytes.get(offset as usize..end).unwrap_or_default().to_vec()
+        };
+        let cursor = log.seek_first();
+        replay(&mut log, read, cursor, end, |found| {
+            match found {
+                Found::Record(record, subject) => {
+                    let bytes = self.bytes(&self.before, next);
+                    let same = record.sequence() == next
+                        && bytes
+                            .and_then(|bytes| RawRecord::peek(bytes, u32::MAX).ok()?)
+                            .is_some_and(|raw| {
+                                raw.body() == record.body()
+                                    && raw.timestamp_ns() == record.timestamp_ns()
+                            })
+                        && self.model.get(next).map(|entry| entry.subject) == subject;
+                    if !same {
+                        return Err(format!(
+                            "sequence {} of {subject:?} is read where {next} is due",
+                            record.sequence()
+                        ));
+                    }
+                    next += 1;
+                }
+                Found::Lost(Lost {
+                    first,
+                    last,
+                    why: Loss::Damaged,
+                }) => {
+                    if first != next {
+                        return Err(format!("{first} to {last} are lost where {next} is due"));
+                    }
+                    self.begins_at_damage(first)?;
+                    next = last + 1;
+                }
+                Found::Lost(lost) => return Err(format!("{lost:?} from {next} on")),
+            }
+            Ok(())
+        })?;
+        if next == end.sequence {
+            Ok(())
+        } else {
+            Err(format!(
+                "reading ends before {next}, the log before {}",
+                end.sequence
+            ))
+        }
+    }
+
+    /// What is told lost from `first` on has its damage there: in the record, or right in front of it.
+    fn begins_at_damage(&self, first: u64) -> Result<(), String> {
+        let Some(entry) = self.model.get(first) else {
+            return Err(format!("{first} is told lost, and never was"));
+        };
+        let segment_bytes = self.segment_bytes();
+        let (segment, end) = (
+            entry.position / segment_bytes,
+            entry.position % segment_bytes + u64::from(entry.len),
+        );
+        let before = self
+            .model
+            .get(first - 1)
+            .filter(|before| before.position / segment_bytes == segment);
+        let start = before.map_or(0, |before| {
+            before.position % segment_bytes + u64::from(before.len)
+        });
+        if self.changed(segment, start as usize..end as usize) {
+            Ok(())
+        } else {
+            Err(format!("{first} is told lost, and is not damaged"))
+        }
+    }
+
+    /// The range is what is damaged, up to the next record from which others lead to a mark; and the sequences are those that lie in it.
+    fn is_exact(&self, damage: &Damage) -> Result<(), String> {
+        let Damage {
+            what,
+            segment,
+            start,
+            end,
+            first,
+            last,
+        } = *damage;
+        let wrong = |why: &str| Err(format!("{damage:?}: {why}"));
+        let (start, end) = (start as usize, end as usize);
+        if what != Defect::Records {
+            return if self.changed(segment, start..end) || self.heads_changed() {
+                Ok(())
+            } else {
+                wrong("nothing is damaged there")
+            };
+        }
+        let places = self.places(segment);
+        let Some(at) = places.iter().position(|place| place.start == start) else {
+            return wrong("no record begins there");
+        };
+        if !places[at].is_bad {
+            return wrong("its first record is not damaged");
+        }
+        // The first place behind it from which everything up to a mark is as it was.
+        let sound = (at + 1..places.len()).find(|from| {
+            let chain = &places[*from..];
+            let mark = chain.iter().position(|place| place.is_mark);
+            let leads = |mark: usize| !self.changed(segment, chain[0].start..chain[mark].end);
+            // A definition that nobody could read explains nothing, be it as it was.
+            let nameless = places[at..*from]
+                .iter()
+                .any(|place| place.is_definition && place.subject == chain[0].subject);
+            !chain[0].is_bad && !nameless && mark.is_some_and(leads)
+        });
+        if sound.is_some_and(|sound| end > places[sound].start) {
+            return wrong("it reaches over records that are in place");
+        }
+        let base = segment * self.segment_bytes();
+        let mut named = (0..self.model.next()).filter(|sequence| {
+            self.model.get(*sequence).is_some_and(|entry| {
+                let (from, to) = (entry.position, entry.position + u64::from(entry.len));
+                from < base + end as u64 && to > base + start as u64
+            })
+        });
+        let lies_there = (named.next(), named.last());
+        let next_begins = self.changed(segment + 1, 0..HEAD_BYTES);
+        let says = match lies_there {
+            // Recovery only needs to know where a definition is that it misses.
+            _ if places[at].is_definition && last < first => true,
+            (Some(one), other) => {
+                let other = other.unwrap_or(one);
+                // Where the next segment begins is what it says itself.
+                first == one && (last == other || last > other && next_begins)
+            }
+            (None, _) => last < first || next_begins,
+        };
+        if says {
+            Ok(())
+        } else {
+            wrong(&format!("{lies_there:?} lie there"))
+        }
+    }
+
+    /// A file that is refused as another's, or a newer version's, has a damaged segment record.
+    fn is_strange(&self, error: &OpenError) -> Result<(), String> {
+        match error {
+            OpenError::Foreign { .. } | OpenError::Newer { .. } if self.heads_changed() => Ok(()),
+            error => Err(format!("{error}")),
+        }
+    }
+
+    /// Whether a segment record is not what it was. What all segments have in common is what the first valid one says.
+    fn heads_changed(&self) -> bool {
+        let mut segments = self.after.segments().into_iter();
+        segments.any(|segment| self.changed(segment, 0..HEAD_BYTES))
+    }
+
+    /// The sequences whose bytes are not what they were.
+    fn hurt(&self) -> impl Iterator<Item = u64> + '_ {
+        (self.model.first..self.model.next()).filter(|sequence| {
+            self.bytes(&self.before, *sequence) != self.bytes(&self.after, *sequence)
+        })
+    }
+
+    fn segment_of(&self, sequence: u64) -> Option<u64> {
+        let entry = self.model.get(sequence)?;
+        Some(entry.position / self.segment_bytes())
+    }
+
+    fn bytes<'f>(&self, files: &'f MemoryFiles, sequence: u64) -> Option<&'f [u8]> {
+        let entry = self.model.get(sequence)?;
+        let (segment, offset) = (
+            entry.position / self.segment_bytes(),
+            entry.position % self.segment_bytes(),
+        );
+        files
+            .contents(segment)?
+            .get(offset as usize..offset as usize + entry.len as usize)
+    }
+
+    fn changed(&self, segment: u64, range: std::ops::Range<usize>) -> bool {
+        let part = |files: &MemoryFiles| {
+            files
+                .contents(segment)
+                .and_then(|bytes| bytes.get(range.clone()))
+                .map(<[u8]>::to_vec)
+        };
+        part(&self.before) != part(&self.after)
+    }
+
+    /// The records of a file as they were.
+    fn places(&self, segment: u64) -> Vec<Place> {
+        let bytes = self.before.contents(segment).unwrap_or_default();
+        let (mut places, mut start) = (Vec::new(), 0);
+        let mut nameless = Vec::new();
+        while let Some(Ok(Some(raw))) = bytes
+            .get(start..)
+            .map(|rest| RawRecord::peek(rest, u32::MAX))
+        {
+            let end = start + raw.len();
+            let changed = self.changed(segment, start..end);
+            if raw.kind() == Kind::Definition && changed {
+                nameless.push(raw.subject_id());
+            }
+            places.push(Place {
+                start,
+                end,
+                is_mark: matches!(raw.kind(), Kind::Batch | Kind::Seal),
+                is_definition: raw.kind() == Kind::Definition,
+                subject: raw.subject_id(),
+                is_bad: changed || raw.kind() == Kind::Data && nameless.contains(&raw.subject_id()),
+            });
+            start = end;
+        }
+        places
+    }
+
+    fn segment_bytes(&self) -> u64 {
+        self.model.config.segment_bytes
+    }
+}
+
+const LOG: LogId = LogId(0);
+const PAGE_BYTES: usize = 4096;
+/// Bytes of a segment record.
+const HEAD_BYTES: usize = 120;
