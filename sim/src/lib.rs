@@ -21,6 +21,7 @@ mod client;
 mod clock;
 mod disk;
 mod faults;
+mod fuzz;
 mod invariant;
 mod ledger;
 mod model;
@@ -32,6 +33,7 @@ mod trace;
 mod world;
 
 pub use faults::{Fault, Faults};
+pub use fuzz::damaged_stream;
 pub use invariant::{Invariant, Violation};
 pub use run::{Options, Outcome, STEPS, run};
 pub use small::{Small, current_small, run_small};

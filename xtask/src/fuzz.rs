@@ -33,8 +33,13 @@ pub(crate) fn run(seconds: u64) -> Outcome {
         std::fs::create_dir_all(&artifacts)
             .map_err(|error| format!("{}: {error}", artifacts.display()))?;
         let mut command = Command::new(target_dir.join(&host).join("release").join(&target));
+        command.arg(&corpus);
+        // Inputs to begin with, which are committed; what is found goes to the first folder.
+        let seeds = root().join("seeds").join(&target);
+        if seeds.is_dir() {
+            command.arg(&seeds);
+        }
         command
-            .arg(&corpus)
             .arg(format!("-max_total_time={seconds}"))
             .arg(format!("-artifact_prefix={}/", artifacts.display()))
             .args([
