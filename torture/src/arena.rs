@@ -102,6 +102,10 @@ impl<'t> Arena<'t> {
                 None => reason,
             });
             checked?;
+            if self.rng.below(8) == 0 {
+                self.recipe.start_beside()?;
+                self.tally.second_servers.add(1);
+            }
             self.live(server)?;
             for _ in 0..self.rng.below(3) {
                 // A start takes some milliseconds; a kill may come anywhere in it, or behind it.

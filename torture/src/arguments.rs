@@ -22,6 +22,8 @@ pub(crate) struct Arguments {
     pub(crate) io: Vec<String>,
     /// Where the counts go.
     pub(crate) counts: Option<PathBuf>,
+    /// Fails when something that is counted never happened.
+    pub(crate) all_kinds: bool,
 }
 
 impl Arguments {
@@ -37,6 +39,7 @@ impl Arguments {
             seed: since.map_or(1, |since| since.as_nanos() as u64),
             io: vec!["epoll".into(), "io_uring".into()],
             counts: None,
+            all_kinds: false,
         };
         let mut words = words;
         while let Some(word) = words.next() {
@@ -61,6 +64,7 @@ impl Arguments {
                 "--missing" => arguments.missing = true,
                 "--seed" => arguments.seed = number(value()?)?,
                 "--io" => arguments.io = value()?.split(',').map(str::to_owned).collect(),
+                "--all-kinds" => arguments.all_kinds = true,
                 "--counts" => arguments.counts = Some(value()?.into()),
                 _ => return Err(format!("torture: `{word}` is not an option\n\n{HELP}")),
             }
@@ -84,4 +88,5 @@ Usage: torture --server FILE [OPTIONS]
   --io NAMES         back-ends, comma between (default epoll,io_uring)
   --seed N           what chance starts from (default: the time)
   --counts FILE      writes what was counted
+  --all-kinds        fails when something that is counted never happened, but for what the machine lacks
 ";

@@ -82,6 +82,9 @@ fn run(arguments: &Arguments) -> Result<(), String> {
         || tally.line(arguments.kills, begin.elapsed()),
     )?;
     tally.print(begin.elapsed());
+    if arguments.all_kinds {
+        tally.require_all(&[])?;
+    }
     match &arguments.counts {
         Some(path) => tally.write(path, arguments.seed, begin.elapsed()),
         None => Ok(()),

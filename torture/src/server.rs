@@ -113,6 +113,37 @@ impl Recipe {
         Ok(())
     }
 
+    /// Starts a second server on the same data, beside one that runs: it must be refused.
+    ///
+    /// # Errors
+    /// It was not, or for another reason.
+    pub(crate) fn start_beside(&self) -> Result<(), String> {
+        // The first one's log and ready file stay its own.
+        let mut second = Server {
+            process: self.spawn_as(1, "second-log", "second-ready")?,
+            address: String::new(),
+        };
+        let begin = Instant::now();
+        let status = loop {
+            match second.process.try_wait() {
+                Ok(Some(status)) => break status,
+                _ if begin.elapsed() > START_LIMIT
+                    || self.directory.join("second-ready").exists() =>
+                {
+                    return Err("a second server serves the same data".into());
+                }
+                _ => std::thread::sleep(LOOK),
+            }
+        };
+        let said = fs::read_to_string(self.directory.join("second-log")).unwrap_or_default();
+        if status.code() == Some(EXIT_REFUSED) && said.contains("is in use by process ") {
+            return Ok(());
+        }
+        Err(format!(
+            "a second server on the same data ends with {status}\n{said}"
+        ))
+    }
+
     /// What the last server logged.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.directory.join("log")).unwrap_or_default()
@@ -134,8 +165,12 @@ impl Recipe {
     }
 
     fn spawn(&self, workers: u64) -> Result<Child, String> {
+        self.spawn_as(workers, "log", "ready")
+    }
+
+    fn spawn_as(&self, workers: u64, log: &str, ready: &str) -> Result<Child, String> {
         let failed = |error| format!("{}: {error}", self.program.display());
-        let log = File::create(self.directory.join("log")).map_err(failed)?;
+        let log = File::create(self.directory.join(log)).map_err(failed)?;
         let program = self.program.as_os_str();
         let mut words = self.before.iter().map(OsStr::new).chain([program]);
         Command::new(words.next().unwrap_or(program))
@@ -147,7 +182,7 @@ impl Recipe {
             .arg("--data")
             .arg(self.directory.join("data"))
             .arg("--ready-file")
-            .arg(self.directory.join("ready"))
+            .arg(self.directory.join(ready))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
@@ -214,5 +249,7 @@ impl Drop for Server {
     }
 }
 
+/// How a server ends that does not get what it needs.
+const EXIT_REFUSED: i32 = 6;
 const START_LIMIT: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_millis(1);

@@ -14,6 +14,14 @@ macro_rules! counts {
             fn all(&self) -> Vec<(&'static str, u64)> {
                 vec![$(($text, self.$field.get()),)*]
             }
+
+            /// Everything that is counted must have happened, but for those that begin with one of `except`.
+            ///
+            /// # Errors
+            /// What never did.
+            pub(crate) fn require_all(&self, except: &[&str]) -> Result<(), String> {
+                require_all(&self.all(), except)
+            }
         }
     };
 }
@@ -25,6 +33,7 @@ counts! {
     kills_under_load "kills under load";
     kills_in_recovery "kills while the server starts";
     kills_while_stopping "kills while the server stops";
+    second_servers "second servers on the same data, each refused";
     clean_stops "clean stops";
     starts "starts after which everything was checked";
     sent "records sent";
@@ -124,6 +133,16 @@ impl PowerTally {
     }
 }
 
+fn require_all(rows: &[(&str, u64)], except: &[&str]) -> Result<(), String> {
+    let is_missing =
+        |row: &&(&str, u64)| row.1 == 0 && !except.iter().any(|start| row.0.starts_with(start));
+    let missing: Vec<&str> = rows.iter().filter(is_missing).map(|row| row.0).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(format!("these never happened: {}", missing.join("; ")))
+}
+
 fn print(rows: &[(&str, u64)]) {
     for (text, count) in rows {
         println!("{count:>12}  {text}");
@@ -137,4 +156,17 @@ fn write(rows: &[(&str, u64)], path: &Path, seed: u64, elapsed: Duration) -> Res
         text.push_str(&format!("{name}\t{count}\n"));
     }
     std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_never_happened_is_named_unless_the_machine_lacks_it() {
+        let rows = [("kills", 3), ("clean stops", 0), ("crash states of xfs", 0)];
+        let complaint = require_all(&rows, &["crash states of xfs"]).unwrap_err();
+        assert_eq!(complaint, "these never happened: clean stops");
+        assert!(require_all(&rows, &["crash states", "clean"]).is_ok());
+    }
 }

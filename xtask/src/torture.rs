@@ -8,6 +8,9 @@ use crate::{Outcome, Skippable, evidence, shell, workspace};
 pub(crate) fn kill(kills: u64) -> Outcome {
     let mut command = program()?;
     command.args(["--kills", &kills.to_string()]);
+    if kills >= CI_KILLS {
+        command.arg("--all-kinds");
+    }
     evidence::counted("torture", |path| {
         shell::run(command.arg("--counts").arg(path))
     })
@@ -21,6 +24,9 @@ pub(crate) fn lose_power(states: u64) -> Skippable {
         return Ok(all);
     }
     command.args(["--power-loss", "--states", &states.to_string()]);
+    if states >= CI_STATES {
+        command.arg("--all-kinds");
+    }
     evidence::counted("power", |path| {
         shell::run(command.arg("--counts").arg(path))
     })?;

@@ -91,6 +91,20 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
         || tally.line(arguments.states, begin.elapsed()),
     )?;
     tally.print(begin.elapsed());
+    if arguments.all_kinds {
+        let lacking = FileSystem::ALL.iter().filter(|one| one.missing().is_some());
+        let mut except: Vec<String> = lacking
+            .map(|one| format!("crash states of {}", one.name()))
+            .collect();
+        let can_shut_down = FileSystem::ALL
+            .iter()
+            .any(|one| one.missing().is_none() && one.has_shutdown());
+        if missing_for_shutdown().is_some() || !can_shut_down {
+            except.push("file systems shut down".into());
+        }
+        let except: Vec<&str> = except.iter().map(String::as_str).collect();
+        tally.require_all(&except)?;
+    }
     match &arguments.counts {
         Some(path) => tally.write(path, arguments.seed, begin.elapsed()),
         None => Ok(()),
