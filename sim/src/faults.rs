@@ -95,6 +95,7 @@ faults! {
         NoStream "subject-of-no-stream" one in 60;
         Undefined "undefined-subject" one in 1000;
         Garbage "garbage" one in 1000;
+        Forged "payload-like-a-mark" one in 40;
         BadChecksum "bad-checksum" one in 1000;
         NoHello "no-hello" one in 20;
         Burst "burst" one in 30;

@@ -26,6 +26,7 @@ invariants! {
     Memory "memory" "Everything that is kept is within its limits.";
     Liveness "liveness" "When faults stop, everything is acknowledged, delivered and synced within a minute.";
     Damage "damage" "What rots or was written to a wrong place is found and named, range and sequences, and no reader gets a wrong byte.";
+    Kept "kept aside" "Recovery overwrites nothing of which it has not kept a copy.";
     Lock "lock" "A second process is kept out, and changes nothing.";
 }
 

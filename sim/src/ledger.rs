@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use trunkline_log::testing::Rng;
 use trunkline_wire::AckLevel;
+use trunkline_wire::record::{self, Kind, PREFIX_BYTES, Stamp};
 
 /// The number of a record that a client sent: its place in the ledger, and the first eight bytes of its body.
 pub(crate) type RecordId = u64;
@@ -27,6 +28,8 @@ pub(crate) struct Sent {
     pub fate: Fate,
     /// The connection that it was sent on.
     pub link: u32,
+    /// Its body has marks of the log in it, as of a record that begins at this position.
+    pub forged: Option<u64>,
     /// Where it was seen in a log: the sequence, 0 while it was not.
     pub sequence: u64,
     /// And the incarnation of the server that took it.
@@ -52,10 +55,19 @@ impl Ledger {
             len: len.max(8),
             fate: Fate::Open,
             link,
+            forged: None,
             sequence: 0,
             epoch: 0,
         });
         self.sent.len() as u64 - 1
+    }
+
+    /// The same, and its body has marks of the log in it, for the places at which it may come to lie behind `end`. They say that much more is durable
+    /// than there is.
+    pub(crate) fn send_forged(&mut self, subject: &'static str, link: u32, end: u64) -> RecordId {
+        let id = self.send(subject, FORGED_BYTES, link);
+        self.sent[id as usize].forged = Some(end);
+        id
     }
 
     /// A record by its number.
@@ -99,6 +111,9 @@ impl Ledger {
             body.extend_from_slice(&rng.bits().to_le_bytes());
         }
         body.truncate(len);
+        if let Some(end) = self.get(id).and_then(|sent| sent.forged) {
+            forge(&mut body, end);
+        }
         body
     }
 
@@ -109,3 +124,31 @@ impl Ledger {
         (sent.len as usize == body.len() && self.body(id) == body).then_some(id)
     }
 }
+
+/// Writes marks into a body, behind the record's number: each is true to its place if the record comes to lie right behind `end`, behind a mark there, or behind
+/// one that fills its page. Only the salt is not known to who publishes.
+fn forge(body: &mut [u8], end: u64) {
+    let starts = [
+        end,
+        end + MARK_BYTES as u64,
+        (end + MARK_BYTES as u64).next_multiple_of(4096),
+    ];
+    for (nth, start) in starts.into_iter().enumerate() {
+        let at = 8 + nth * MARK_BYTES;
+        let mut fields = [0; 40];
+        fields[8..16].copy_from_slice(&(start + (PREFIX_BYTES + at) as u64).to_le_bytes());
+        fields[16..24].copy_from_slice(&(u64::MAX / 4).to_le_bytes());
+        fields[24..32].copy_from_slice(&(start + (1 << 20)).to_le_bytes());
+        let stamp = Stamp {
+            kind: Kind::Batch,
+            ..Stamp::DATA
+        };
+        let encoded = record::encode(&mut body[at..at + MARK_BYTES], &stamp, &fields);
+        encoded.expect("a mark has its size");
+    }
+}
+
+/// Bytes of a mark.
+const MARK_BYTES: usize = 80;
+/// A number and three marks.
+const FORGED_BYTES: u32 = 8 + 3 * MARK_BYTES as u32;

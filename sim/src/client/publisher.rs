@@ -118,6 +118,8 @@ impl Publisher {
             subjects[at] = NO_STREAM;
         }
         let oversized = desk.faults.strikes(Fault::Oversized);
+        // Where the record will lie can be known when nothing else is on its way.
+        let forged = desk.faults.strikes(Fault::Forged);
         let lens: Vec<u32> = (0..count)
             .map(|nth| match desk.rng.below(12) {
                 _ if oversized && nth == count / 2 => RECORD_BYTES_MAX + 100,
@@ -131,7 +133,7 @@ impl Publisher {
             level,
             records: VecDeque::new(),
         };
-        let room: usize = lens.iter().map(|len| record_bytes(len + 8) + 256).sum();
+        let room: usize = lens.iter().map(|len| record_bytes(len + 8) + 512).sum();
         let start = out.len();
         out.resize(start + room + FRAME_HEADER_BYTES, 0);
         let mut encoder = FrameEncoder::new(&mut out[start..]);
@@ -140,7 +142,7 @@ impl Publisher {
             .begin(Opcode::Publish, flags, frame.sequence)
             .expect("there is room");
         let undefined = desk.faults.strikes(Fault::Undefined);
-        for (subject, len) in subjects.iter().zip(&lens) {
+        for (nth, (subject, len)) in subjects.iter().zip(&lens).enumerate() {
             let next = self.defined.len() as u32;
             let subject_id = *self.defined.entry(subject).or_insert_with(|| {
                 let stamp = Stamp {
@@ -155,7 +157,11 @@ impl Publisher {
                 next
             });
             self.next_record += 1;
-            let id = desk.ledger.send(subject, *len, link);
+            let end = model_of(desk.models, subject).map(|model| model.end.position);
+            let id = match end.filter(|_| forged && nth == 0) {
+                Some(end) => desk.ledger.send_forged(subject, link, end),
+                None => desk.ledger.send(subject, *len, link),
+            };
             let stamp = Stamp {
                 sequence: self.next_record,
                 subject_id,

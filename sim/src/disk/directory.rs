@@ -60,9 +60,10 @@ impl Directory {
         self.now.remove(&name).is_some()
     }
 
-    /// Whether some name is not certain.
+    /// Whether some name that came is not certain.
     pub(crate) fn has_unsynced_names(&self) -> bool {
-        !self.pending.is_empty()
+        let came = |change: &Change| !matches!(change, Change::Unlink(_));
+        self.pending.iter().any(came)
     }
 
     /// Makes the names durable.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use trunkline_log::testing::Rng;
 
 use super::directory::{Directory, Name};
-use super::file::{File, PowerLoss};
+use super::file::{File, PAGE_BYTES, PowerLoss};
 use crate::faults::{Fault, Faults};
 
 /// The number of a stream's directory: its log's id.
@@ -23,9 +23,18 @@ pub(crate) struct Drive {
     pub is_full: bool,
     /// After so many operations of a process, it is killed.
     pub operations_left: u64,
-    /// Copies that recovery kept of what it overwrote.
-    pub kept_aside_bytes: u64,
+    /// Copies that recovery kept of what it overwrites: directory, segment, offset, bytes.
+    kept_aside: Vec<(LogDirectory, u64, u64, Vec<u8>)>,
+    /// By directory, segment and page: what recovery could read before it wrote there.
+    seen: BTreeMap<(LogDirectory, u64, usize), Vec<u8>>,
+    /// What recovery overwrote without a copy.
+    pub destroyed: Option<String>,
+    /// The process that holds the lock of the directories.
+    holder: Option<Holder>,
 }
+
+/// A process, as the lock knows it.
+pub(crate) type Holder = u32;
 
 impl Drive {
     /// An empty one.
@@ -37,7 +46,10 @@ impl Drive {
             direct_reads,
             is_full: false,
             operations_left: u64::MAX,
-            kept_aside_bytes: 0,
+            kept_aside: Vec::new(),
+            seen: BTreeMap::new(),
+            destroyed: None,
+            holder: None,
         }
     }
 
@@ -67,6 +79,86 @@ impl Drive {
         image.get(offset as usize..end).unwrap_or(&[]).to_vec()
     }
 
+    /// Takes the lock for a process. False: another one has it.
+    pub(crate) fn lock(&mut self, process: Holder) -> bool {
+        if self.holder.is_some_and(|holder| holder != process) {
+            return false;
+        }
+        self.holder = Some(process);
+        true
+    }
+
+    /// The process that had the lock is gone.
+    pub(crate) fn unlock(&mut self) {
+        self.holder = None;
+    }
+
+    /// Keeps a copy of what recovery is about to overwrite.
+    pub(super) fn keep_aside(
+        &mut self,
+        directory: LogDirectory,
+        segment: u64,
+        offset: u64,
+        bytes: &[u8],
+    ) {
+        self.kept_aside
+            .push((directory, segment, offset, bytes.to_vec()));
+    }
+
+    /// A recovery begins: what it reads from now on is what it knows.
+    pub(super) fn forget_seen(&mut self, directory: LogDirectory) {
+        self.seen.retain(|(folder, ..), _| *folder != directory);
+    }
+
+    /// Recovery writes: notes it when that overwrites bytes which it could read, which mean something, and of which there is no copy.
+    pub(super) fn overwrite(
+        &mut self,
+        directory: LogDirectory,
+        segment: u64,
+        offset: usize,
+        bytes: &[u8],
+    ) -> Option<bool> {
+        let direct = self.direct_reads;
+        let file = self
+            .directories
+            .get(&directory)?
+            .find(Name::Segment(segment))?;
+        let file = self.files.get_mut(&file)?;
+        for page in offset / PAGE_BYTES..(offset + bytes.len()).div_ceil(PAGE_BYTES) {
+            self.seen
+                .entry((directory, segment, page))
+                .or_insert_with(|| {
+                    let range = page * PAGE_BYTES..((page + 1) * PAGE_BYTES).min(file.len());
+                    let mut view = file.cached().get(range.clone()).unwrap_or(&[]).to_vec();
+                    if direct {
+                        file.read_direct(range.start, &mut view);
+                    }
+                    view
+                });
+        }
+        let (seen, kept_aside) = (&self.seen, &self.kept_aside);
+        let lost = bytes.iter().zip(offset..).find(|(new, at)| {
+            let view = seen.get(&(directory, segment, at / PAGE_BYTES));
+            let old = view
+                .and_then(|view| view.get(at % PAGE_BYTES))
+                .unwrap_or(&0);
+            let is_kept = || {
+                kept_aside.iter().any(|(folder, of, from, kept)| {
+                    let within = (*at as u64).checked_sub(*from);
+                    let byte = within.and_then(|nth| kept.get(nth as usize));
+                    (*folder, *of) == (directory, segment) && byte == Some(old)
+                })
+            };
+            *old != 0 && old != *new && !is_kept()
+        });
+        if let Some((_, at)) = lost {
+            self.destroyed = Some(format!(
+                "recovery overwrites byte {at} of segment {segment} of stream {directory}, and keeps no copy"
+            ));
+        }
+        Some(file.write(offset, bytes))
+    }
+
     /// The segments of a stream and their contents.
     pub(crate) fn segments(&self, directory: LogDirectory) -> Vec<(u64, Vec<u8>)> {
         let names = self.directories.get(&directory).into_iter();
@@ -94,7 +186,7 @@ impl Drive {
         self.forget_unnamed();
     }
 
-    /// Whether a power loss now could take names away or bring some back.
+    /// Whether a power loss now could take names away.
     pub(crate) fn has_unsynced_names(&self) -> bool {
         let mut directories = self.directories.values();
         directories.any(Directory::has_unsynced_names)

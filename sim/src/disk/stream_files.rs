@@ -37,6 +37,7 @@ impl StreamFiles<'_> {
 impl Files for StreamFiles<'_> {
     fn list(&mut self) -> io::Result<Vec<SegmentFile>> {
         self.step()?;
+        self.drive.forget_seen(self.directory);
         let names: Vec<(Name, u64)> = self.drive.directory(self.directory).names().collect();
         let mut segments = Vec::new();
         for (name, _) in names {
@@ -100,10 +101,10 @@ impl Files for StreamFiles<'_> {
 
     fn write_at(&mut self, segment: u64, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.step()?;
-        if self
-            .file(Name::Segment(segment))?
-            .write(offset as usize, bytes)
-        {
+        let written = self
+            .drive
+            .overwrite(self.directory, segment, offset as usize, bytes);
+        if written.ok_or_else(|| io::Error::from_raw_os_error(ENOENT))? {
             Ok(())
         } else {
             Err(io::ErrorKind::InvalidInput.into())
@@ -125,14 +126,14 @@ impl Files for StreamFiles<'_> {
         {
             return Err(io::Error::from_raw_os_error(ENOENT));
         }
-        self.step()?;
-        self.drive.directory(self.directory).sync();
-        Ok(())
+        // A segment that comes back is removed again: nothing counts on that the directory is synced, and here it is not.
+        self.step()
     }
 
-    fn keep_aside(&mut self, _segment: u64, _offset: u64, bytes: &[u8]) -> io::Result<()> {
+    fn keep_aside(&mut self, segment: u64, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.step()?;
-        self.drive.kept_aside_bytes += bytes.len() as u64;
+        self.drive
+            .keep_aside(self.directory, segment, offset, bytes);
         Ok(())
     }
 }

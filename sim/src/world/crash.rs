@@ -20,6 +20,7 @@ impl World {
             };
             requests.abandon(bytes, &mut self.drive, &mut self.faults, &mut self.rng);
         }
+        self.drive.unlock();
         if power {
             self.lose_power();
         }
@@ -100,11 +101,10 @@ impl World {
         if self.process.is_none() || !self.faults.strikes(Fault::SecondProcess) {
             return Ok(());
         }
-        // The lock is the server's; that it is asked for before anything is touched is what makes the rest true.
         let before: Vec<u64> = (0..self.models.len() as u32)
             .map(|number| self.drive.fingerprint(number))
             .collect();
-        let held = self.start_beside().is_err();
+        let held = self.start_beside();
         let after: Vec<u64> = (0..self.models.len() as u32)
             .map(|number| self.drive.fingerprint(number))
             .collect();

@@ -87,10 +87,11 @@ impl World {
             let Some(page) = page.map(<[u8]>::to_vec) else {
                 return Ok(());
             };
-            if other == number && self.faults.below(fault, 2) == 0 {
-                if let Some(bytes) = after.contents_mut(from) {
-                    bytes[from_page..from_page + PAGE_BYTES].fill(0);
-                }
+            if other == number
+                && self.faults.below(fault, 2) == 0
+                && let Some(bytes) = after.contents_mut(from)
+            {
+                bytes[from_page..from_page + PAGE_BYTES].fill(0);
             }
             let at = at / PAGE_BYTES * PAGE_BYTES;
             if let Some(bytes) = after.contents_mut(segment) {
@@ -155,8 +156,8 @@ impl Trial<'_> {
             Ok(verified) => verified,
             Err(error) => return self.is_strange(&error),
         };
-        for damage in &verified.damages {
-            self.is_exact(damage)?;
+        for (nth, damage) in verified.damages.iter().enumerate() {
+            self.is_exact(damage, &verified.damages[..nth])?;
         }
         let durable = verified.durable_sequence;
         for sequence in self.hurt().filter(|sequence| *sequence < durable) {
@@ -178,7 +179,7 @@ impl Trial<'_> {
         match Log::open(LOG, &self.model.config, &mut files) {
             Ok((log, _)) => self.is_served(log, &files, durable),
             Err(OpenError::Damaged(damage)) => {
-                self.is_exact(&damage)?;
+                self.is_exact(&damage, &[])?;
                 let same = self.after.segments() == files.segments()
                     && files
                         .segments()
@@ -279,7 +280,8 @@ impl Trial<'_> {
     }
 
     /// The range is what is damaged, up to the next record from which others lead to a mark; and the sequences are those that lie in it.
-    fn is_exact(&self, damage: &Damage) -> Result<(), String> {
+    /// `earlier` is what was named before it.
+    fn is_exact(&self, damage: &Damage, earlier: &[Damage]) -> Result<(), String> {
         let Damage {
             what,
             segment,
@@ -301,7 +303,15 @@ impl Trial<'_> {
         let Some(at) = places.iter().position(|place| place.start == start) else {
             return wrong("no record begins there");
         };
-        if !places[at].is_bad {
+        // A definition that nobody could read explains nothing, be it as it was.
+        let is_nameless = |nth: usize| {
+            places[..nth].iter().enumerate().any(|(of, place)| {
+                let mut earlier = earlier.iter().filter(|earlier| earlier.segment == segment);
+                let unread = earlier.any(|it| (it.start..it.end).contains(&(place.start as u64)));
+                place.is_definition && place.subject == places[nth].subject && (unread || of >= at)
+            })
+        };
+        if !places[at].is_bad && !is_nameless(at) {
             return wrong("its first record is not damaged");
         }
         // The first place behind it from which everything up to a mark is as it was.
@@ -309,11 +319,7 @@ impl Trial<'_> {
             let chain = &places[*from..];
             let mark = chain.iter().position(|place| place.is_mark);
             let leads = |mark: usize| !self.changed(segment, chain[0].start..chain[mark].end);
-            // A definition that nobody could read explains nothing, be it as it was.
-            let nameless = places[at..*from]
-                .iter()
-                .any(|place| place.is_definition && place.subject == chain[0].subject);
-            !chain[0].is_bad && !nameless && mark.is_some_and(leads)
+            !chain[0].is_bad && !is_nameless(*from) && mark.is_some_and(leads)
         });
         if sound.is_some_and(|sound| end > places[sound].start) {
             return wrong("it reaches over records that are in place");
@@ -325,7 +331,7 @@ impl Trial<'_> {
                 from < base + end as u64 && to > base + start as u64
             })
         });
-        let lies_there = (named.next(), named.last());
+        let lies_there = (named.next(), named.next_back());
         let next_begins = self.changed(segment + 1, 0..HEAD_BYTES);
         let says = match lies_there {
             // Recovery only needs to know where a definition is that it misses.

@@ -11,12 +11,14 @@ use crate::ledger::Ledger;
 use crate::model::StreamModel;
 use crate::server::{Found, Process, replay};
 
-/// A process holds the directories.
-pub(super) struct Held;
-
 impl World {
     /// Starts the server.
     pub(super) fn start(&mut self) -> Result<(), Violation> {
+        if !self.drive.lock(self.epoch + 1) {
+            return self.checks.check(Invariant::Lock, false, || {
+                "the lock of a process that is gone is held".into()
+            });
+        }
         self.interrupt_recovery();
         let now = self.clock.now();
         let power = std::mem::take(&mut self.power_failed);
@@ -36,6 +38,8 @@ impl World {
             self.models[number].first = log.first().sequence;
             self.add(&mut process, number, log)?;
         }
+        let destroyed = self.drive.destroyed.take().map_or(Ok(()), Err);
+        self.checks.result(Invariant::Kept, destroyed)?;
         self.epoch += 1;
         self.misreads.fill(0);
         self.trace
@@ -55,12 +59,17 @@ impl World {
         self.checks.result(Invariant::Opens, added)
     }
 
-    /// A start beside a server that runs.
-    pub(super) fn start_beside(&mut self) -> Result<(), Held> {
-        if self.process.is_some() {
-            return Err(Held);
+    /// Another process starts beside the server that runs, and goes as far as it gets. Whether it was kept out.
+    pub(super) fn start_beside(&mut self) -> bool {
+        if !self.drive.lock(BESIDE) {
+            return true;
         }
-        Ok(())
+        for number in 0..self.models.len() {
+            if !self.models[number].is_volatile() && self.try_open(number).is_err() {
+                break;
+            }
+        }
+        false
     }
 
     /// Recovery is killed, and power fails meanwhile, up to three times.
@@ -220,3 +229,6 @@ fn opens(model: &StreamModel, error: &OpenError) -> Violation {
         detail: format!("{}: {error}", model.name),
     }
 }
+
+/// The process that starts beside the server.
+const BESIDE: u32 = u32::MAX;
