@@ -142,7 +142,11 @@ fn positions_pass_32_bits_and_the_end_of_their_range() {
 
 #[test]
 fn single_pops_withhold_less_than_a_sixteenth_and_an_empty_pop_nothing() {
-    for (capacity, withheld) in [(1, 0), (16, 0), (32, 1), (256, 15), (1024, 63), (65536, 63)] {
+    let capacities = [(1, 0), (16, 0), (32, 1), (256, 15), (1024, 63), (65536, 63)];
+    for (capacity, withheld) in capacities
+        .into_iter()
+        .filter(|it| !cfg!(miri) || it.0 <= 256)
+    {
         let (mut producer, mut consumer) = spsc::channel(capacity).unwrap();
         assert_eq!(producer.withheld_max(), withheld);
         assert_eq!(producer.push_iter(0..), capacity);
@@ -227,6 +231,7 @@ fn a_ring_may_be_split_again_and_keeps_what_was_left() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "what it is about is a leak, which Miri refuses")]
 fn a_forgotten_consumer_leaks_and_repeats_nothing() {
     let values: Vec<_> = (0..4).map(Arc::new).collect();
     let mut ring = RingBuffer::<Arc<u64>, 32>::new();
