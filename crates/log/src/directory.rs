@@ -7,9 +7,9 @@ use crate::files::Files;
 use crate::layout::{PAGE_BYTES, SEGMENT_RECORD_BYTES};
 use crate::log::NAME_BYTES_MAX;
 use crate::mark::Mark;
-use crate::marks::{self, HeadError, Identity, SegmentHead};
+use crate::marks::{self, Evidence, HeadError, Identity, SegmentHead};
 use crate::open::OpenError;
-use crate::walk;
+use crate::{scan, walk};
 
 /// Index and bytes of the files that there are.
 pub(crate) type Listed = BTreeMap<u64, u64>;
@@ -177,6 +177,20 @@ impl<'a, F: Files> Directory<'a, F> {
         Ok(&self.image)
     }
 
+    /// A file as long as it should be: zero where it is not that long, and where there is none.
+    pub(crate) fn padded(
+        &mut self,
+        listed: &Listed,
+        segment: u64,
+        bytes: u64,
+    ) -> Result<Vec<u8>, OpenError> {
+        let mut image = vec![0; bytes as usize];
+        let there = listed.get(&segment).copied().unwrap_or(0).min(bytes);
+        self.read(segment, 0, &mut image[..there as usize])
+            .or_else(|error| if there == 0 { Ok(()) } else { Err(error) })?;
+        Ok(image)
+    }
+
     /// Lets go of the file in memory: the next one asked for is read as it is then.
     pub(crate) fn unload(&mut self) {
         self.loaded = None;
@@ -237,6 +251,28 @@ impl<'a, F: Files> Directory<'a, F> {
 /// What the segments have in common.
 pub(crate) fn identity(heads: &Heads) -> Option<Identity> {
     heads.values().next().map(|head| head.identity)
+}
+
+/// The durable frontier and the oldest segment that must exist, by all segment records and by the marks of the files: searched from the last of `segments`, which
+/// are in order, backwards until one starts at or below the frontier. `look` gives what the marks of a file tell; where it gives nothing, the search ends.
+pub(crate) fn find_evidence(
+    segments: impl DoubleEndedIterator<Item = u64>,
+    heads: &Heads,
+    segment_bytes: u64,
+    mut look: impl FnMut(u64) -> Result<Option<Evidence>, OpenError>,
+) -> Result<Evidence, OpenError> {
+    let told = heads.values().map(|head| head.evidence);
+    let mut evidence = told.fold(Evidence::default(), scan::highest);
+    for segment in segments.rev() {
+        let Some(found) = look(segment)? else {
+            break;
+        };
+        evidence = scan::highest(evidence, found);
+        if evidence.durable.position >= segment * segment_bytes && heads.contains_key(&segment) {
+            break;
+        }
+    }
+    Ok(evidence)
 }
 
 /// The first segment of which every record is verified: the one in which the durable frontier lies. Where the frontier is its first byte and its record did not get

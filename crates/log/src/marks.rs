@@ -50,7 +50,7 @@ impl Identity {
 }
 
 /// What a mark says about the log at the time it was made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Evidence {
     /// Known to be on the device.
     pub(crate) durable: Mark,

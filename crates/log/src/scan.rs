@@ -144,18 +144,9 @@ pub(crate) fn highest(a: Evidence, b: Evidence) -> Evidence {
     }
 }
 
-/// The highest durable frontier that a mark in these bytes tells, wherever it stands. Payloads cannot pass for
-/// marks: they do not know the salt.
-pub(crate) fn durable_in(image: &[u8], base: u64, salt: u64) -> Mark {
-    evidence_in(image, base, salt).durable
-}
-
-/// The highest of everything that a mark in these bytes tells, wherever it stands.
+/// The highest of everything that a mark in these bytes tells, wherever it stands. Payloads cannot pass for marks: they do not know the salt.
 pub(crate) fn evidence_in(image: &[u8], base: u64, salt: u64) -> Evidence {
-    let mut highest_told = Evidence {
-        durable: Mark::default(),
-        first_segment: 0,
-    };
+    let mut highest_told = Evidence::default();
     for (offset, rest) in candidates(image, 0) {
         if !matches!(rest[5], BATCH | SEAL) {
             continue;

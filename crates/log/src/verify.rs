@@ -304,35 +304,26 @@ where
         Ok(())
     }
 
-    /// The durable frontier and the oldest segment that must exist: searched from the last file backwards until a segment starts at
-    /// or below the frontier.
+    /// The durable frontier and the oldest segment that must exist.
     fn find_evidence(&mut self, identity: Identity) -> Result<Evidence, OpenError> {
-        let none = Evidence {
-            durable: Mark::default(),
-            first_segment: 0,
-        };
-        let told = self.heads.values().map(|head| head.evidence);
-        let mut evidence = told.fold(none, scan::highest);
-        let whole =
-            |(&segment, &bytes): (&u64, &u64)| (bytes == identity.segment_bytes).then_some(segment);
-        let segments: Vec<u64> = self.listed.iter().rev().filter_map(whole).collect();
-        for segment in segments {
-            let base = segment * identity.segment_bytes;
-            let image = match self.files.load(segment, identity.segment_bytes) {
+        let bytes = identity.segment_bytes;
+        let whole = |(&segment, &length): (&u64, &u64)| (length == bytes).then_some(segment);
+        let segments = self.listed.iter().filter_map(whole);
+        directory::find_evidence(segments, &self.heads, bytes, |segment| {
+            match self.files.load(segment, bytes) {
+                Ok(image) => Ok(Some(scan::evidence_in(
+                    image,
+                    segment * bytes,
+                    identity.salt,
+                ))),
                 // Retention removes the oldest first.
                 Err(error) if is_gone(&error) => {
                     self.gone = self.gone.max(segment + 1);
-                    break;
+                    Ok(None)
                 }
-                image => image?,
-            };
-            let found = scan::evidence_in(image, base, identity.salt);
-            evidence = scan::highest(evidence, found);
-            if evidence.durable.position >= base && self.heads.contains_key(&segment) {
-                break;
+                Err(error) => Err(error),
             }
-        }
-        Ok(evidence)
+        })
     }
 
     /// Verifies one segment, going on behind damage as far as something is provably in place there.

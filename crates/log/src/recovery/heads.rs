@@ -41,25 +41,22 @@ impl<F: Files> Recoverer<'_, F> {
         Ok(Some((identity, heads)))
     }
 
-    /// The durable frontier: searched from the last file backwards until a segment starts at or below it.
+    /// The durable frontier.
     pub(super) fn find_durable(
         &mut self,
         identity: Identity,
         heads: &Heads,
     ) -> Result<Mark, OpenError> {
-        let mut durable = heads
-            .values()
-            .map(|head| head.evidence.durable)
-            .max()
-            .unwrap_or_default();
-        for &segment in self.listed.keys().rev() {
-            let base = segment * identity.segment_bytes;
-            let image = self.files.load(segment, identity.segment_bytes)?;
-            durable = durable.max(scan::durable_in(image, base, identity.salt));
-            if durable.position >= base && heads.contains_key(&segment) {
-                break;
-            }
-        }
-        Ok(durable)
+        let bytes = identity.segment_bytes;
+        let segments = self.listed.keys().copied();
+        let evidence = directory::find_evidence(segments, heads, bytes, |segment| {
+            let image = self.files.load(segment, bytes)?;
+            Ok(Some(scan::evidence_in(
+                image,
+                segment * bytes,
+                identity.salt,
+            )))
+        })?;
+        Ok(evidence.durable)
     }
 }

@@ -130,12 +130,7 @@ impl<F: Files, P: FnMut(u64, u64)> Planner<'_, F, P> {
     }
 
     fn image_of(&mut self, segment: u64, bytes: u64) -> Result<Vec<u8>, OpenError> {
-        let mut image = vec![0; bytes as usize];
-        let there = self.listed.get(&segment).copied().unwrap_or(0).min(bytes);
-        self.files
-            .read(segment, 0, &mut image[..there as usize])
-            .or_else(|error| if there == 0 { Ok(()) } else { Err(error) })?;
-        Ok(image)
+        self.files.padded(&self.listed, segment, bytes)
     }
 
     /// No segment record is left: the salt is found in a mark that follows one, the length is that of most files, the id is a new one.
@@ -184,19 +179,20 @@ impl<F: Files, P: FnMut(u64, u64)> Planner<'_, F, P> {
         }
     }
 
-    /// As recovery finds it: from the last file backwards until a segment starts at or below it.
+    /// As recovery finds it.
     fn find_durable(&mut self) -> Result<(), OpenError> {
-        let told = self.heads.values().map(|head| head.evidence.durable);
-        self.durable = told.max().unwrap_or_default();
-        for segment in self.listed.keys().rev().copied().collect::<Vec<_>>() {
-            let base = segment * self.identity.segment_bytes;
-            let image = self.image(segment)?;
-            let found = scan::durable_in(&image, base, self.identity.salt);
-            self.durable = self.durable.max(found);
-            if self.durable.position >= base && self.heads.contains_key(&segment) {
-                break;
-            }
-        }
+        let Identity {
+            salt,
+            segment_bytes: bytes,
+            ..
+        } = self.identity;
+        let (files, listed) = (&mut self.files, &self.listed);
+        let segments = listed.keys().copied();
+        let evidence = directory::find_evidence(segments, &self.heads, bytes, |segment| {
+            let image = files.padded(listed, segment, bytes)?;
+            Ok(Some(scan::evidence_in(&image, segment * bytes, salt)))
+        })?;
+        self.durable = evidence.durable;
         Ok(())
     }
 
