@@ -4,6 +4,7 @@ use crate::config::Durability;
 use crate::disk::{Disk, DiskError, DiskErrorKind, Request, Token};
 use crate::log::{Log, State};
 use crate::mark::{Mark, Now};
+use crate::room::Purpose;
 use crate::writer::{TokenClass, WRITE_BYTES_MAX, WriteOp, Written};
 
 /// The next segment's preparation.
@@ -13,6 +14,14 @@ pub(crate) struct Preparation {
     /// When it is tried again after a failure, and how long was waited.
     retry_at_ns: u64,
     backoff_ns: u64,
+}
+
+impl Preparation {
+    /// After a failure: when it is tried again, if it is not being tried.
+    fn next_try_ns(&self) -> Option<u64> {
+        let failed = self.backoff_ns > 0 && self.in_flight.is_none();
+        failed.then_some(self.retry_at_ns)
+    }
 }
 
 /// First wait after a failed preparation, doubled each time up to the second.
@@ -44,7 +53,7 @@ impl Log {
             self.writer.sync_due_ns.filter(|_| self.writer.is_dirty()),
             self.writer.frontier_due_ns,
             ageing.then(|| self.keeper.next_look_ns()),
-            matches!(self.state, State::NoSpace(_)).then_some(self.preparation.retry_at_ns),
+            self.preparation.next_try_ns(),
         ]
         .into_iter()
         .flatten()
@@ -63,7 +72,14 @@ impl Log {
             Some(TokenClass::Write) => self.on_written(token, result, now, disk),
             Some(TokenClass::Sync) => self.on_synced(token, result, now),
             Some(TokenClass::Prepare) => self.on_prepared(token, result, now),
-            Some(TokenClass::Remove) => self.on_removed(token, result, now),
+            Some(TokenClass::Remove) => {
+                self.on_removed(token, result, now);
+                // Space has come free: it is taken before somebody else does.
+                if matches!(self.state, State::NoSpace(_)) {
+                    self.preparation.retry_at_ns = now.mono_ns;
+                    self.prepare(now, disk);
+                }
+            }
             Some(TokenClass::Read) | None => {
                 debug_assert!(false, "not a token of a completion: {token:?}")
             }
@@ -178,8 +194,8 @@ impl Log {
         if self.is_volatile() || matches!(self.state, State::Poisoned(_)) {
             return;
         }
-        if self.wants_removal_told() && self.write_mark(true) {
-            self.writer.significant = self.next.position;
+        if self.wants_removal_told() {
+            self.tell_removal();
         }
         match self.config.durability {
             Durability::Stored => self.write_stored(now, disk),
@@ -216,7 +232,7 @@ impl Log {
     fn close_page(&mut self) {
         let own = self.breaks.last_end() == Some(self.next.position);
         if !(own && self.next.position.is_multiple_of(crate::layout::PAGE_BYTES)) {
-            self.write_mark(true);
+            self.write_mark(Purpose::Commit);
         }
         self.writer.commit = Some(self.next);
     }
@@ -286,8 +302,8 @@ impl Log {
             return;
         }
         self.writer.frontier_due_ns = None;
-        if !self.writer.is_dirty() && self.writer.told < self.writer.synced_position {
-            self.write_mark(true);
+        if !self.writer.is_dirty() && self.writer.told.position < self.writer.synced_position {
+            self.write_mark(Purpose::Frontier);
         }
     }
 

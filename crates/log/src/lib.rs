@@ -51,6 +51,7 @@ mod reader;
 mod recovery;
 mod repair;
 mod retention;
+mod room;
 mod scan;
 mod segments;
 mod stats;

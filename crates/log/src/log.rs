@@ -9,11 +9,12 @@ use crate::disk::DiskError;
 use crate::errors::{AppendError, DefineError};
 use crate::flush::Preparation;
 use crate::index::{Entry, Index};
-use crate::layout::{self, BATCH_BYTES, BLOCK_BYTES, PAGE_BYTES, SEGMENT_RECORD_BYTES};
+use crate::layout::{BATCH_BYTES, BLOCK_BYTES, PAGE_BYTES, SEGMENT_RECORD_BYTES};
 use crate::mark::{LogId, Mark};
 use crate::marks::{self, Evidence, Identity, SegmentHead, Stand};
 use crate::reader::Reads;
 use crate::retention::Keeper;
+use crate::room::{MARK_ROOM, Purpose, Room};
 use crate::segments::Segments;
 use crate::stats::Stats;
 use crate::subjects::Subjects;
@@ -364,7 +365,7 @@ impl Log {
         let mut needed = BATCH_BYTES + definition(self) + len;
         if !self.is_volatile() {
             let new_definitions = u64::from(definition(self) > 0);
-            if self.next.position + needed > self.segment_limit(new_definitions) {
+            if self.next.position + needed > self.room(new_definitions).data_end {
                 self.rotate(len)?;
                 needed = BATCH_BYTES + definition(self) + len;
             }
@@ -405,7 +406,7 @@ impl Log {
         let segment = if self.is_volatile() {
             u64::MAX
         } else {
-            self.segment_limit(0)
+            self.room(0).data_end
         };
         self.room_until = (self.tail.limit() - MARK_ROOM)
             .min(segment)
@@ -425,22 +426,44 @@ impl Log {
         self.config.storage == Storage::Memory
     }
 
-    /// Up to where data may go in the segment in use, so that its seal and one last mark fit behind.
-    fn segment_limit(&self, new_definitions: u64) -> u64 {
+    /// The room at the end of the segment in use, once it defines so many more subjects.
+    fn room(&self, new_definitions: u64) -> Room {
         let subjects = self.subjects.places().len() as u64 + new_definitions;
-        let seal = layout::seal_bytes(self.identity.segment_bytes, subjects);
-        self.segments.active_end().saturating_sub(seal + MARK_ROOM)
+        let (end, bytes) = (self.segments.active_end(), self.identity.segment_bytes);
+        Room::new(end, bytes, subjects)
     }
 
-    /// A mark between records. With `fill`, it reaches to the end of a page. False when there is no room for it.
-    pub(crate) fn write_mark(&mut self, fill: bool) -> bool {
+    /// Whether there is room for a mark that starts here and reaches to `end`. Why nothing gets stuck is said in `room.rs`.
+    fn has_room(&self, purpose: Purpose, end: u64) -> bool {
+        let (room, position) = (self.room(0), self.next.position);
+        let known = self.writer.synced.sequence;
+        match purpose {
+            Purpose::Stride => position <= room.data_end,
+            _ if end <= room.commit_end => true,
+            // Also in a segment that left less room.
+            Purpose::Commit => !position.is_multiple_of(PAGE_BYTES) && end <= room.seal_start,
+            Purpose::Frontier => self.writer.told.sequence < known && end <= room.seal_start,
+            // The next segment's record tells as well.
+            Purpose::Removal if self.segments.is_next_prepared() => false,
+            Purpose::Removal => {
+                let is_all = self.segments.count() == 1;
+                // Only age makes more removable while no record comes.
+                let is_worth_it =
+                    is_all || !room.is_last(end) || self.config.retention.age_ns_max.is_none();
+                let is_synced = known == self.next.sequence && !self.keeper.due;
+                is_synced && is_worth_it && end <= room.seal_start
+            }
+        }
+    }
+
+    /// A mark between records; all but a stride's reach to the end of a page. False when there is no room for it.
+    pub(crate) fn write_mark(&mut self, purpose: Purpose) -> bool {
         let at = self.next;
-        let end = if fill {
-            (at.position + BATCH_BYTES).next_multiple_of(PAGE_BYTES)
-        } else {
-            at.position + BATCH_BYTES
+        let end = match purpose {
+            Purpose::Stride => at.position + BATCH_BYTES,
+            _ => (at.position + BATCH_BYTES).next_multiple_of(PAGE_BYTES),
         };
-        if at.position > self.segment_limit(0) || !self.extend(end) {
+        if !self.has_room(purpose, end) || !self.extend(end) {
             return false;
         }
         let evidence = self.evidence();
@@ -467,14 +490,14 @@ impl Log {
     fn after_own_record(&mut self, end: u64, evidence: Evidence) {
         self.breaks.push(self.next, end);
         self.next.position = end;
-        self.writer.told = evidence.durable.position;
+        self.writer.told = evidence.durable;
         self.keeper.on_mark(evidence.first_segment, end);
     }
 
     /// An index entry, and a mark where there are files. Room for it is there.
     fn start_stride(&mut self) {
         if !self.is_volatile() && self.breaks.last_end() != Some(self.next.position) {
-            self.write_mark(false);
+            self.write_mark(Purpose::Stride);
         }
         let Mark { sequence, position } = self.next;
         self.index.push(Entry {
@@ -511,7 +534,7 @@ impl Log {
     }
 
     /// Seals the segment in use and opens the next one, which must have been prepared.
-    fn rotate(&mut self, len: u64) -> Result<(), AppendError> {
+    pub(crate) fn rotate(&mut self, len: u64) -> Result<(), AppendError> {
         if !self.segments.is_next_prepared() {
             return Err(match self.state {
                 State::NoSpace(_) => AppendError::NoSpace,
@@ -586,11 +609,9 @@ pub(crate) struct Parts {
     pub(crate) next: Mark,
     pub(crate) first: Mark,
     pub(crate) last_ns: u64,
-    /// The highest durable position that a mark in the files tells.
-    pub(crate) told: u64,
+    /// The highest durable frontier that a mark in the files tells.
+    pub(crate) told: Mark,
 }
 
 /// Longest name of a subject.
 pub(crate) const NAME_BYTES_MAX: usize = 255;
-/// Kept free behind data, so that a mark that fills its page always fits.
-const MARK_ROOM: u64 = PAGE_BYTES + BATCH_BYTES;

@@ -174,7 +174,7 @@ impl Log {
             next: start,
             first: start,
             last_ns: 0,
-            told: 0,
+            told: Mark::default(),
             config,
         };
         let report = Recovery {

@@ -20,6 +20,7 @@ use crate::log::{Log, Parts};
 use crate::mark::{LogId, Mark, SEQUENCE_FIRST};
 use crate::marks::{self, Evidence, Identity, SegmentHead};
 use crate::open::{Damage, Defect, OpenError, Recovery};
+use crate::room::Purpose;
 use crate::scan::{self, Ending, Scan};
 use crate::segments::{Base, Segments};
 use crate::subjects::Subjects;
@@ -346,13 +347,18 @@ impl<F: Files> Recoverer<'_, F> {
             next,
             first,
             last_ns: end.scan.last_ns,
-            told: durable.position,
+            told: durable,
         };
         let mut log = Log::assemble(parts);
         let is_told = end.headless || end.scan.significant <= durable.position;
         let needs_mark =
             !is_told || self.report.torn.is_some() || !next.position.is_multiple_of(PAGE_BYTES);
-        if needs_mark && log.write_mark(true) {
+        let purpose = if next.position.is_multiple_of(PAGE_BYTES) {
+            Purpose::Frontier
+        } else {
+            Purpose::Commit
+        };
+        if needs_mark && log.write_mark(purpose) {
             let (segment, offset) = log.segments.locate(next.position);
             let bytes = log.bytes(next.position, (log.next.position - next.position) as u32);
             self.files.doing("write", segment, |files| {

@@ -4,6 +4,7 @@ use crate::config::Storage;
 use crate::disk::{Disk, DiskError, DiskErrorKind, Request, Token};
 use crate::log::{Log, State};
 use crate::mark::{Mark, Now};
+use crate::room::Purpose;
 use crate::writer::TokenClass;
 
 /// Which segments are to go, which are gone.
@@ -172,6 +173,16 @@ impl Log {
     /// Whether a mark has to be synced before a removal can go on.
     pub(crate) fn wants_removal_told(&self) -> bool {
         self.keeper.removable < self.keeper.first_segment && self.keeper.telling.is_none()
+    }
+
+    /// Has the removals that are due told: by a mark, or, where there is no room for one, by the segment that comes next.
+    pub(crate) fn tell_removal(&mut self) {
+        if self.write_mark(Purpose::Removal) {
+            self.writer.significant = self.next.position;
+        } else if self.segments.is_next_prepared() {
+            // When the tail is full, it is tried again once something was written.
+            let _begun = self.rotate(0);
+        }
     }
 
     /// Submits the next removal if it is durable that the segment is gone and nobody reads it.

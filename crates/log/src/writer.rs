@@ -38,8 +38,8 @@ pub(crate) struct Writer {
     pub(crate) sync_due_ns: Option<u64>,
     /// When a mark is to tell that the last sync succeeded.
     pub(crate) frontier_due_ns: Option<u64>,
-    /// The highest durable position that a mark tells.
-    pub(crate) told: u64,
+    /// The highest durable frontier that a mark tells.
+    pub(crate) told: Mark,
     next_token: u64,
 }
 
@@ -90,7 +90,7 @@ impl Writer {
             significant: start.position,
             sync_due_ns: None,
             frontier_due_ns: None,
-            told: 0,
+            told: Mark::default(),
             next_token: 0,
         }
     }

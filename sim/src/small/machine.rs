@@ -459,8 +459,8 @@ fn published(sequence: u64, len: usize) -> Vec<u8> {
 const LOG: LogId = LogId(0);
 const SECOND: u64 = 1_000_000_000;
 const SEGMENT_BYTES: u64 = 64 << 10;
-/// Less than this is left of a segment that is full: not enough for a large record, a mark and the seal.
-const FULL_ROOM: u64 = 13 << 10;
+/// Less than this is left of a segment that is full: not enough for a large record, and for what is kept free for marks and the seal.
+const FULL_ROOM: u64 = 26 << 10;
 const SMALL_BYTES: usize = 100;
 const LARGE_BYTES: usize = 9000;
 /// A recovery of so few segments takes fewer.

@@ -1,10 +1,11 @@
 //! The format does not change unnoticed.
 //!
 //! `golden/stream-v1.hex` holds the bytes of a small stream, without the zeros: lines of an offset and up to 32 bytes. To write it anew after a
-//! change of the format (which needs a new version or feature bit), run the tests with `TRUNKLINE_WRITE_GOLDEN=1`.
+//! change of the format (which needs a new version or feature bit), or of where marks and seals stand within the same format, run the tests with
+//! `TRUNKLINE_WRITE_GOLDEN=1`. What was written before stays, and is read: `golden/stream-v1-full.hex` has a seal that leaves no room for removals.
 
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use trunkline_log::testing::MemoryFiles;
 
@@ -80,7 +81,7 @@ fn from_hex(text: &str) -> MemoryFiles {
 
 #[test]
 fn a_stream_is_written_and_read_as_version_1_says() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/stream-v1.hex");
+    let path = golden("stream-v1.hex");
     let world = stream();
     let written = to_hex(&world.files);
     if std::env::var_os("TRUNKLINE_WRITE_GOLDEN").is_some() {
@@ -92,12 +93,27 @@ fn a_stream_is_written_and_read_as_version_1_says() {
         "the bytes of a stream have changed; see docs/format/log.md"
     );
 
-    let told: Vec<Told> = world.told.clone();
-    let mut read = World::on(small(), from_hex(&golden), 0).expect("it opens");
-    read.told = told;
-    assert_eq!(read.read_all().len(), 70);
-    assert_eq!(read.recovery.torn, None);
-    assert_eq!(read.log.subject(0), Some("orders.eu"));
+    let earlier = std::fs::read_to_string(self::golden("stream-v1-full.hex"));
+    for golden in [golden, earlier.expect("the golden file is there")] {
+        let told: Vec<Told> = world.told.clone();
+        let mut read = World::on(small(), from_hex(&golden), 0).expect("it opens");
+        read.told = told;
+        assert_eq!(read.read_all().len(), 70);
+        assert_eq!(read.recovery.torn, None);
+        assert_eq!(read.log.subject(0), Some("orders.eu"));
+        // And goes on where it is.
+        for _ in 0..100 {
+            read.append_waiting("orders.eu", 1000);
+        }
+        read.sync_all();
+        assert_eq!(read.read_all().len(), 170);
+    }
+}
+
+fn golden(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden")
+        .join(name)
 }
 
 #[test]

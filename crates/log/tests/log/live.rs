@@ -119,7 +119,7 @@ fn a_log_that_is_written_meanwhile_is_never_taken_for_damaged() {
             records += in_segments.sum::<u64>();
         }
     }
-    assert!(records > 10_000, "{records}");
+    assert!(records > 8_000, "{records}");
 }
 
 #[test]
@@ -149,5 +149,5 @@ fn what_is_extracted_meanwhile_has_no_gap_but_what_retention_took() {
             .unwrap_or_else(|error| panic!("pace {pace}, seed {seed}: {error}"));
         }
     }
-    assert!(records > 10_000, "{records}");
+    assert!(records > 8_000, "{records}");
 }

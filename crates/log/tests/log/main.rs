@@ -8,6 +8,7 @@ mod damage;
 mod dir_files;
 mod extracts;
 mod faults;
+mod full;
 mod golden;
 mod live;
 mod readers;

@@ -355,7 +355,7 @@ fn a_seal_is_made_again_and_loses_nothing() {
     repaired.goes_on("a seal");
     // With the records in front of it: those are told, in the range in which they were.
     let mut files = world.files.clone();
-    files.contents_mut(1).expect("the segment")[54_000..].fill(0x77);
+    files.contents_mut(1).expect("the segment")[43_000..].fill(0x77);
     let mut repaired = repair(&world, &files, "a segment's end");
     let lost = repaired.accounts("a segment's end");
     assert!((8..40).contains(&lost), "{lost}");

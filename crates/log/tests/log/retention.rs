@@ -187,7 +187,7 @@ fn what_was_removed_is_known_although_the_newest_segment_never_began() {
     });
     let mut world = World::new(config, 8);
     // A mark in the fifth segment tells that the first one is gone; the fifth's own record is older than that.
-    while world.log.received().position < 5 * segment - 16_000 {
+    while world.log.received().position < 5 * segment - 24_000 {
         world.append_waiting("a", 500);
         world.settle();
     }
