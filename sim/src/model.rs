@@ -36,6 +36,8 @@ pub(crate) struct StreamModel {
     evidence: Vec<(u64, u64)>,
     /// Everything before this position is known on the device to be durable.
     pub proven: u64,
+    /// Time of the newest record that recovery found.
+    pub recovered_ns: u64,
 }
 
 /// A record.
@@ -90,6 +92,7 @@ impl StreamModel {
             stored_void: false,
             evidence: Vec::new(),
             proven: 0,
+            recovered_ns: 0,
         }
     }
 
@@ -195,6 +198,7 @@ impl StreamModel {
         // What is served from now on is on the device; that it is there is the log's promise.
         (self.stored, self.synced) = (end.sequence, end.sequence);
         self.proven = end.position;
+        self.recovered_ns = self.entries.last().map_or(0, |entry| entry.timestamp_ns);
     }
 
     /// Without files, everything ends with the process.

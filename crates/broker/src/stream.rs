@@ -34,7 +34,7 @@ pub struct StreamInfo {
     pub storage: Storage,
     /// Whether it takes records.
     pub state: State,
-    /// Retention by age waits: the wall clock went forward by more than it can have.
+    /// Retention by age does not believe the wall clock yet: it went forward by more than it can have.
     pub clock_held: bool,
     /// Records that it holds.
     pub records: u64,

@@ -48,7 +48,7 @@ impl Log {
             return None;
         }
         let ageing = self.config.retention.age_ns_max.is_some()
-            && (self.segments.count() > 1 || self.is_volatile());
+            && (self.segments.count() > 1 || self.is_volatile() || self.stats.clock_held);
         [
             self.writer.sync_due_ns.filter(|_| self.writer.is_dirty()),
             self.writer.frontier_due_ns,

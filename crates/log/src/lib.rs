@@ -61,6 +61,7 @@ mod tail;
 pub mod testing;
 mod verify;
 mod walk;
+mod wall;
 mod writer;
 
 pub use config::{ConfigError, Durability, LogConfig, Retention, Storage};

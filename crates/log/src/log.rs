@@ -100,7 +100,7 @@ impl Log {
             id,
             identity,
             breaks: Breaks::new(config.tail_bytes),
-            keeper: Keeper::new(segments.first_index()),
+            keeper: Keeper::new(segments.first_index(), last_ns),
             writer,
             tail,
             subjects,

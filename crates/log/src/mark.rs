@@ -30,7 +30,7 @@ impl fmt::Display for Mark {
 /// What time it is. The log never asks a clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Now {
-    /// A clock that only goes forward at its pace: deadlines and back-off.
+    /// A clock that only goes forward at its pace, also while the machine is suspended: deadlines, back-off, and what the wall clock is held against.
     pub mono_ns: u64,
     /// Nanoseconds since 1970: stamps of records and retention by age.
     pub wall_ns: u64,

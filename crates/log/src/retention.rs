@@ -5,6 +5,7 @@ use crate::disk::{Disk, DiskError, DiskErrorKind, Request, Token};
 use crate::log::{Log, State};
 use crate::mark::{Mark, Now};
 use crate::room::Purpose;
+use crate::wall::WallClock;
 use crate::writer::TokenClass;
 
 /// Which segments are to go, which are gone.
@@ -28,17 +29,15 @@ pub(crate) struct Keeper {
     /// Look at the limits at the next turn.
     pub(crate) due: bool,
     next_look_ns: u64,
-    /// Wall clock minus steady clock when they were last in step.
-    offset_ns: Option<i128>,
+    wall: WallClock,
 }
 
 /// Between two looks at the limits.
 const LOOK_NS: u64 = 1_000_000_000;
-/// A wall clock that gains more than this on the steady one between two looks is not believed.
-const CLOCK_JUMP_NS: i128 = 3_600_000_000_000;
 
 impl Keeper {
-    pub(crate) fn new(first_segment: u64) -> Self {
+    /// Of a log whose newest record is of `newest_ns`; 0 if it has none.
+    pub(crate) fn new(first_segment: u64, newest_ns: u64) -> Self {
         Self {
             first_segment,
             removed: first_segment,
@@ -48,7 +47,7 @@ impl Keeper {
             retry_at_ns: 0,
             due: true,
             next_look_ns: 0,
-            offset_ns: None,
+            wall: WallClock::new(newest_ns),
         }
     }
 
@@ -66,47 +65,35 @@ impl Keeper {
     pub(crate) fn next_look_ns(&self) -> u64 {
         self.next_look_ns
     }
-
-    /// Whether the wall clock may be used to throw records away.
-    fn trusts_clock(&mut self, now: Now) -> bool {
-        let offset = i128::from(now.wall_ns) - i128::from(now.mono_ns);
-        match self.offset_ns {
-            Some(known) if offset - known > CLOCK_JUMP_NS => false,
-            _ => {
-                self.offset_ns = Some(offset);
-                true
-            }
-        }
-    }
 }
 
 impl Log {
-    /// Looks at the limits once a second and after each rotation.
+    /// Looks at the limits once a second and after each rotation, at the clock each time.
     pub(crate) fn retain(&mut self, now: Now) {
-        let trusted = self.keeper.trusts_clock(now);
-        self.stats.clock_held = !trusted;
+        let oldest_ns = self.config.retention.age_ns_max.map(|age_ns| {
+            let time_ns = self.keeper.wall.look(now, age_ns);
+            time_ns.saturating_sub(age_ns)
+        });
+        self.stats.clock_held = self.keeper.wall.is_held();
         if !self.keeper.due && now.mono_ns < self.keeper.next_look_ns {
             return;
         }
         self.keeper.due = false;
         self.keeper.next_look_ns = now.mono_ns + LOOK_NS;
         match self.config.storage {
-            Storage::Memory => self.retain_in_memory(now, trusted),
-            Storage::Files => self.retain_segments(now, trusted),
+            Storage::Memory => self.retain_in_memory(oldest_ns),
+            Storage::Files => self.retain_segments(oldest_ns),
         }
     }
 
-    fn retain_segments(&mut self, now: Now, clock_trusted: bool) {
+    fn retain_segments(&mut self, oldest_ns: Option<u64>) {
         let retention = self.config.retention;
         let before = self.keeper.first_segment;
         while let Some(second) = self.segments.second().copied() {
             let start = second.index * self.identity.segment_bytes;
             let bytes = self.next.position - (start - self.identity.segment_bytes);
             let over_bytes = retention.bytes_max.is_some_and(|max| bytes > max);
-            let over_age = clock_trusted
-                && retention
-                    .age_ns_max
-                    .is_some_and(|max| second.before_ns < now.wall_ns.saturating_sub(max));
+            let over_age = oldest_ns.is_some_and(|oldest| second.before_ns < oldest);
             let over_records = retention
                 .records_max
                 .is_some_and(|max| self.next.sequence - second.sequence >= max);
@@ -130,16 +117,13 @@ impl Log {
         }
     }
 
-    fn retain_in_memory(&mut self, now: Now, clock_trusted: bool) {
+    fn retain_in_memory(&mut self, oldest_ns: Option<u64>) {
         let retention = self.config.retention;
         while let Some(second) = self.index.second().copied() {
             let over_bytes = retention
                 .bytes_max
                 .is_some_and(|max| self.next.position - self.first.position > max);
-            let over_age = clock_trusted
-                && retention
-                    .age_ns_max
-                    .is_some_and(|max| second.timestamp_ns < now.wall_ns.saturating_sub(max));
+            let over_age = oldest_ns.is_some_and(|oldest| second.timestamp_ns < oldest);
             let over_records = retention
                 .records_max
                 .is_some_and(|max| self.next.sequence - second.sequence >= max);

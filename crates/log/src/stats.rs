@@ -31,6 +31,7 @@ pub struct Stats {
     pub records_damaged: u64,
     /// The last failure of the disk.
     pub last_error: Option<DiskError>,
-    /// Retention by age is held: the wall clock went forward by more than an hour within a shorter time.
+    /// The wall clock is not believed yet: it went forward by more than an hour within a shorter time, or was so much later than the newest record when the log
+    /// was opened. Retention by age goes by the steady clock meanwhile: for as long as its limit, and six hours at most.
     pub clock_held: bool,
 }

@@ -9,16 +9,18 @@ pub struct Clock;
 /// Both clocks, read together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Now {
-    /// Nanoseconds that never go back, from an arbitrary start (`CLOCK_MONOTONIC`).
+    /// Nanoseconds that never go back and go on while the machine is suspended, from an arbitrary start (`CLOCK_BOOTTIME`).
     pub mono_ns: u64,
     /// Nanoseconds since 1970 (`CLOCK_REALTIME`); may be set back by the operator.
     pub wall_ns: u64,
 }
 
 impl Clock {
-    /// Monotonic nanoseconds: what deadlines are compared with. About 20 ns, no system call.
+    /// Monotonic nanoseconds: what deadlines are compared with, and what tells whether the wall clock keeps pace. About 20 ns, no system call.
+    ///
+    /// Time that the machine is suspended counts: `CLOCK_MONOTONIC` would stand still meanwhile, and every suspend would look as if the wall clock had been set.
     pub fn now_ns(self) -> u64 {
-        nanoseconds(ClockId::Monotonic)
+        nanoseconds(ClockId::Boottime)
     }
 
     /// Nanoseconds since 1970.

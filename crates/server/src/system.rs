@@ -91,7 +91,7 @@ pub struct StreamInfo {
     pub state: String,
     /// Why it is not `ok`, and what can be done.
     pub reason: Option<String>,
-    /// Retention by age waits, because the clock went forward by more than an hour at once.
+    /// Retention by age does not believe the clock yet, because it went forward by more than an hour at once.
     pub retention_held: bool,
     /// What is kept.
     pub retention: String,

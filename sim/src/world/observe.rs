@@ -4,6 +4,7 @@ use trunkline_wire::Kind;
 use trunkline_wire::record::{RawRecord, Records};
 
 use super::World;
+use crate::clock::Clock;
 use crate::invariant::{Checks, Invariant, Violation};
 use crate::ledger::{Fate, Ledger};
 use crate::model::{Entry, StreamModel};
@@ -68,7 +69,7 @@ impl World {
             })?;
             let first = log.first().sequence;
             if first != model.first {
-                let allowed = may_remove(model, first, log.first().position, now.wall_ns);
+                let allowed = may_remove(model, first, log.first().position, &self.clock);
                 self.checks.result(Invariant::Retention, allowed)?;
                 model.first = first;
             }
@@ -161,7 +162,7 @@ fn may_remove(
     model: &StreamModel,
     first: u64,
     first_position: u64,
-    wall_ns: u64,
+    clock: &Clock,
 ) -> Result<(), String> {
     let name = model.name;
     if first < model.first {
@@ -181,11 +182,14 @@ fn may_remove(
     let records = retention
         .records_max
         .is_some_and(|max| model.next() - first >= max);
-    // The wall clock may have gone back since; it is the log's own stamps that count.
+    // It is the log's own stamps that count. A clock that has just gone forward by years is not believed before they are too old by the steady clock as well, which
+    // goes on from the newest record's time.
     let youngest = model.get(first - 1).map_or(0, |entry| entry.timestamp_ns);
-    let age = retention
-        .age_ns_max
-        .is_some_and(|max| youngest < wall_ns.saturating_sub(max));
+    let age = retention.age_ns_max.is_some_and(|max| {
+        let by_wall = clock.wall_ns_believed_after(max);
+        let by_record = model.recovered_ns + clock.since_start_ns();
+        youngest + max < by_wall.max(by_record)
+    });
     if bytes || records || age {
         Ok(())
     } else {

@@ -41,6 +41,7 @@ impl World {
         let destroyed = self.drive.destroyed.take().map_or(Ok(()), Err);
         self.checks.result(Invariant::Kept, destroyed)?;
         self.epoch += 1;
+        self.clock.on_start();
         self.misreads.fill(0);
         self.trace
             .event(now.mono_ns, "start", &[u64::from(self.epoch)]);

@@ -142,6 +142,122 @@ fn a_clock_that_jumps_forward_removes_nothing() {
     assert_eq!(world.log.segment_count(), 1);
 }
 
+const HOUR: u64 = 3600 * SECOND;
+const YEAR: u64 = 8766 * HOUR;
+
+/// Records of three days, one every two minutes; those of two days are kept.
+fn of_three_days(seed: u64) -> World {
+    let config = keeping(Retention {
+        age_ns_max: Some(48 * HOUR),
+        ..Retention::default()
+    });
+    let mut world = World::new(config, seed);
+    for _ in 0..72 * 30 {
+        world.append_waiting("a", 700);
+        world.advance(120 * SECOND);
+        world.settle();
+    }
+    world.sync_all();
+    assert!(world.log.segment_count() > 10 && world.log.first().sequence > 1);
+    world
+}
+
+/// Time passes, minute by minute. Which record is the oldest then.
+fn first_after(world: &mut World, hours: u64) -> u64 {
+    for _ in 0..hours * 60 {
+        world.advance(60 * SECOND);
+        world.settle();
+    }
+    world.log.first().sequence
+}
+
+#[test]
+fn a_clock_that_stays_ahead_is_believed_in_the_end() {
+    let mut world = of_three_days(11);
+    let first = world.log.first().sequence;
+    world.now.wall_ns += 10 * YEAR;
+    world.settle();
+    assert!(world.log.stats().clock_held);
+    // What would have gone anyhow goes.
+    let held = first_after(&mut world, 5);
+    assert!(
+        (first + 100..first + 300).contains(&held),
+        "{first}, {held}"
+    );
+    assert!(world.log.stats().clock_held);
+    first_after(&mut world, 1);
+    assert!(!world.log.stats().clock_held);
+    first_after(&mut world, 1);
+    assert_eq!(world.log.segment_count(), 1);
+}
+
+#[test]
+fn a_clock_that_is_years_ahead_after_a_start_removes_nothing_for_six_hours() {
+    for years in [1, 40] {
+        let mut world = of_three_days(12);
+        let first = world.log.first().sequence;
+        world.now.wall_ns += years * YEAR;
+        // A reboot: the steady clock begins anew.
+        world.now.mono_ns = SECOND;
+        world.reopen().expect("in order");
+        world.settle();
+        assert!(world.log.stats().clock_held);
+        let held = first_after(&mut world, 5);
+        assert!((first..first + 300).contains(&held), "{first}, {held}");
+        assert!(world.log.stats().clock_held);
+        world.read_all();
+        // The machine was off for years: in the end, that is what is true.
+        first_after(&mut world, 2);
+        assert!(!world.log.stats().clock_held);
+        assert_eq!(world.log.segment_count(), 1);
+    }
+}
+
+#[test]
+fn a_clock_that_is_set_right_after_a_start_removes_nothing_that_is_not_too_old() {
+    let mut world = of_three_days(13);
+    world.now.wall_ns += 10 * YEAR;
+    world.now.mono_ns = SECOND;
+    world.reopen().expect("in order");
+    let first = first_after(&mut world, 1);
+    world.now.wall_ns -= 10 * YEAR;
+    world.settle();
+    assert!(!world.log.stats().clock_held);
+    let later = first_after(&mut world, 8);
+    assert!(
+        (first + 100..first + 400).contains(&later),
+        "{first}, {later}"
+    );
+}
+
+#[test]
+fn a_start_within_the_hour_is_nothing_special() {
+    let mut world = of_three_days(14);
+    world.advance(HOUR / 2);
+    world.now.mono_ns = SECOND;
+    world.reopen().expect("in order");
+    world.settle();
+    assert!(!world.log.stats().clock_held);
+}
+
+#[test]
+fn a_hold_that_is_over_is_told_although_nothing_else_is_to_be_done() {
+    let mut world = of_three_days(15);
+    first_after(&mut world, 50);
+    assert_eq!(world.log.segment_count(), 1);
+    world.now.wall_ns += 10 * YEAR;
+    world.settle();
+    assert!(world.log.stats().clock_held);
+    while world.log.stats().clock_held {
+        let due = world
+            .log
+            .next_deadline_ns()
+            .expect("the clock is looked at again");
+        world.advance(due.saturating_sub(world.now.mono_ns));
+        world.settle();
+    }
+}
+
 #[test]
 fn a_segment_is_removed_only_when_it_is_durable_that_it_is_gone() {
     let max = 4 * (64 << 10);

@@ -263,7 +263,7 @@ fn info(name: &str, common: &Common) -> Outcome {
     };
     let retention = if stream.retention_held {
         format!(
-            "{}; age waits: the clock went forward by more than an hour at once; set it right, or start the server again if it is",
+            "{}; the clock is not believed yet: it is more than an hour later than it should be; age goes by the steady clock until it is set right, or for as long as the limit, six hours at most",
             stream.retention
         )
     } else {

@@ -52,7 +52,7 @@ impl Node {
         }
     }
 
-    /// Once a second: whether retention by age waits for a clock that went forward too far.
+    /// Once a second: whether retention by age does not believe a clock that went forward too far.
     pub(super) fn watch_clock(&mut self, now: Now) {
         if now.mono_ns < self.watched.next_look_ns {
             return;
@@ -68,12 +68,12 @@ impl Node {
                 (true, None) => {
                     tracing::warn!(
                         stream,
-                        "the clock went forward by more than an hour at once: nothing is removed by age until it is set right, or the server is started again"
+                        "the clock went forward by more than an hour at once, or is so much later than the newest record: it is not believed for as long as the limit of age, six hours at most; age goes by the steady clock until then, or until the clock is set right"
                     );
                     self.watched.held.push(served.log);
                 }
                 (false, Some(at)) => {
-                    tracing::info!(stream, "the clock is right again: age counts again");
+                    tracing::info!(stream, "the clock is believed again: age counts by it");
                     self.watched.held.swap_remove(at);
                 }
                 _ => {}
