@@ -100,6 +100,8 @@ faults! {
         NoHello "no-hello" one in 20;
         Burst "burst" one in 30;
         Vanish "vanishes-with-records-unanswered" one in 1000;
+    "space":
+        DiskFull "disk-full-until-something-goes" one in 1200;
 }
 
 impl Fault {

@@ -19,8 +19,8 @@ pub(crate) struct Drive {
     next_file: u64,
     /// Reads of recovery go past the page cache.
     pub direct_reads: bool,
-    /// Nothing more can be created.
-    pub is_full: bool,
+    /// Bytes that all files together may have.
+    space: u64,
     /// After so many operations of a process, it is killed.
     pub operations_left: u64,
     /// Copies that recovery kept of what it overwrites: directory, segment, offset, bytes.
@@ -44,7 +44,7 @@ impl Drive {
             directories: BTreeMap::new(),
             next_file: 0,
             direct_reads,
-            is_full: false,
+            space: u64::MAX,
             operations_left: u64::MAX,
             kept_aside: Vec::new(),
             seen: BTreeMap::new(),
@@ -61,6 +61,42 @@ impl Drive {
     /// A segment's file.
     pub(crate) fn segment(&mut self, directory: LogDirectory, segment: u64) -> Option<&mut File> {
         self.file(directory, Name::Segment(segment))
+    }
+
+    /// Somebody else takes all the space that is left, and keeps it: there is room for what is removed from now on.
+    pub(crate) fn fill_up(&mut self) {
+        self.space = self.used();
+    }
+
+    /// Somebody makes room.
+    pub(crate) fn make_room(&mut self) {
+        self.space = u64::MAX;
+    }
+
+    /// Whether there is room for what is removed only.
+    pub(crate) fn is_full(&self) -> bool {
+        self.space < u64::MAX
+    }
+
+    /// Whether a file of so many bytes can be created.
+    pub(super) fn has_room(&self, bytes: u64) -> bool {
+        self.used() + bytes <= self.space
+    }
+
+    fn used(&self) -> u64 {
+        let names = self.directories.values().flat_map(Directory::names);
+        let files = names.filter_map(|(_, file)| self.files.get(&file));
+        files.map(|file| file.len() as u64).sum()
+    }
+
+    /// How many segments before this one a stream has files of.
+    pub(crate) fn segments_before(&self, directory: LogDirectory, segment: u64) -> usize {
+        let names = self.directories.get(&directory).into_iter();
+        let is_before = |name| matches!(name, Name::Segment(index) if index < segment);
+        names
+            .flat_map(Directory::names)
+            .filter(|(name, _)| is_before(*name))
+            .count()
     }
 
     /// Bytes of a segment, through the page cache, as many as there are.

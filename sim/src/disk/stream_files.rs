@@ -59,7 +59,7 @@ impl Files for StreamFiles<'_> {
 
     fn create(&mut self, segment: u64, bytes: u64) -> io::Result<()> {
         self.step()?;
-        if self.drive.is_full || self.faults.strikes(Fault::RecoveryNoSpace) {
+        if !self.drive.has_room(bytes) || self.faults.strikes(Fault::RecoveryNoSpace) {
             return Err(io::Error::from_raw_os_error(ENOSPC));
         }
         let (new, name) = (Name::New(segment), Name::Segment(segment));

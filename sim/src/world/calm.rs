@@ -20,6 +20,7 @@ impl World {
         if self.process.is_none() {
             self.start()?;
         }
+        self.stay_full()?;
         self.settle()?;
         for power in [false, true] {
             self.crash(power);
@@ -33,6 +34,48 @@ impl World {
             format!("{kept} deliveries and buffers are kept when nothing is under way")
         })?;
         // A poisoned stream has said so; only a start ends it.
+        Ok(())
+    }
+
+    /// A disk that is full stays so for a while. What is too old goes nevertheless, and gives the stream its room back, unless another one takes it.
+    /// Then the operator makes room for the rest.
+    fn stay_full(&mut self) -> Result<(), Violation> {
+        if !self.drive.is_full() {
+            return Ok(());
+        }
+        let end_ns = self.clock.now().mono_ns + 60 * SECOND;
+        while self.clock.now().mono_ns < end_ns {
+            self.restart_poisoned()?;
+            self.turn()?;
+            while self.disk_works()? {}
+            self.clock.advance(SECOND / 4);
+        }
+        let now_ns = self.clock.now().wall_ns;
+        for number in 0..self.models.len() {
+            let model = &self.models[number];
+            let log = self
+                .process
+                .as_ref()
+                .and_then(|process| process.log(number as u32));
+            let (Some(log), Some(age_ns)) = (log, model.config.retention.age_ns_max) else {
+                continue;
+            };
+            let is_full = matches!(log.state(), State::NoSpace(_));
+            // Where the clock went back, nothing is too old for a long time.
+            let is_old = log.last_timestamp_ns() + age_ns + 5 * SECOND < now_ns;
+            if !is_full || !is_old {
+                continue;
+            }
+            let active = (log.received().position - 1) / model.config.segment_bytes;
+            let files = self.drive.segments_before(number as u32, active);
+            self.checks.check(Invariant::Liveness, files == 0, || {
+                format!(
+                    "{} is full and has {files} old segments, although all of its records are too old",
+                    model.name
+                )
+            })?;
+        }
+        self.drive.make_room();
         Ok(())
     }
 

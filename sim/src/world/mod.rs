@@ -48,6 +48,8 @@ pub(crate) struct World {
     stopped_until_ns: u64,
     /// The disk does nothing before this step.
     disk_resumes_at_step: u64,
+    /// The operator frees space on a full disk.
+    room_comes_at_step: u64,
     /// Nothing is sent to subscribers before this step.
     surge_ends_at_step: u64,
     /// Power has failed since logs were last opened.
@@ -116,6 +118,7 @@ impl World {
             epoch: 0,
             stopped_until_ns: 0,
             disk_resumes_at_step: 0,
+            room_comes_at_step: 0,
             surge_ends_at_step: 0,
             power_failed: false,
             stats: Stats::default(),

@@ -31,6 +31,16 @@ impl World {
         if self.faults.strikes(Fault::Freeze) {
             self.stopped_until_ns = now.mono_ns + self.faults.below(Fault::Freeze, 20 * SECOND);
         }
+        // A stream that has no file yet needs its first segment to be one.
+        if self.process.is_some() && self.faults.strikes(Fault::DiskFull) {
+            self.drive.fill_up();
+            let steps = self.faults.below(Fault::DiskFull, 4000);
+            self.room_comes_at_step = self.stats.steps + steps;
+        }
+        // Often nobody comes to make room before the end.
+        if self.stats.steps == self.room_comes_at_step {
+            self.drive.make_room();
+        }
         if self.faults.strikes(Fault::StandStill) {
             let steps = self.faults.below(Fault::StandStill, 800);
             self.disk_resumes_at_step = self.stats.steps + steps;
