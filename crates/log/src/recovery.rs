@@ -72,7 +72,8 @@ impl<F: Files> Recoverer<'_, F> {
             self.files.doing("remove", 0, |files| files.remove(0))?;
             return self.create();
         };
-        let durable = self.find_durable(identity, &heads)?;
+        let told = self.find_evidence(identity, &heads)?;
+        let durable = told.durable;
         let mut subjects = Subjects::new(self.config.subjects_limit(identity.segment_bytes));
         let mut index = Index::new(BLOCK_BYTES);
         let start = directory::first_unproven(durable, &heads, identity.segment_bytes);
@@ -85,6 +86,16 @@ impl<F: Files> Recoverer<'_, F> {
             return Err(self.damage_at(&end, identity, &heads, durable)?);
         }
         let oldest = end.scan.evidence.first_segment;
+        // A file goes once the mark that says so is synced. Where only marks behind the end of the log say so, everything before them was synced.
+        if (oldest..told.first_segment).any(|segment| !self.listed.contains_key(&segment)) {
+            let behind = end.segment + 1;
+            let next = heads.get(&behind).map(|head| head.base_sequence);
+            let synced = Mark {
+                sequence: next.unwrap_or(end.scan.next.sequence),
+                position: behind * identity.segment_bytes,
+            };
+            return Err(self.damage_at(&end, identity, &heads, synced)?);
+        }
         let (proven, proven_ns) = self.read_proven(
             identity,
             &heads,

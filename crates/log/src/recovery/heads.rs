@@ -4,8 +4,7 @@ use super::{Recoverer, damaged};
 use crate::directory::{self, Heads};
 use crate::files::Files;
 use crate::layout::{BLOCK_BYTES, SEGMENT_RECORD_BYTES};
-use crate::mark::Mark;
-use crate::marks::Identity;
+use crate::marks::{Evidence, Identity};
 use crate::open::{Defect, OpenError};
 use crate::scan;
 
@@ -41,22 +40,21 @@ impl<F: Files> Recoverer<'_, F> {
         Ok(Some((identity, heads)))
     }
 
-    /// The durable frontier.
-    pub(super) fn find_durable(
+    /// The durable frontier, and the oldest segment that must exist as far as any mark tells, behind the end of the log as well.
+    pub(super) fn find_evidence(
         &mut self,
         identity: Identity,
         heads: &Heads,
-    ) -> Result<Mark, OpenError> {
+    ) -> Result<Evidence, OpenError> {
         let bytes = identity.segment_bytes;
         let segments = self.listed.keys().copied();
-        let evidence = directory::find_evidence(segments, heads, bytes, |segment| {
+        directory::find_evidence(segments, heads, bytes, |segment| {
             let image = self.files.load(segment, bytes)?;
             Ok(Some(scan::evidence_in(
                 image,
                 segment * bytes,
                 identity.salt,
             )))
-        })?;
-        Ok(evidence.durable)
+        })
     }
 }

@@ -1,7 +1,7 @@
 //! Damage to files: found, named, never served.
 
 use trunkline_log::testing::MemoryFiles;
-use trunkline_log::{Damage, Defect, LogConfig, Loss, OpenError};
+use trunkline_log::{Damage, Defect, LogConfig, Loss, OpenError, Retention};
 
 use crate::world::{SECOND, Told, World, small};
 
@@ -381,4 +381,51 @@ fn intact_records_in_another_order_end_the_log() {
     contents[second..third + 240].rotate_left(240);
     world.reopen().expect("nothing of it was synced");
     assert_eq!(world.read_all(), [1]);
+}
+
+/// A removal is told by the seal and by the segment record behind it, and by nothing before.
+#[test]
+fn a_seal_that_told_of_a_removal_is_what_is_damaged_and_not_what_was_removed() {
+    let config = LogConfig {
+        retention: Retention {
+            age_ns_max: Some(60 * SECOND),
+            ..Retention::default()
+        },
+        ..small()
+    };
+    let segment = 64 << 10;
+    let mut world = World::new(config, 31);
+    while world.log.received().position < 2 * segment - 24_000 {
+        world.append_waiting("a", 500);
+    }
+    // Up to where a removal's mark would take what is kept free.
+    while world.log.received().position < 2 * segment - 20_480 {
+        world.append_waiting("a", 100);
+        world.sync_all();
+    }
+    // The last sync is under way when the removal comes.
+    let last = world.append_waiting("a", 100);
+    world.log.want_synced(last);
+    world.flush();
+    assert_eq!(world.log.received().position, 2 * segment - 16_384);
+    assert_eq!(world.log.segment_count(), 2);
+    assert_eq!(world.files.segments(), [0, 1, 2]);
+    world.advance(62 * SECOND);
+    world.flush();
+    while world.files.segments()[0] == 0 {
+        world.complete(0);
+    }
+    // No mark in the third segment says yet that the seal was synced.
+    assert_eq!(world.log.received().position / segment, 2);
+    assert_eq!(world.files.segments(), [1, 2]);
+    let next = world.log.received().sequence;
+    world.files.contents_mut(1).expect("the segment")[60_000] ^= 1;
+    match world.reopen() {
+        Err(OpenError::Damaged(damage)) => {
+            assert_eq!((damage.what, damage.segment), (Defect::Records, 1));
+            assert!(damage.start < 60_000 && damage.end == segment, "{damage}");
+            assert_eq!((damage.first, damage.last), (next, next - 1));
+        }
+        other => panic!("{other:?}"),
+    }
 }
