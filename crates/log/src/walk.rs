@@ -50,10 +50,11 @@ pub(crate) fn walk(
         let found = scan::next_in_place(image, offset, base, scan.salt, at.sequence);
         let (stop, sequence) = match found {
             Some((stop, sequence)) => (stop as u64, sequence),
-            // As far as anything was synced; the next segment tells which sequence it begins with.
+            // As far as anything was synced. Where that is the whole segment, the next one tells which sequence it begins with.
             None => {
                 let stop = bytes.min(durable.position - base);
-                (stop, next_base.unwrap_or(durable.sequence).max(at.sequence))
+                let after = next_base.filter(|_| stop == bytes);
+                (stop, after.unwrap_or(durable.sequence).max(at.sequence))
             }
         };
         note(

@@ -199,3 +199,34 @@ fn segments_that_retention_removed_are_not_missed() {
     }
     assert!(world.log.first().sequence > 1000);
 }
+
+#[test]
+fn damage_ends_where_anything_was_synced_although_the_next_segment_has_begun() {
+    let mut world = World::new(small(), 6);
+    for _ in 0..8 {
+        world.append_waiting("a", 500);
+    }
+    world.sync_all();
+    let synced = world.log.received();
+    while world.log.segment_count() < 2 {
+        world.append_waiting("a", 500);
+    }
+    world.settle();
+    // The device has the next segment's record, which tells what was synced, and nothing of what was written in between; the last synced mark rots.
+    let contents = world.files.contents_mut(0).expect("the segment");
+    contents[synced.position as usize..].fill(0);
+    contents[synced.position as usize - 9] ^= 1;
+    let verified = verify(&mut world.files, |_, _| {}).expect("readable");
+    let [damage] = verified.damages[..] else {
+        panic!("{:?}", verified.damages);
+    };
+    assert_eq!(
+        (damage.what, damage.end),
+        (Defect::Records, synced.position)
+    );
+    assert_eq!((damage.first, damage.records()), (9, 0));
+    let Err(OpenError::Damaged(refused)) = world.reopen() else {
+        panic!("it was synced");
+    };
+    assert_eq!(refused, damage);
+}
