@@ -263,6 +263,8 @@ mod tests {
         let segments = sound().files.segments();
         assert!(segments.len() >= 3 && segments[0] > 0, "{segments:?}");
         damaged_stream(&[]);
+        // A seal that lists one subject more, and so has entries that are none.
+        damaged_stream(&[6, 0, 15, 240, 15, 80, 255, 0]);
         let mut rng = Rng(11);
         for _ in 0..400 {
             let count = 1 + rng.below(6);

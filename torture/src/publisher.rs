@@ -276,6 +276,11 @@ fn wait(connection: &Connection) {
 }
 
 /// Reasons of a disk that fails; ext4 gives the second one when its journal has failed before it.
-pub(crate) const DISK_FAILED: [&str; 2] = ["(errno 5)", "(errno 30)"];
+pub(crate) const DISK_FAILED: [&str; 3] = [
+    "(errno 5)",
+    "(errno 30)",
+    // The call that the failure came into.
+    "fewer bytes written than asked",
+];
 /// No server lives so long.
 const LIMIT: Duration = Duration::from_secs(60);

@@ -18,7 +18,8 @@ pub(crate) fn run() -> Outcome {
                 "--locked",
             ])
             .current_dir(workspace::root())
-            .env("CARGO_TARGET_DIR", workspace::target_dir().join("miri")),
+            // Not where other clones build: Miri's test programs remember the directory that they were built in.
+            .env("CARGO_TARGET_DIR", workspace::root().join("target/miri")),
         ),
     }
 }

@@ -292,7 +292,7 @@ pub(crate) fn seal_offset(trailer: &[u8]) -> Option<u32> {
     (trailer.magic == SEAL_MAGIC).then(|| trailer.offset.get())
 }
 
-/// Reads the seal record that fills `bytes` and stands at `position`.
+/// Reads the seal record that fills `bytes` and stands at `position`. None, too, where what it lists is not in order.
 pub(crate) fn read_seal<'a>(bytes: &'a [u8], salt: u64, position: u64) -> Option<Seal<'a>> {
     let record = RawRecord::peek(bytes, u32::MAX).ok()??;
     if record.kind() != Kind::Seal || record.len() != bytes.len() {
@@ -306,8 +306,19 @@ pub(crate) fn read_seal<'a>(bytes: &'a [u8], salt: u64, position: u64) -> Option
     let (subjects, _) =
         <[SealSubject]>::ref_from_prefix_with_elems(rest, counts.subject_count.get() as usize)
             .ok()?;
+    let next_sequence = record.sequence();
+    let is_behind = |entry: &SealEntry, sequence: u64, end: u64| {
+        entry.sequence.get() <= sequence && entry.position.get() < end
+    };
+    let in_order = index
+        .last()
+        .is_none_or(|last| is_behind(last, next_sequence, position))
+        && index.is_sorted_by(|one, next| is_behind(one, next.sequence.get(), next.position.get()));
+    if !in_order {
+        return None;
+    }
     Some(Seal {
-        next_sequence: record.sequence(),
+        next_sequence,
         last_ns: record.timestamp_ns(),
         evidence,
         index,

@@ -122,6 +122,13 @@ impl<F: Files> Recoverer<'_, F> {
         let Some(seal) = marks::read_seal(&record, identity.salt, base + offset) else {
             return Err(refused(offset));
         };
+        let first = seal.index.first();
+        if first.is_some_and(|first| {
+            first.position.get() < base || first.sequence.get() < head.base_sequence
+        }) || seal.next_sequence < head.base_sequence
+        {
+            return Err(refused(offset));
+        }
         for entry in seal.index {
             let position = entry.position.get();
             index.insert(Entry {
