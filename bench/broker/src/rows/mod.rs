@@ -60,7 +60,7 @@ struct Rows {
 
 impl Rows {
     fn time(&self) -> Duration {
-        Duration::from_millis(if self.quick { 800 } else { 2000 })
+        Duration::from_millis(if self.quick { 800 } else { 1500 })
     }
 
     fn row(
@@ -88,7 +88,7 @@ impl Rows {
         } else {
             Effort {
                 samples: 5,
-                rounds: 10,
+                rounds: 7,
             }
         };
         Row {
