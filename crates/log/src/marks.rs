@@ -292,13 +292,16 @@ pub(crate) fn seal_offset(trailer: &[u8]) -> Option<u32> {
     (trailer.magic == SEAL_MAGIC).then(|| trailer.offset.get())
 }
 
-/// Reads the seal record that fills `bytes` and stands at `position`. None, too, where what it lists is not in order.
-pub(crate) fn read_seal<'a>(bytes: &'a [u8], salt: u64, position: u64) -> Option<Seal<'a>> {
+/// Reads the seal record that fills `bytes` and stands at `offset` of the segment. None, too, where what it lists is not in order or
+/// not in that segment.
+pub(crate) fn read_seal<'a>(bytes: &'a [u8], head: &SegmentHead, offset: u64) -> Option<Seal<'a>> {
+    let base = head.index * head.identity.segment_bytes;
+    let position = base + offset;
     let record = RawRecord::peek(bytes, u32::MAX).ok()??;
     if record.kind() != Kind::Seal || record.len() != bytes.len() {
         return None;
     }
-    let evidence = read_evidence(&record, salt, position)?;
+    let evidence = read_evidence(&record, head.identity.salt, position)?;
     let body: &'a [u8] = record.body().get(size_of::<MarkBody>()..)?;
     let (counts, rest) = SealCounts::read_from_prefix(body).ok()?;
     let (index, rest) =
@@ -310,14 +313,15 @@ pub(crate) fn read_seal<'a>(bytes: &'a [u8], salt: u64, position: u64) -> Option
     let is_behind = |entry: &SealEntry, sequence: u64, end: u64| {
         entry.sequence.get() <= sequence && entry.position.get() < end
     };
-    let in_order = index
-        .last()
-        .is_none_or(|last| is_behind(last, next_sequence, position))
+    let in_order = next_sequence >= head.base_sequence
+        && index.first().is_none_or(|one| {
+            one.sequence.get() >= head.base_sequence && one.position.get() >= base
+        })
+        && index
+            .last()
+            .is_none_or(|last| is_behind(last, next_sequence, position))
         && index.is_sorted_by(|one, next| is_behind(one, next.sequence.get(), next.position.get()));
-    if !in_order {
-        return None;
-    }
-    Some(Seal {
+    in_order.then(|| Seal {
         next_sequence,
         last_ns: record.timestamp_ns(),
         evidence,
@@ -406,46 +410,54 @@ mod tests {
 
     #[test]
     fn a_seal_is_found_from_the_end_of_its_segment() {
+        const OFFSET: u64 = 65_536 - 1000;
+        let head = SegmentHead {
+            identity: Identity {
+                uuid: [0; 16],
+                salt: 77,
+                segment_bytes: 65_536,
+            },
+            index: 1,
+            base_sequence: 3,
+            base_ns: 0,
+            evidence: Evidence::default(),
+        };
         let at = Mark {
             sequence: 5,
-            position: 65_536 - 1000,
+            position: 65_536 + OFFSET,
         };
-        let evidence = Evidence {
-            durable: Mark::default(),
-            first_segment: 0,
-        };
-        let entries = [Entry {
-            sequence: 1,
-            timestamp_ns: 2,
-            position: 120,
-        }];
-        let places = [Place { id: 3, offset: 120 }, Place { id: 9, offset: 400 }];
-        let mut bytes = [0xff; 1000];
-        write_seal(
-            &mut bytes,
-            Stand {
+        let sealed = |sequence, position| {
+            let entries = [Entry {
+                sequence,
+                timestamp_ns: 2,
+                position,
+            }];
+            let places = [Place { id: 3, offset: 120 }, Place { id: 9, offset: 400 }];
+            let mut bytes = [0xff; 1000];
+            let place = Stand {
                 salt: 77,
                 at,
                 timestamp_ns: 9,
-            },
-            evidence,
-            64_536,
-            entries.iter(),
-            &places,
-        );
+            };
+            let evidence = Evidence::default();
+            let offset = OFFSET as u32;
+            write_seal(&mut bytes, place, evidence, offset, entries.iter(), &places);
+            bytes
+        };
+        let mut bytes = sealed(3, 65_536 + 120);
         assert_eq!(seal_offset(&bytes[992..]), Some(64_536));
-        let seal = read_seal(&bytes, 77, at.position).expect("valid");
-        assert_eq!(
-            (
-                seal.next_sequence,
-                seal.last_ns,
-                seal.index.len(),
-                seal.subjects.len()
-            ),
-            (5, 9, 1, 2)
-        );
+        let seal = read_seal(&bytes, &head, OFFSET).expect("valid");
+        let listed = (seal.index.len(), seal.subjects.len());
+        assert_eq!((seal.next_sequence, seal.last_ns, listed), (5, 9, (1, 2)));
         assert_eq!(seal.subjects[1].offset.get(), 400);
         bytes[900] ^= 1;
-        assert!(read_seal(&bytes, 77, at.position).is_none());
+        assert!(read_seal(&bytes, &head, OFFSET).is_none());
+        for (sequence, position) in [(2, 65_536 + 120), (3, 65_535), (6, 65_536 + 120)] {
+            let bytes = sealed(sequence, position);
+            assert!(
+                read_seal(&bytes, &head, OFFSET).is_none(),
+                "an entry for {sequence} at {position} is not of this segment"
+            );
+        }
     }
 }

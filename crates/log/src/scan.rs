@@ -116,8 +116,7 @@ impl Scan {
                 },
                 Kind::Pad if raw.verify().is_ok() => {}
                 Kind::Seal if offset + raw.len() == image.len() => {
-                    let Some(seal) = marks::read_seal(raw.bytes(), self.salt, self.next.position)
-                    else {
+                    let Some(seal) = marks::read_seal(raw.bytes(), head, offset as u64) else {
                         return Ending::Open;
                     };
                     self.hear(seal.evidence);

@@ -120,9 +120,8 @@ fn note(damages: &mut Vec<Damage>, damage: Damage) {
 fn seal<'a>(image: &'a [u8], head: &SegmentHead) -> Option<(u64, Seal<'a>)> {
     let trailer = image.get(image.len().checked_sub(8)?..)?;
     let offset = u64::from(marks::seal_offset(trailer)?);
-    let position = head.index * head.identity.segment_bytes + offset;
     let record = image.get(offset as usize..)?;
-    let seal = marks::read_seal(record, head.identity.salt, position)?;
+    let seal = marks::read_seal(record, head, offset)?;
     Some((offset, seal))
 }
 

@@ -119,16 +119,9 @@ impl<F: Files> Recoverer<'_, F> {
         let Some((offset, record)) = self.files.seal(segment, bytes)? else {
             return Err(refused(bytes - 8));
         };
-        let Some(seal) = marks::read_seal(&record, identity.salt, base + offset) else {
+        let Some(seal) = marks::read_seal(&record, head, offset) else {
             return Err(refused(offset));
         };
-        let first = seal.index.first();
-        if first.is_some_and(|first| {
-            first.position.get() < base || first.sequence.get() < head.base_sequence
-        }) || seal.next_sequence < head.base_sequence
-        {
-            return Err(refused(offset));
-        }
         for entry in seal.index {
             let position = entry.position.get();
             index.insert(Entry {

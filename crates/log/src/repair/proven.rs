@@ -22,14 +22,14 @@ impl<F: Files, P: FnMut(u64, u64)> Planner<'_, F, P> {
     pub(super) fn read_ends(&mut self, segment: u64) -> Result<(), OpenError> {
         let bytes = self.identity.segment_bytes;
         (self.progress)(segment * bytes, self.durable.position);
-        if self.listed.get(&segment) != Some(&bytes) || !self.heads.contains_key(&segment) {
-            return Ok(());
-        }
+        let head = match self.heads.get(&segment) {
+            Some(head) if self.listed.get(&segment) == Some(&bytes) => *head,
+            _ => return Ok(()),
+        };
         let Some((offset, record)) = self.files.seal(segment, bytes)? else {
             return Ok(());
         };
-        let position = segment * bytes + offset;
-        let Some(seal) = marks::read_seal(&record, self.identity.salt, position) else {
+        let Some(seal) = marks::read_seal(&record, &head, offset) else {
             return Ok(());
         };
         let mut ends = Ends {

@@ -363,7 +363,7 @@ pub fn entropy() -> io::Result<u128> {
 }
 
 /// Whether there is a segment in a directory.
-fn has_segments(path: &Path) -> io::Result<bool> {
+pub(crate) fn has_segments(path: &Path) -> io::Result<bool> {
     let segments = names(path, |entry| {
         let name = entry.file_name();
         segment_index(&name.to_string_lossy())
