@@ -200,13 +200,25 @@ pub fn sorted(summaries: &[Summary], place: Place, figure: Figure) -> Vec<&Summa
     sorted
 }
 
-/// Whether a bar is met, for each place that has what it compares.
+/// Whether a bar is met, for each place that has what it compares. Figures of fewer than [`ENOUGH`] samples count only when there are no others.
 pub fn verdicts(bar: &Bar, summaries: &[Summary]) -> Vec<Verdict> {
-    let places = [Place::OneCore, Place::Near, Place::Far].into_iter();
-    places
-        .filter_map(|place| verdict(bar, summaries, place))
-        .collect()
+    let of = |summaries: &[Summary]| -> Vec<Verdict> {
+        let places = [Place::OneCore, Place::Near, Place::Far].into_iter();
+        places
+            .filter_map(|place| verdict(bar, summaries, place))
+            .collect()
+    };
+    let enough = |summary: &&Summary| summary.samples >= ENOUGH;
+    let firm: Vec<Summary> = summaries.iter().filter(enough).cloned().collect();
+    let verdicts = of(&firm);
+    if verdicts.is_empty() {
+        return of(summaries);
+    }
+    verdicts
 }
+
+/// Samples from which on a spread says something.
+const ENOUGH: usize = 3;
 
 /// What became of a bar.
 #[derive(Clone, Debug)]
@@ -355,6 +367,29 @@ mod tests {
         assert_eq!(result(Bar::times(trunkline, ns, 0.7, "peer")), Met::No);
         assert_eq!(result(Bar::value(trunkline, ns, 5.0)), Met::Yes);
         assert!(verdicts(&Bar::times(trunkline, ns, 1.0, "nobody"), &summaries).is_empty());
+    }
+
+    #[test]
+    fn a_single_sample_says_nothing_where_others_have_more() {
+        let three = |name: &str, ns, far| {
+            (0..3)
+                .map(move |_| (name.to_owned(), sample(ns, far)))
+                .collect::<Vec<_>>()
+        };
+        let one = |name: &str, ns, far| vec![(name.to_owned(), sample(ns, far))];
+        let far = [three("trunkline", 5.0, 200.0), three("peer", 6.0, 200.0)].concat();
+        let near = [one("trunkline", 3.0, 40.0), one("peer", 2.0, 40.0)].concat();
+        let lucky = one("lucky", 1.0, 200.0);
+        let bar = Bar::times_best("trunkline", Figure::Ns, 1.0);
+        let places = |samples: &[(String, Sample)]| {
+            let verdicts = verdicts(&bar, &of(samples, 40.0, false)).into_iter();
+            verdicts
+                .map(|verdict| (verdict.place, verdict.result))
+                .collect::<Vec<_>>()
+        };
+        let all = [far, near.clone(), lucky].concat();
+        assert_eq!(places(&all), [(Place::Far, Met::Yes)]);
+        assert_eq!(places(&near), [(Place::Near, Met::No)]);
     }
 
     #[test]

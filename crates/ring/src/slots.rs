@@ -86,10 +86,13 @@ impl<T, C: Capacity> Slots<T, C> {
             // SAFETY: `before` fits between `position` and the end of the slots, the caller owns
             // them, and a borrowed slice cannot overlap them.
             unsafe { first.copy_from_nonoverlapping(before.as_ptr(), before.len()) };
-            let start = self.first.as_ptr().cast::<T>();
-            // SAFETY: `after` is what is left of at most `capacity` values, from the first slot on;
-            // otherwise as above.
-            unsafe { start.copy_from_nonoverlapping(after.as_ptr(), after.len()) };
+            // Most do not wrap: that is cheaper to ask than to copy nothing.
+            if !after.is_empty() {
+                let start = self.first.as_ptr().cast::<T>();
+                // SAFETY: `after` is what is left of at most `capacity` values, from the first slot
+                // on; otherwise as above.
+                unsafe { start.copy_from_nonoverlapping(after.as_ptr(), after.len()) };
+            }
         }
     }
 
@@ -113,9 +116,11 @@ impl<T, C: Capacity> Slots<T, C> {
             let first = self.slot_ptr(position).cast::<T>();
             // SAFETY: `before` fits between `position` and the end of the slots, which hold elements.
             unsafe { first.copy_to_nonoverlapping(before.as_mut_ptr(), before.len()) };
-            let start = self.first.as_ptr().cast::<T>();
-            // SAFETY: `after` is what is left of at most `capacity` elements, from the first slot on.
-            unsafe { start.copy_to_nonoverlapping(after.as_mut_ptr(), after.len()) };
+            if !after.is_empty() {
+                let start = self.first.as_ptr().cast::<T>();
+                // SAFETY: `after` is what is left of at most `capacity` elements, from the first slot on.
+                unsafe { start.copy_to_nonoverlapping(after.as_mut_ptr(), after.len()) };
+            }
         }
     }
 
