@@ -1,10 +1,11 @@
-//! A worker never waits for the disk: what can take milliseconds is done by other threads. Counted, not timed; how long turns
-//! take is measured by `cargo bench -p trunkline --bench stalls`.
+//! What a worker asks of the system: nothing that waits for the disk, which other threads do, and of everything else no more than it must. Counted, not
+//! timed; how long turns take is measured by `cargo bench -p trunkline --bench stalls`.
 
 mod support;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -24,26 +25,14 @@ const WAITING: [&str; 8] = [
 
 #[test]
 fn a_worker_makes_no_call_that_waits_for_the_disk() {
-    let tried = Command::new("strace").args(["-D", "true"]).output();
-    if !tried.is_ok_and(|tried| tried.status.success()) {
-        eprintln!("SKIPPED: there is no strace here to see what threads wait for");
+    if !can_trace() {
         return;
     }
     let config = "io: epoll\nlimits: {max_record: 64KiB}\nstreams:\n\
         - {name: main, subjects: ['>'], ack: synced, segment: 1MiB, tail: 512KiB, retention: {bytes: 4MiB}}\n";
     let trace = tempfile::NamedTempFile::new().unwrap();
-    let mut server = Server::inside(config, |_, serve| {
-        // The tracer is the child, so that the process is the server.
-        let mut outer = Command::new("strace");
-        let calls = format!("trace={}", WAITING.map(|call| format!("?{call}")).join(","));
-        outer
-            .args(["-D", "-f", "-qq", "-e", &calls, "-o"])
-            .arg(trace.path())
-            .arg(serve.get_program())
-            .args(serve.get_args())
-            .stdin(Stdio::null());
-        outer
-    });
+    let calls = WAITING.map(|call| format!("?{call}")).join(",");
+    let mut server = Server::inside(config, |_, serve| traced(&serve, &calls, trace.path()));
     let threads = threads(server.pid());
     let workers: Vec<&String> = threads
         .iter()
@@ -76,6 +65,61 @@ fn a_worker_makes_no_call_that_waits_for_the_disk() {
         );
     }
     assert_eq!(server.end("TERM"), 0, "{}", server.log());
+}
+
+/// One record after the other, each acknowledged before the next one comes: it is read, written, and answered, and nothing else is asked in between.
+#[test]
+fn a_lone_record_is_acknowledged_by_three_calls() {
+    if !can_trace() {
+        return;
+    }
+    let config = "io: epoll\nidle: park\nstreams: [{name: main, subjects: ['>'], ack: stored}]\n";
+    let trace = tempfile::NamedTempFile::new().unwrap();
+    let calls = "recvfrom,pwrite64,sendto,epoll_wait";
+    let mut server = Server::inside(config, |_, serve| traced(&serve, calls, trace.path()));
+    let words = "bench --only acks --window 1 --time 300ms --json";
+    let words: Vec<&str> = words.split(' ').collect();
+    let ran = server.run(&[&words[..], &["--server", &server.address]].concat());
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert_eq!(server.end("TERM"), 0, "{}", server.log());
+    let trace = fs::read_to_string(trace.path()).unwrap();
+    let names: Vec<&str> = trace
+        .lines()
+        .filter_map(|line| line.split_whitespace().nth(1)?.split('(').next())
+        .collect();
+    let records = names.iter().filter(|name| **name == "pwrite64").count();
+    let straight = names
+        .windows(3)
+        .filter(|three| *three == ["recvfrom", "pwrite64", "sendto"])
+        .count();
+    assert!(records > 50, "{records} records");
+    // Marks are written, too, and other threads have calls of their own.
+    assert!(straight * 10 > records * 9, "{straight} of {records}");
+    let others = names.len() - 3 * straight;
+    // One wait for each, and a few while nothing had come yet.
+    assert!(others * 10 < records * 15, "{others} besides {records}");
+}
+
+/// Whether system calls can be seen here; says so if not.
+fn can_trace() -> bool {
+    let tried = Command::new("strace").args(["-D", "true"]).output();
+    let can = tried.is_ok_and(|tried| tried.status.success());
+    if !can {
+        eprintln!("SKIPPED: there is no strace here to see what threads ask of the system");
+    }
+    can
+}
+
+/// A server whose calls go to `trace`. The tracer is the child, so that the process is the server.
+fn traced(serve: &Command, calls: &str, trace: &Path) -> Command {
+    let mut outer = Command::new("strace");
+    outer
+        .args(["-D", "-f", "-qq", "-e", &format!("trace={calls}"), "-o"])
+        .arg(trace)
+        .arg(serve.get_program())
+        .args(serve.get_args())
+        .stdin(Stdio::null());
+    outer
 }
 
 /// Names of a process's threads, by their ids.

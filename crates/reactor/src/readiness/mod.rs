@@ -236,7 +236,9 @@ impl Reactor for Readiness {
     fn submit_and_wait(&mut self, _want: usize, wait: Wait) -> io::Result<usize> {
         let taken = self.submit()?;
         let wait = self.limit(wait);
-        if !self.ready.is_empty() && self.turns_since_look < TURNS_BETWEEN_LOOKS {
+        // Answers to what was just submitted, as those of inline writes, are work as well: whoever waits for them is served before the system is asked.
+        let has_work = !self.ready.is_empty() || !self.core.local.is_empty();
+        if has_work && self.turns_since_look < TURNS_BETWEEN_LOOKS {
             self.turns_since_look += 1;
             self.serve_ready();
             return Ok(taken);

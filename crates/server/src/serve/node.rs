@@ -239,8 +239,9 @@ impl Node {
             self.volumes.begin(reactor);
             if pass == 0 {
                 reactor.submit()?;
-                work += self.reap(now, reactor);
-                if done.work == 0 {
+                let came = self.reap(now, reactor);
+                work += came;
+                if came == 0 {
                     break;
                 }
             }
