@@ -26,9 +26,11 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
+    /// `None`: how it is used was asked for.
+    ///
     /// # Errors
     /// What is wrong, and how it is used.
-    pub(crate) fn parse(words: impl Iterator<Item = String>) -> Result<Self, String> {
+    pub(crate) fn parse(words: impl Iterator<Item = String>) -> Result<Option<Self>, String> {
         let mut arguments = Self {
             seed: 0,
             seeds: 0,
@@ -81,6 +83,7 @@ impl Arguments {
                 "--no-shrink" => arguments.shrink = false,
                 "--quiet" => arguments.quiet = true,
                 "--all-faults" => arguments.all_faults = true,
+                "--help" | "-h" => return Ok(None),
                 _ => return Err(format!("sim: `{word}` is not an option\n\n{HELP}")),
             }
         }
@@ -90,7 +93,7 @@ impl Arguments {
         if arguments.trace {
             arguments.jobs = 1;
         }
-        Ok(arguments)
+        Ok(Some(arguments))
     }
 
     pub(crate) fn options(&self) -> Options {
@@ -108,7 +111,7 @@ fn number(text: &str) -> Result<u64, String> {
         .map_err(|_| format!("sim: `{text}` is not a number\n\n{HELP}"))
 }
 
-const HELP: &str = "\
+pub(crate) const HELP: &str = "\
 Usage: cargo run -p sim --release -- [OPTIONS]
 
   --seeds N        how many seeds are run (default 1000, with --seed 1)
@@ -123,4 +126,13 @@ Usage: cargo run -p sim --release -- [OPTIONS]
   --small-scope N  instead of seeds: every sequence of up to N operations, every crash
   --all-faults     fails when a kind of fault never struck
   --quiet          prints nothing; the exit status says whether all invariants held
+  --help           prints this
+
+Examples:
+  cargo run -p sim --release -- --seeds 10000      # seeds 0 to 9999
+  cargo run -p sim --release -- --seed 42 --trace  # one, with every event
+  cargo run -p sim --release -- --small-scope 5    # every sequence of up to five operations
+
+Exit code: 0 all invariants held; 1 one did not, and the command that replays it is printed; 2 the command line is wrong.
+docs/TESTING.md says what is simulated.
 ";

@@ -102,6 +102,9 @@ faults! {
         Vanish "vanishes-with-records-unanswered" one in 1000;
     "space":
         DiskFull "disk-full-until-something-goes" one in 1200;
+    // Last, so that the others do in each seed what they did before it came.
+    "network":
+        Reordered "reordered-bytes" one in 1500;
 }
 
 impl Fault {

@@ -22,7 +22,7 @@ invariants! {
     Idempotent "idempotent" "Recovery can be interrupted anywhere and repeated; what it serves survives the next crash.";
     Replay "replay" "Reading by sequence and by time gives what the model has.";
     Delivery "delivery" "A subscriber gets every record that it asked for, in order, once, or is told of a gap for a reason that its policy has.";
-    Retention "retention" "Only what the policy allows is removed.";
+    Retention "retention" "Only what the policy allows is removed, and what is too old does not stay.";
     Memory "memory" "Everything that is kept is within its limits.";
     Liveness "liveness" "When faults stop, everything is acknowledged, delivered and synced within a minute.";
     Damage "damage" "What rots or was written to a wrong place is found and named, range and sequences, and no reader gets a wrong byte.";

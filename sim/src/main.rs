@@ -13,12 +13,16 @@ use std::time::{Duration, Instant};
 
 use sim::{Fault, Options, Small};
 
-use self::arguments::Arguments;
+use self::arguments::{Arguments, HELP};
 use self::report::Totals;
 
 fn main() -> ExitCode {
     let arguments = match Arguments::parse(std::env::args().skip(1)) {
-        Ok(arguments) => arguments,
+        Ok(Some(arguments)) => arguments,
+        Ok(None) => {
+            print!("{HELP}");
+            return ExitCode::SUCCESS;
+        }
         Err(message) => {
             eprint!("{message}");
             return ExitCode::from(2);

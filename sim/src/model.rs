@@ -49,6 +49,8 @@ pub(crate) struct Entry {
     pub subject: &'static str,
     /// Its stamp.
     pub timestamp_ns: u64,
+    /// When it was taken, by the steady clock.
+    pub taken_ns: u64,
     /// Where it lies.
     pub position: u64,
     /// Bytes.

@@ -126,6 +126,11 @@ impl Link {
             self.up.bytes.drain(..len);
             self.tampered = true;
         }
+        if self.up.bytes.len() > 1 && faults.strikes(Fault::Reordered) {
+            let len = 1 + faults.below(Fault::Reordered, self.up.bytes.len() as u64 - 1) as usize;
+            self.up.bytes.rotate_left(len);
+            self.tampered = true;
+        }
         for pipe in [&mut self.up, &mut self.down] {
             if !pipe.bytes.is_empty() && faults.strikes(Fault::Delay) {
                 pipe.not_before_ns = now_ns + faults.below(Fault::Delay, 500_000_000);

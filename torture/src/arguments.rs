@@ -37,7 +37,7 @@ impl Arguments {
             states: 300,
             missing: false,
             seed: since.map_or(1, |since| since.as_nanos() as u64),
-            io: vec!["epoll".into(), "io_uring".into()],
+            io: vec!["epoll".into(), "io_uring".into(), "direct".into()],
             counts: None,
             all_kinds: false,
         };
@@ -85,7 +85,8 @@ Usage: torture --server FILE [OPTIONS]
   --power-loss       cuts the power of real file systems instead; needs root, FUSE and loop devices
   --states N         how many crash states are checked then (default 300), over all file systems
   --missing          says what this machine lacks for that, and ends
-  --io NAMES         back-ends, comma between (default epoll,io_uring)
+  --io NAMES         back-ends, comma between (default epoll,io_uring,direct: epoll with
+                     synced writes past the page cache)
   --seed N           what chance starts from (default: the time)
   --counts FILE      writes what was counted
   --all-kinds        fails when something that is counted never happened, but for what the machine lacks

@@ -12,8 +12,9 @@ use rustix::process::{Pid, Signal, kill_process};
 #[derive(Debug)]
 pub(crate) struct Recipe {
     program: PathBuf,
-    /// Holds `trunkline.yaml`, `data`, `log` and `ready`.
+    /// Holds the configurations, `data`, `log` and `ready`.
     directory: PathBuf,
+    /// The io back-end, or `direct`.
     io: String,
     /// Words before the program.
     before: &'static [&'static str],
@@ -27,6 +28,9 @@ pub(crate) struct Server {
     pub(crate) address: String,
 }
 
+/// Instead of a back-end: epoll, and synced writes past the page cache.
+const DIRECT: &str = "direct";
+
 impl Recipe {
     pub(crate) fn new(
         program: &Path,
@@ -36,7 +40,9 @@ impl Recipe {
     ) -> Result<Self, String> {
         let failed = |error| format!("{}: {error}", directory.display());
         fs::create_dir_all(directory).map_err(failed)?;
-        fs::write(directory.join("trunkline.yaml"), config).map_err(failed)?;
+        let synced_writes = if io == DIRECT { "direct" } else { "buffered" };
+        let config = format!("synced_writes: {synced_writes}\n{config}");
+        fs::write(directory.join(format!("{io}.yaml")), config).map_err(failed)?;
         Ok(Self {
             program: program.into(),
             directory: directory.into(),
@@ -67,7 +73,7 @@ impl Recipe {
         Ok(true)
     }
 
-    /// The io back-end.
+    /// The io back-end, or `direct`.
     pub(crate) fn io(&self) -> &str {
         &self.io
     }
@@ -176,9 +182,9 @@ impl Recipe {
         Command::new(words.next().unwrap_or(program))
             .args(words)
             .args(["serve", "--listen", "127.0.0.1:0", "--idle", "park"])
-            .args(["--io", &self.io, "--workers", &workers.to_string()])
-            .arg("--config")
-            .arg(self.directory.join("trunkline.yaml"))
+            .args(["--io", if self.io == DIRECT { "epoll" } else { &self.io }])
+            .args(["--workers", &workers.to_string(), "--config"])
+            .arg(self.directory.join(format!("{}.yaml", self.io)))
             .arg("--data")
             .arg(self.directory.join("data"))
             .arg("--ready-file")

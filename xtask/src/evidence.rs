@@ -12,7 +12,7 @@ use std::time::Instant;
 use crate::{Outcome, fuzz, planted, shell, sim, torture, workspace};
 
 /// Writes the page, after running what was not run on this commit. Longer runs of a task before it are kept: the last one of a task
-/// counts.
+/// that was as long as CI's counts.
 pub(crate) fn run() -> Outcome {
     let commit = commit()?;
     if commit.ends_with(CHANGED) {
@@ -47,15 +47,24 @@ pub(crate) fn run() -> Outcome {
 }
 
 /// Runs a task that leaves its counts in the file that it is given, and signs them with the commit. When it fails there
-/// are none.
-pub(crate) fn counted(task: &str, run: impl FnOnce(&Path) -> Outcome) -> Outcome {
+/// are none. One that is shorter than CI's is no evidence, and takes none away when it succeeds: its counts go beside it.
+pub(crate) fn counted(task: &str, whole: bool, run: impl FnOnce(&Path) -> Outcome) -> Outcome {
     let path = path(task)?;
-    let _ = fs::remove_file(&path);
-    run(&path)?;
+    count(&path, whole, &commit()?, run)
+}
+
+fn count(path: &Path, whole: bool, commit: &str, run: impl FnOnce(&Path) -> Outcome) -> Outcome {
+    if !whole {
+        return run(&path.with_extension("short.tsv")).inspect_err(|_| {
+            let _ = fs::remove_file(path);
+        });
+    }
+    let _ = fs::remove_file(path);
+    run(path)?;
     let failed = |error| format!("{}: {error}", path.display());
-    let mut text = fs::read_to_string(&path).map_err(failed)?;
-    let _ = writeln!(text, "commit\t{}", commit()?);
-    fs::write(&path, text).map_err(failed)
+    let mut text = fs::read_to_string(path).map_err(failed)?;
+    let _ = writeln!(text, "commit\t{commit}");
+    fs::write(path, text).map_err(failed)
 }
 
 /// What a task has left.
@@ -207,13 +216,25 @@ fn grouped(value: &str) -> String {
     text
 }
 
+/// What files and folders hold at the present commit, as git names it; `None` where something was changed since.
+pub(crate) fn sources(paths: &[&str]) -> Result<Option<String>, String> {
+    if commit()?.ends_with(CHANGED) {
+        return Ok(None);
+    }
+    let places: Vec<String> = paths.iter().map(|path| format!("HEAD:{path}")).collect();
+    let mut words = vec!["rev-parse"];
+    words.extend(places.iter().map(String::as_str));
+    git(&words).map(Some)
+}
+
+fn git(arguments: &[&str]) -> Result<String, String> {
+    let mut command = Command::new("git");
+    shell::output(command.args(arguments).current_dir(workspace::root()))
+        .ok_or("evidence needs a git checkout".into())
+}
+
 /// The present commit, and whether there are changes; the page itself is none.
 fn commit() -> Result<String, String> {
-    let git = |arguments: &[&str]| {
-        let mut command = Command::new("git");
-        shell::output(command.args(arguments).current_dir(workspace::root()))
-            .ok_or("evidence needs a git checkout")
-    };
     let commit = git(&["rev-parse", "--short=12", "HEAD"])?;
     let changes = git(&["status", "--porcelain"])?;
     let changed = changes.lines().any(|line| !line.ends_with(" EVIDENCE.md"));
@@ -233,6 +254,23 @@ const CHANGED: &str = " with changes";
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_shorter_run_takes_the_place_of_none_unless_it_fails() {
+        let folder = std::env::temp_dir().join(format!("xtask-evidence-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("torture.tsv");
+        let leaves = |count: &'static str| {
+            move |path: &Path| fs::write(path, count).map_err(|error| error.to_string())
+        };
+        count(&path, true, "c0ffee", leaves("kills\t300\n")).unwrap();
+        count(&path, false, "c0ffee", leaves("kills\t20\n")).unwrap();
+        let kept = fs::read_to_string(&path).unwrap();
+        assert_eq!(kept, "kills\t300\ncommit\tc0ffee\n");
+        count(&path, false, "c0ffee", |_| Err("a record is lost".into())).unwrap_err();
+        assert!(!path.exists());
+        fs::remove_dir_all(&folder).unwrap();
+    }
 
     #[test]
     fn numbers_are_grouped_and_nothing_else_is() {

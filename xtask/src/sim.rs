@@ -6,17 +6,19 @@ use crate::{Outcome, evidence, shell, workspace};
 
 /// Runs so many seeds, of which every kind of fault must strike at least once, and everything that is small.
 pub(crate) fn run(seeds: u64) -> Outcome {
-    let seeds = seeds.to_string();
+    let (whole, seeds) = (seeds >= CI_SEEDS, seeds.to_string());
     let mut command = program(&["--all-faults", "--seeds", &seeds]);
-    evidence::counted("sim", |path| shell::run(command.arg("--counts").arg(path)))?;
+    evidence::counted("sim", whole, |path| {
+        shell::run(command.arg("--counts").arg(path))
+    })?;
     small_scope(OPERATIONS)
 }
 
 /// Every sequence of so many operations on one log, and every crash.
 pub(crate) fn small_scope(operations: u64) -> Outcome {
-    let operations = operations.to_string();
+    let (whole, operations) = (operations >= OPERATIONS, operations.to_string());
     let mut command = program(&["--small-scope", &operations]);
-    evidence::counted("small", |path| {
+    evidence::counted("small", whole, |path| {
         shell::run(command.arg("--counts").arg(path))
     })
 }

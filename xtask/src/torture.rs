@@ -8,10 +8,11 @@ use crate::{Outcome, Skippable, evidence, shell, workspace};
 pub(crate) fn kill(kills: u64) -> Outcome {
     let mut command = program()?;
     command.args(["--kills", &kills.to_string()]);
-    if kills >= CI_KILLS {
+    let whole = kills >= CI_KILLS;
+    if whole {
         command.arg("--all-kinds");
     }
-    evidence::counted("torture", |path| {
+    evidence::counted("torture", whole, |path| {
         shell::run(command.arg("--counts").arg(path))
     })
 }
@@ -24,10 +25,11 @@ pub(crate) fn lose_power(states: u64) -> Skippable {
         return Ok(all);
     }
     command.args(["--power-loss", "--states", &states.to_string()]);
-    if states >= CI_STATES {
+    let whole = states >= CI_STATES;
+    if whole {
         command.arg("--all-kinds");
     }
-    evidence::counted("power", |path| {
+    evidence::counted("power", whole, |path| {
         shell::run(command.arg("--counts").arg(path))
     })?;
     Ok(some.map(|reasons| format!("in part: {reasons}")))

@@ -25,6 +25,8 @@ pub enum Figure {
     IdlePercent,
     /// Memory for one idle connection, in KiB.
     ConnectionKib,
+    /// Records for each flush of the device, whoever asked for it.
+    PerFlush,
 }
 
 impl Figure {
@@ -43,6 +45,7 @@ impl Figure {
             Self::RssMib => "server RSS",
             Self::IdlePercent => "idle CPU",
             Self::ConnectionKib => "per connection",
+            Self::PerFlush => "per flush",
         }
     }
 
@@ -61,12 +64,13 @@ impl Figure {
             Self::RssMib => "MiB",
             Self::IdlePercent => "% of a core",
             Self::ConnectionKib => "KiB",
+            Self::PerFlush => "records",
         }
     }
 
     /// Whether more is better.
     pub fn more_is_better(self) -> bool {
-        self == Self::PerSecond
+        matches!(self, Self::PerSecond | Self::PerFlush)
     }
 
     /// A value with three digits or more, and a letter for thousands and millions of a rate.

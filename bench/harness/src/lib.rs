@@ -10,6 +10,7 @@
 //! | [`cores`] | pinning, and how far two cores are apart |
 //! | [`server`] | a peer's process: started, watched, ended |
 //! | [`installed`] | peers that are no crates: where their programs and libraries are |
+//! | [`flushes`] | how often a device was told to keep what it has |
 //! | [`limits`] | what the system allows a process |
 //! | [`payload`] | messages that can be checked |
 //! | [`latency`] | HDR histograms as text |
@@ -20,6 +21,7 @@
 pub mod contest;
 pub mod cores;
 pub mod figure;
+pub mod flushes;
 pub mod installed;
 pub mod latency;
 pub mod limits;

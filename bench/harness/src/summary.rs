@@ -200,21 +200,12 @@ pub fn sorted(summaries: &[Summary], place: Place, figure: Figure) -> Vec<&Summa
     sorted
 }
 
-/// Whether a bar is met, for each place that has what it compares. Figures of fewer than [`ENOUGH`] samples count only when there are no others.
+/// Whether a bar is met, for each place that has what it compares.
 pub fn verdicts(bar: &Bar, summaries: &[Summary]) -> Vec<Verdict> {
-    let of = |summaries: &[Summary]| -> Vec<Verdict> {
-        let places = [Place::OneCore, Place::Near, Place::Far].into_iter();
-        places
-            .filter_map(|place| verdict(bar, summaries, place))
-            .collect()
-    };
-    let enough = |summary: &&Summary| summary.samples >= ENOUGH;
-    let firm: Vec<Summary> = summaries.iter().filter(enough).cloned().collect();
-    let verdicts = of(&firm);
-    if verdicts.is_empty() {
-        return of(summaries);
-    }
-    verdicts
+    let places = [Place::OneCore, Place::Near, Place::Far].into_iter();
+    places
+        .filter_map(|place| verdict(bar, summaries, place))
+        .collect()
 }
 
 /// Samples from which on a spread says something.
@@ -257,23 +248,23 @@ fn verdict(bar: &Bar, summaries: &[Summary], place: Place) -> Option<Verdict> {
     let figure = bar.figure;
     let own = |name: &str| {
         let mut of_place = summaries.iter().filter(|summary| summary.place == place);
-        of_place
-            .find(|summary| summary.contender == name)?
-            .figures
-            .get(&figure)
-            .copied()
+        let summary = of_place.find(|summary| summary.contender == name)?;
+        Some((*summary.figures.get(&figure)?, summary.samples))
     };
-    let ours = own(&bar.contender)?;
+    let (ours, mut samples) = own(&bar.contender)?;
     let (wanted, than) = match &bar.than {
         Than::Value(value) => (Spread::exactly(*value), String::new()),
         Than::Peer(peer, factor) => {
             let than = format!(" = {factor} × {peer}");
-            (own(peer)?.times(*factor), than)
+            let (theirs, count) = own(peer)?;
+            samples = samples.min(count);
+            (theirs.times(*factor), than)
         }
         Than::BestPeer(factor) => {
             let best = sorted(summaries, place, figure)
                 .into_iter()
                 .find(|summary| !is_ours(summary))?;
+            samples = samples.min(best.samples);
             (
                 best.figures.get(&figure)?.times(*factor),
                 format!(" = {factor} × {}", best.contender),
@@ -295,8 +286,13 @@ fn verdict(bar: &Bar, summaries: &[Summary], place: Place) -> Option<Verdict> {
     } else {
         '≤'
     };
+    let few = if samples < ENOUGH {
+        format!(", of few samples: {samples}")
+    } else {
+        String::new()
+    };
     let text = format!(
-        "{}, {}: {} {} {sign} {}{than}",
+        "{}, {}: {} {} {sign} {}{than}{few}",
         bar.contender,
         figure.label(),
         figure.show(ours.median),
@@ -370,26 +366,16 @@ mod tests {
     }
 
     #[test]
-    fn a_single_sample_says_nothing_where_others_have_more() {
-        let three = |name: &str, ns, far| {
-            (0..3)
-                .map(move |_| (name.to_owned(), sample(ns, far)))
-                .collect::<Vec<_>>()
+    fn a_verdict_on_few_samples_says_so() {
+        let text = |count: usize| {
+            let ours = (0..count).map(|_| ("trunkline".to_owned(), sample(5.0, 0.0)));
+            let peers = (0..3).map(|_| ("peer".to_owned(), sample(6.0, 0.0)));
+            let summaries = of(&ours.chain(peers).collect::<Vec<_>>(), 40.0, false);
+            let bar = Bar::times("trunkline", Figure::Ns, 1.0, "peer");
+            verdicts(&bar, &summaries)[0].text.clone()
         };
-        let one = |name: &str, ns, far| vec![(name.to_owned(), sample(ns, far))];
-        let far = [three("trunkline", 5.0, 200.0), three("peer", 6.0, 200.0)].concat();
-        let near = [one("trunkline", 3.0, 40.0), one("peer", 2.0, 40.0)].concat();
-        let lucky = one("lucky", 1.0, 200.0);
-        let bar = Bar::times_best("trunkline", Figure::Ns, 1.0);
-        let places = |samples: &[(String, Sample)]| {
-            let verdicts = verdicts(&bar, &of(samples, 40.0, false)).into_iter();
-            verdicts
-                .map(|verdict| (verdict.place, verdict.result))
-                .collect::<Vec<_>>()
-        };
-        let all = [far, near.clone(), lucky].concat();
-        assert_eq!(places(&all), [(Place::Far, Met::Yes)]);
-        assert_eq!(places(&near), [(Place::Near, Met::No)]);
+        assert!(text(1).ends_with(", of few samples: 1"));
+        assert!(!text(3).contains("samples"));
     }
 
     #[test]

@@ -94,18 +94,22 @@ fn appends(options: &Options, writers: usize, sync: Syncs, has_rocksdb: bool) ->
     } else {
         &[]
     };
+    let mut shows = vec![
+        Figure::PerSecond,
+        Figure::P50Us,
+        Figure::P99Us,
+        Figure::P999Us,
+    ];
+    if sync == Syncs::Each {
+        shows.push(Figure::PerFlush);
+    }
     Row {
         name: format!("{name}, 1 KiB, {writers} writers"),
         about: format!(
             "{about}; threads, unpinned; the data is in {}",
             options.data().display()
         ),
-        shows: vec![
-            Figure::PerSecond,
-            Figure::P50Us,
-            Figure::P99Us,
-            Figure::P999Us,
-        ],
+        shows,
         bars: peers
             .iter()
             .map(|peer| Bar::times("trunkline log", Figure::PerSecond, 1.0, peer))

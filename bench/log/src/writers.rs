@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use bench_harness::flushes::Flushes;
 use bench_harness::payload::Maker;
 use bench_harness::server::Meter;
 use bench_harness::{Failure, Figure, Latency, Sample};
@@ -28,6 +29,7 @@ impl Writers {
         let folder = folder.map_err(|error| error.to_string())?;
         let store = open(folder.path(), self.sync)?;
         let end = AtomicBool::new(false);
+        let flushes = Flushes::of(folder.path());
         let meter = Meter::start(None);
         let begin = Instant::now();
         let wrote: Vec<Result<Latency, Failure>> = std::thread::scope(|scope| {
@@ -58,6 +60,7 @@ impl Writers {
         });
         let wall = begin.elapsed();
         let reading = meter.read(None);
+        let flushes = flushes.since();
         let mut latency = Latency::default();
         for own in wrote {
             latency.add(&own?);
@@ -71,6 +74,11 @@ impl Writers {
         let mut sample = Sample::default()
             .with(Figure::PerSecond, count as f64 / wall.as_secs_f64())
             .with_latency(latency);
+        if self.sync == Syncs::Each
+            && let Some(flushes) = flushes.filter(|flushes| *flushes > 0)
+        {
+            sample = sample.with(Figure::PerFlush, count as f64 / flushes as f64);
+        }
         sample.others_percent = reading.others_percent;
         Ok(sample)
     }

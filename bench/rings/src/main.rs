@@ -142,17 +142,11 @@ fn rows(quick: bool) -> Vec<Row> {
         discard_preempted: false,
         ..row(name, true, bar, contenders)
     };
-    // Each as the best peer does it: one at a time; made where it will lie; taken all at once, whatever there is.
     let fixed = ["trunkline fixed"];
+    // As the best peer does it: the item is made where it will lie.
     let in_place = ["trunkline in place"];
-    let drained = ["trunkline drained"];
-    // rtrb is the best of those that take one item at a time.
-    let two_cores = |name, contenders| {
-        let mut row = row(name, true, &drained, contenders);
-        row.bars
-            .push(Bar::times(fixed[0], Figure::PerSecond, 1.0, "rtrb"));
-        row
-    };
+    // One at a time; and whatever there is at once, as the disruptor takes it.
+    let both = ["trunkline fixed", "trunkline drained"];
     let mut general = singles!(stream, u64, 400_000);
     general.extend(contenders!(stream, u64, 100_000;
         "crossbeam ArrayQueue" => ArrayQueue,
@@ -173,8 +167,13 @@ fn rows(quick: bool) -> Vec<Row> {
             &in_place,
             singles!(one_thread, Line, 1_000_000),
         ),
-        two_cores("spsc u64, two cores", general),
-        two_cores("spsc 64 B, two cores", singles!(stream, Line, 200_000)),
+        row("spsc u64, two cores", true, &both, general),
+        row(
+            "spsc 64 B, two cores",
+            true,
+            &both,
+            singles!(stream, Line, 200_000),
+        ),
         row(
             "spsc u64, batches of 64",
             true,

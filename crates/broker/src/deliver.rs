@@ -286,12 +286,15 @@ pub(crate) fn spend(feed: &mut Feed, from: u64) {
 /// Tells a member that records will not come.
 pub(crate) fn lost<O: Out>(
     feed: &mut Feed,
-    stream: &Stream,
+    stream: &mut Stream,
     hand: &mut Hand<'_, O>,
     (first, mut last): (u64, u64),
     why: Loss,
     again: bool,
 ) {
+    if why == Loss::Damaged && stream.damage.note(first, last, stream.log.first().sequence) {
+        hand.damaged(stream.log.id(), first, last);
+    }
     let reason = match why {
         Loss::Damaged => GapReason::Damaged,
         Loss::Removed if stream.is_volatile() && feed.live => GapReason::SlowConsumer,

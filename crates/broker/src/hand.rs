@@ -1,6 +1,6 @@
 //! The hand that gives: everything that is touched to hand a run, stretches of it, definitions or a gap to one member.
 
-use trunkline_log::Log;
+use trunkline_log::{Log, LogId};
 use trunkline_wire::record;
 use trunkline_wire::{Body, FrameFlags, FrameHeader, Gap, GapReason, Kind, Opcode, Stamp};
 
@@ -46,6 +46,11 @@ impl<'a, O: Out> Hand<'a, O> {
             now,
             out,
         })
+    }
+
+    /// Tells the owner what the files of the stream do not hold.
+    pub(crate) fn damaged(&mut self, log: LogId, first: u64, last: u64) {
+        self.out.damaged(log, first, last);
     }
 
     pub(crate) fn gap(&mut self, first: u64, last: u64, reason: GapReason) {

@@ -47,6 +47,7 @@ mod channel;
 mod cold;
 mod cursor_record;
 mod cursors;
+mod damage;
 mod deliver;
 mod delivery;
 mod feed;

@@ -44,6 +44,9 @@ pub trait Out {
         );
     }
 
+    /// Readers of a stream cannot be given `first..=last`, because its files are damaged: said once, however many read it. They are told by Gap frames.
+    fn damaged(&mut self, _log: LogId, _first: u64, _last: u64) {}
+
     /// The session is to be told and closed; the owner calls [`Shard::close_session`](crate::Shard::close_session) in time.
     fn close(&mut self, session: SessionId, code: ErrorCode, message: &str);
 

@@ -38,6 +38,12 @@ impl Ranges {
         self.iter().map(|(first, last)| last - first + 1).sum()
     }
 
+    /// Whether all of `first..=last` is in it.
+    pub(crate) fn contains(&self, first: u64, last: u64) -> bool {
+        let at = self.ranges.partition_point(|range| range.1 < last);
+        self.ranges.get(at).is_some_and(|range| range.0 <= first)
+    }
+
     /// Adds `first..=last`. Behind what is there, which is the common case, this is one comparison.
     pub(crate) fn insert(&mut self, first: u64, last: u64) {
         debug_assert!(first <= last);
@@ -112,6 +118,7 @@ mod tests {
                     ranges.remove(first, first + len);
                     model.retain(|n| !(first..=first + len).contains(n));
                 }
+                prop_assert_eq!(ranges.contains(first, first + len), (first..=first + len).all(|n| model.contains(&n)));
                 let flat: Vec<u64> = ranges.iter().flat_map(|(first, last)| first..=last).collect();
                 prop_assert_eq!(&flat, &model.iter().copied().collect::<Vec<_>>());
                 prop_assert_eq!(ranges.count(), model.len() as u64);

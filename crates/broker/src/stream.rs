@@ -7,6 +7,7 @@ use trunkline_log::{Log, LogId, Mark, State, Storage, Token};
 use trunkline_route::Pattern;
 use trunkline_wire::AckLevel;
 
+use crate::damage::Damage;
 use crate::slab::Key;
 
 /// What a stream is.
@@ -58,6 +59,9 @@ pub struct StreamInfo {
     pub subscribers: u32,
     /// Durable cursors on it.
     pub cursors: u32,
+    /// Records that readers could not be given because the files are damaged, first and last of each range: what was met since the stream was opened
+    /// and retention has not removed, 64 ranges at most.
+    pub damaged: Vec<(u64, u64)>,
 }
 
 /// A stream of a shard.
@@ -89,6 +93,8 @@ pub(crate) struct Stream {
     pub(crate) pressed: bool,
     /// It is in the list of streams that the next turn looks at.
     pub(crate) listed: bool,
+    /// What readers came upon.
+    pub(crate) damage: Damage,
 }
 
 impl Stream {
@@ -111,6 +117,7 @@ impl Stream {
             },
             pressed: false,
             listed: false,
+            damage: Damage::default(),
             log,
         };
         let mut id = 0;
@@ -192,6 +199,7 @@ impl Stream {
             synced: survives.then(|| self.log.synced()),
             subscribers,
             cursors,
+            damaged: self.damage.since(first.sequence),
         }
     }
 }

@@ -35,6 +35,18 @@ impl Shard {
 
     /// Gives such a stream up, with its durable cursors. False: there is none of this name.
     pub fn remove_unopened(&mut self, name: &str, now: Now) -> bool {
+        if !self.take_unopened(name) {
+            return false;
+        }
+        for cursor in self.cursors.of_stream(name) {
+            self.forget_cursor(cursor, now);
+        }
+        true
+    }
+
+    /// Forgets such a stream and leaves its durable cursors where they are: it can be opened now, or there is another reason. False: there is none of
+    /// this name.
+    pub fn take_unopened(&mut self, name: &str) -> bool {
         let Some(at) = self
             .unopened
             .iter()
@@ -44,9 +56,6 @@ impl Shard {
         };
         self.unopened.swap_remove(at);
         self.epoch = self.epoch.wrapping_add(1);
-        for cursor in self.cursors.of_stream(name) {
-            self.forget_cursor(cursor, now);
-        }
         true
     }
 }

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 
 use crate::files::Files;
 use crate::layout::{PAGE_BYTES, SEGMENT_RECORD_BYTES};
 use crate::log::NAME_BYTES_MAX;
-use crate::mark::Mark;
+use crate::mark::{Mark, SEQUENCE_FIRST};
 use crate::marks::{self, Evidence, HeadError, Identity, SegmentHead};
 use crate::open::OpenError;
 use crate::{scan, walk};
@@ -16,6 +17,21 @@ pub(crate) type Listed = BTreeMap<u64, u64>;
 
 /// The segment records that are valid, by index.
 pub(crate) type Heads = BTreeMap<u64, SegmentHead>;
+
+/// Whether files hold nothing of a log: the first segment alone, without a valid segment record, and zeros behind its first page. A crash
+/// leaves that while a stream is created, and [`Log::open`](crate::Log::open) creates it anew. Whoever knows that the stream was created before knows by this that its records are lost.
+///
+/// What cannot be read, or was written by a newer version, may hold something.
+pub fn is_unused(files: &mut impl Files) -> bool {
+    let mut directory = Directory::new(files);
+    let Ok(listed) = directory.list() else {
+        return false;
+    };
+    let heads = |directory: &mut Directory<'_, _>| directory.heads(&listed, |_, error| Err(error));
+    listed.len() == 1
+        && heads(&mut directory).is_ok_and(|heads| heads.is_empty())
+        && directory.is_unused(&listed).unwrap_or(false)
+}
 
 /// The files, one of them in memory.
 pub(crate) struct Directory<'a, F> {
@@ -45,61 +61,67 @@ impl<'a, F: Files> Directory<'a, F> {
             .collect())
     }
 
-    /// The segment records, all of one stream and each in its file. `unread` is told which could not be read; when it takes that, the
-    /// others count.
+    /// The segment records, all of one stream and each in its file. `refused` is told which cannot be read or belong elsewhere; when it takes
+    /// that, the others count.
     pub(crate) fn heads(
         &mut self,
         listed: &Listed,
-        mut unread: impl FnMut(u64, OpenError) -> Result<(), OpenError>,
+        mut refused: impl FnMut(u64, OpenError) -> Result<(), OpenError>,
     ) -> Result<Heads, OpenError> {
         let mut heads = Heads::new();
         for (&segment, &bytes) in listed {
             if bytes < SEGMENT_RECORD_BYTES {
                 continue;
             }
-            match self.head(segment, identity(&heads)) {
+            match self.read_head(segment) {
                 Ok(Some(head)) => {
                     heads.insert(segment, head);
                 }
                 Ok(None) => {}
-                Err(error @ OpenError::Io { .. }) => unread(segment, error)?,
+                Err(error @ OpenError::Io { .. }) => refused(segment, error)?,
                 Err(error) => return Err(error),
+            }
+        }
+        let ours = most_have(&heads);
+        let foreign = |(&segment, head): (&u64, &SegmentHead)| foreign(segment, head, ours);
+        for error in heads.iter().filter_map(foreign).collect::<Vec<_>>() {
+            if let OpenError::Foreign { segment, .. } = error {
+                heads.remove(&segment);
+                refused(segment, error)?;
             }
         }
         Ok(heads)
     }
 
-    /// The segment record of one file, of the stream that is `known`. `None`: it is not valid.
+    /// The segment record of one file, of this stream. `None`: it is not valid.
     pub(crate) fn head(
         &mut self,
         segment: u64,
-        known: Option<Identity>,
+        ours: Identity,
     ) -> Result<Option<SegmentHead>, OpenError> {
+        let head = self.read_head(segment)?;
+        match head.and_then(|head| foreign(segment, &head, Some(ours))) {
+            Some(error) => Err(error),
+            None => Ok(head),
+        }
+    }
+
+    /// The segment record that a file has, whichever it is. `None`: it is not valid.
+    fn read_head(&mut self, segment: u64) -> Result<Option<SegmentHead>, OpenError> {
         let mut page = [0; SEGMENT_RECORD_BYTES as usize];
         self.read(segment, 0, &mut page)?;
-        let head = match marks::read_segment(&page) {
-            Ok(head) => head,
+        match marks::read_segment(&page) {
+            Ok(head) => Ok(Some(head)),
+            Err(HeadError::Invalid) => Ok(None),
             Err(HeadError::Newer {
                 version,
                 incompatible,
-            }) => {
-                return Err(OpenError::Newer {
-                    segment,
-                    version,
-                    incompatible,
-                });
-            }
-            Err(HeadError::Invalid) => return Ok(None),
-        };
-        let other_stream = known.is_some_and(|known| known != head.identity);
-        if other_stream || head.index != segment {
-            return Err(OpenError::Foreign {
+            }) => Err(OpenError::Newer {
                 segment,
-                index: head.index,
-                other_stream,
-            });
+                version,
+                incompatible,
+            }),
         }
-        Ok(Some(head))
     }
 
     /// Whether only segment 0 is there, and nothing behind its first page, in which no record ever stands.
@@ -251,6 +273,43 @@ impl<'a, F: Files> Directory<'a, F> {
 /// What the segments have in common.
 pub(crate) fn identity(heads: &Heads) -> Option<Identity> {
     heads.values().next().map(|head| head.identity)
+}
+
+/// What most of the files in their places have in common: one that strayed in does not make strangers of the others. A vote after Boyer and Moore.
+fn most_have(heads: &Heads) -> Option<Identity> {
+    let mut most = None;
+    let mut lead = 0_u64;
+    for (_, head) in heads.iter().filter(|(at, head)| head.index == **at) {
+        if lead == 0 {
+            most = Some(head.identity);
+        }
+        lead = match most == Some(head.identity) {
+            true => lead + 1,
+            false => lead - 1,
+        };
+    }
+    most
+}
+
+/// Why a file with this record is not one of the stream.
+fn foreign(segment: u64, head: &SegmentHead, ours: Option<Identity>) -> Option<OpenError> {
+    let other_stream = ours.is_some_and(|ours| ours != head.identity);
+    (other_stream || head.index != segment).then_some(OpenError::Foreign {
+        segment,
+        index: head.index,
+        other_stream,
+    })
+}
+
+/// The sequences that a segment held: those between its record and the next one's, none where these do not tell.
+pub(crate) fn held(heads: &Heads, segment: u64) -> Range<u64> {
+    let own = heads.get(&segment).map(|head| head.base_sequence);
+    let own = own.or((segment == 0).then_some(SEQUENCE_FIRST));
+    let next = heads.get(&(segment + 1)).map(|head| head.base_sequence);
+    match (own, next) {
+        (Some(own), Some(next)) => own..next,
+        _ => SEQUENCE_FIRST..SEQUENCE_FIRST,
+    }
 }
 
 /// The durable frontier and the oldest segment that must exist, by all segment records and by the marks of the files: searched from the last of `segments`, which

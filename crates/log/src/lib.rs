@@ -36,6 +36,7 @@ mod breaks;
 mod config;
 mod directory;
 mod disk;
+mod elapsed;
 mod errors;
 mod extract;
 mod fetched;
@@ -65,6 +66,7 @@ mod wall;
 mod writer;
 
 pub use config::{ConfigError, Durability, LogConfig, Retention, Storage};
+pub use directory::is_unused;
 pub use disk::{Disk, DiskError, DiskErrorKind, Request, Token};
 pub use errors::{AppendError, DefineError};
 pub use extract::{Beginning, Extracted, extract};

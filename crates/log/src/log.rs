@@ -191,6 +191,14 @@ impl Log {
         self.segments.count()
     }
 
+    /// The segment that holds a record.
+    pub fn segment_of(&self, sequence: u64) -> u64 {
+        let start = self.segments.at_sequence(sequence);
+        start.map_or(self.segments.first_index(), |(mark, _)| {
+            self.segments.locate(mark.position).0
+        })
+    }
+
     /// The stream's id, the same in all its segments.
     pub fn uuid(&self) -> [u8; 16] {
         self.identity.uuid

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::{fmt, io};
 
 use crate::config::{ConfigError, LogConfig, Storage};
-use crate::files::Files;
+use crate::files::{Files, segment_name};
 use crate::index::Index;
 use crate::layout::BLOCK_BYTES;
 use crate::log::{Log, Parts};
@@ -121,6 +121,15 @@ pub enum Defect {
     Seal,
     /// The file is not there.
     Missing,
+    /// The file is not there, and nothing tells how many records it held: it was the last one, or the oldest.
+    Gone,
+    /// The file belongs elsewhere.
+    Foreign {
+        /// Its contents say this segment.
+        index: u64,
+        /// Whether it is of another stream.
+        other_stream: bool,
+    },
     /// The file has another length than the stream's segments.
     Length {
         /// Its bytes.
@@ -220,14 +229,9 @@ impl fmt::Display for OpenError {
             ),
             Self::Foreign {
                 segment,
-                other_stream: true,
-                ..
-            } => {
-                write!(f, "the file of segment {segment} belongs to another stream")
-            }
-            Self::Foreign { segment, index, .. } => {
-                write!(f, "the file of segment {segment} holds segment {index}")
-            }
+                index,
+                other_stream,
+            } => write_foreign(f, *segment, *index, *other_stream),
             Self::Damaged(damage) => damage.fmt(f),
         }
     }
@@ -245,6 +249,22 @@ impl fmt::Display for Damage {
         } = self;
         match what {
             Defect::Missing => write!(f, "segment {segment} is missing")?,
+            Defect::Gone => {
+                return write!(
+                    f,
+                    "segment {segment} is missing, and nothing tells how many records it held"
+                );
+            }
+            Defect::Foreign {
+                index,
+                other_stream,
+            } => {
+                write_foreign(f, *segment, *index, *other_stream)?;
+                if last >= first {
+                    write!(f, "; in its place were sequences {first} to {last}")?;
+                }
+                return Ok(());
+            }
             Defect::Length { bytes } => {
                 write!(f, "segment {segment} has {bytes} bytes instead of {end}")?
             }
@@ -263,6 +283,27 @@ impl fmt::Display for Damage {
         } else {
             Ok(())
         }
+    }
+}
+
+fn write_foreign(
+    f: &mut fmt::Formatter<'_>,
+    segment: u64,
+    index: u64,
+    other_stream: bool,
+) -> fmt::Result {
+    let name = segment_name(segment);
+    if other_stream {
+        write!(
+            f,
+            "{name} belongs to another stream: move it out of this stream's directory"
+        )
+    } else {
+        write!(
+            f,
+            "{name} holds segment {index} of this stream: call it {} if there is no other of that name, or move it out of the directory",
+            segment_name(index)
+        )
     }
 }
 

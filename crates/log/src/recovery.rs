@@ -226,13 +226,11 @@ impl<F: Files> Recoverer<'_, F> {
             let segment = end.segment;
             if !self.listed.contains_key(&segment) {
                 // A segment is sealed only when the next one's file exists.
-                return Err(damaged(
-                    Defect::Missing,
-                    segment,
-                    0..identity.segment_bytes,
-                    end.scan.next.sequence,
-                    None,
-                ));
+                let before = match end.bases.is_empty() {
+                    true => self.sealed_before(identity, heads, segment)?,
+                    false => Some(end.scan.next.sequence),
+                };
+                return Err(missing(identity, heads, segment, before));
             }
             let continues = |head: &&SegmentHead| {
                 segment == start || head.base_sequence == end.scan.next.sequence
@@ -254,6 +252,22 @@ impl<F: Files> Recoverer<'_, F> {
                 Ending::Open => return Ok(end),
             }
         }
+    }
+
+    /// The sequence behind the segment in front of one, as its seal tells.
+    fn sealed_before(
+        &mut self,
+        identity: Identity,
+        heads: &Heads,
+        segment: u64,
+    ) -> Result<Option<u64>, OpenError> {
+        let Some(head) = segment.checked_sub(1).and_then(|before| heads.get(&before)) else {
+            return Ok(None);
+        };
+        let sealed = self.files.seal(head.index, identity.segment_bytes)?;
+        Ok(sealed.and_then(|(offset, record)| {
+            marks::read_seal(&record, head, offset).map(|seal| seal.next_sequence)
+        }))
     }
 
     /// The exact range of damage that lies below the durable frontier.
@@ -384,6 +398,25 @@ impl<F: Files> Recoverer<'_, F> {
         self.report.last = log.next.sequence - 1;
         Ok((log, self.report))
     }
+}
+
+/// A segment that is not there. `before` is the sequence behind the one in front of it, where that is known.
+fn missing(identity: Identity, heads: &Heads, segment: u64, before: Option<u64>) -> OpenError {
+    let behind = heads.range(segment..).next();
+    let behind = behind.map(|(_, head)| head.base_sequence);
+    let due = due(segment, before);
+    let what = match (due, behind) {
+        (Some(_), Some(_)) => Defect::Missing,
+        _ => Defect::Gone,
+    };
+    let first = due.or(behind).unwrap_or(SEQUENCE_FIRST);
+    let range = 0..identity.segment_bytes;
+    damaged(what, segment, range, first, due.and(behind))
+}
+
+/// The sequence with which a segment begins. `before` is the one behind the segment in front of it.
+fn due(segment: u64, before: Option<u64>) -> Option<u64> {
+    before.or((segment == 0).then_some(SEQUENCE_FIRST))
 }
 
 fn damaged(

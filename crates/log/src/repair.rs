@@ -9,6 +9,9 @@
 //!  before  S d d d ▒▒▒ d d d d b · · · ·        ▒ damaged   · zeros
 //!  after   S d d d ▒▒▒ d d d d b [  seal  ]     S b          the next segment: everything before it is durable
 //! ```
+//! Where the stream's last segment is missing, nothing tells which sequences it held: a file that holds nothing takes its place and uses up as many as it
+//! can have held, and the stream goes on behind it.
+//!
 //! What is overwritten is copied aside first. Nothing is changed until [`Repair::apply`], which can be interrupted anywhere: what it leaves is
 //! repaired by the next one.
 
@@ -17,11 +20,12 @@ mod plan;
 mod proven;
 mod tail;
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::directory::Directory;
 use crate::files::Files;
-use crate::open::{Damage, OpenError};
+use crate::open::{Damage, Defect, OpenError};
 
 pub use plan::plan_repair;
 
@@ -147,7 +151,7 @@ pub(crate) enum Step {
         offset: u64,
         bytes: Vec<u8>,
     },
-    /// As a write, when everything else is on the device.
+    /// A new segment with its first page, when everything before is on the device.
     Begin {
         segment: u64,
         page: Vec<u8>,
@@ -155,15 +159,17 @@ pub(crate) enum Step {
 }
 
 impl Step {
-    /// Copies come first, the page that makes it all count last.
-    fn phase(&self) -> u8 {
+    /// Copies come first, the page that makes it all count comes behind everything that is changed. What takes the place of files that are missing comes last: without them the
+    /// stream is refused, and what it goes on with is known by then.
+    fn phase(&self, missing: &BTreeSet<u64>) -> u8 {
         match self {
             Self::Keep(_) => 0,
             Self::Resize { .. } => 1,
-            Self::Create { .. } => 2,
-            Self::Again { .. } => 3,
-            Self::Write { .. } => 4,
-            Self::Begin { .. } => 5,
+            Self::Again { .. } => 2,
+            Self::Write { segment, .. } if missing.contains(segment) => 6,
+            Self::Write { .. } => 3,
+            Self::Begin { .. } => 4,
+            Self::Create { .. } => 5,
         }
     }
 }
@@ -181,6 +187,14 @@ impl Repair {
         self.damages.iter().map(Damage::records).sum()
     }
 
+    /// Whether more may have been lost than [`records_lost`](Self::records_lost): nothing tells what some of the missing files held.
+    #[must_use]
+    pub fn may_have_lost_more(&self) -> bool {
+        self.damages
+            .iter()
+            .any(|damage| damage.what == Defect::Gone)
+    }
+
     /// Bytes that are copied aside.
     #[must_use]
     pub fn bytes_kept(&self) -> u64 {
@@ -192,7 +206,12 @@ impl Repair {
     /// # Errors
     /// The system's. What was overwritten until then was copied aside; planning anew goes on from there.
     pub fn apply(mut self, files: &mut impl Files) -> Result<(), OpenError> {
-        self.steps.sort_by_key(Step::phase);
+        let created = self.steps.iter().filter_map(|step| match step {
+            Step::Create { segment } => Some(*segment),
+            _ => None,
+        });
+        let missing: BTreeSet<u64> = created.collect();
+        self.steps.sort_by_key(|step| step.phase(&missing));
         let mut files = Directory::new(files);
         for step in self.steps {
             match step {
@@ -212,9 +231,7 @@ impl Repair {
                         files.resize(segment, self.segment_bytes)
                     })?
                 }
-                Step::Create { segment } => files.doing("create", segment, |files| {
-                    files.create(segment, self.segment_bytes)
-                })?,
+                Step::Create { segment } => create(&mut files, segment, self.segment_bytes)?,
                 Step::Again {
                     segment,
                     start,
@@ -229,11 +246,22 @@ impl Repair {
                     offset,
                     bytes,
                 } => write(&mut files, segment, offset, &bytes)?,
-                Step::Begin { segment, page } => write(&mut files, segment, 0, &page)?,
+                Step::Begin { segment, page } => {
+                    create(&mut files, segment, self.segment_bytes)?;
+                    write(&mut files, segment, 0, &page)?;
+                }
             }
         }
         Ok(())
     }
+}
+
+fn create<F: Files>(
+    files: &mut Directory<'_, F>,
+    segment: u64,
+    bytes: u64,
+) -> Result<(), OpenError> {
+    files.doing("create", segment, |files| files.create(segment, bytes))
 }
 
 fn write<F: Files>(

@@ -2,6 +2,7 @@
 
 use crate::config::Storage;
 use crate::disk::{Disk, DiskError, DiskErrorKind, Request, Token};
+use crate::elapsed::Elapsed;
 use crate::log::{Log, State};
 use crate::mark::{Mark, Now};
 use crate::room::Purpose;
@@ -30,6 +31,16 @@ pub(crate) struct Keeper {
     pub(crate) due: bool,
     next_look_ns: u64,
     wall: WallClock,
+    elapsed: Elapsed,
+}
+
+/// What is too old.
+#[derive(Clone, Copy)]
+struct Old {
+    /// What has an earlier stamp.
+    stamp_ns: u64,
+    /// What lies before.
+    position: u64,
 }
 
 /// Between two looks at the limits.
@@ -48,6 +59,7 @@ impl Keeper {
             due: true,
             next_look_ns: 0,
             wall: WallClock::new(newest_ns),
+            elapsed: Elapsed::default(),
         }
     }
 
@@ -70,30 +82,34 @@ impl Keeper {
 impl Log {
     /// Looks at the limits once a second and after each rotation, at the clock each time.
     pub(crate) fn retain(&mut self, now: Now) {
-        let oldest_ns = self.config.retention.age_ns_max.map(|age_ns| {
-            let time_ns = self.keeper.wall.look(now, age_ns);
-            time_ns.saturating_sub(age_ns)
-        });
+        let age_ns_max = self.config.retention.age_ns_max;
+        let time_ns = age_ns_max.map(|age_ns| self.keeper.wall.look(now, age_ns));
         self.stats.clock_held = self.keeper.wall.is_held();
         if !self.keeper.due && now.mono_ns < self.keeper.next_look_ns {
             return;
         }
         self.keeper.due = false;
         self.keeper.next_look_ns = now.mono_ns + LOOK_NS;
+        let end = self.next.position;
+        let old = age_ns_max.zip(time_ns).map(|(age_ns, time_ns)| Old {
+            stamp_ns: time_ns.saturating_sub(age_ns),
+            position: self.keeper.elapsed.look(now.mono_ns, end, age_ns),
+        });
         match self.config.storage {
-            Storage::Memory => self.retain_in_memory(oldest_ns),
-            Storage::Files => self.retain_segments(oldest_ns),
+            Storage::Memory => self.retain_in_memory(old),
+            Storage::Files => self.retain_segments(old),
         }
     }
 
-    fn retain_segments(&mut self, oldest_ns: Option<u64>) {
+    fn retain_segments(&mut self, old: Option<Old>) {
         let retention = self.config.retention;
         let before = self.keeper.first_segment;
         while let Some(second) = self.segments.second().copied() {
             let start = second.index * self.identity.segment_bytes;
             let bytes = self.next.position - (start - self.identity.segment_bytes);
             let over_bytes = retention.bytes_max.is_some_and(|max| bytes > max);
-            let over_age = oldest_ns.is_some_and(|oldest| second.before_ns < oldest);
+            let over_age =
+                old.is_some_and(|old| second.before_ns < old.stamp_ns || start <= old.position);
             let over_records = retention
                 .records_max
                 .is_some_and(|max| self.next.sequence - second.sequence >= max);
@@ -117,13 +133,15 @@ impl Log {
         }
     }
 
-    fn retain_in_memory(&mut self, oldest_ns: Option<u64>) {
+    fn retain_in_memory(&mut self, old: Option<Old>) {
         let retention = self.config.retention;
         while let Some(second) = self.index.second().copied() {
             let over_bytes = retention
                 .bytes_max
                 .is_some_and(|max| self.next.position - self.first.position > max);
-            let over_age = oldest_ns.is_some_and(|oldest| second.timestamp_ns < oldest);
+            let over_age = old.is_some_and(|old| {
+                second.timestamp_ns < old.stamp_ns || second.position <= old.position
+            });
             let over_records = retention
                 .records_max
                 .is_some_and(|max| self.next.sequence - second.sequence >= max);

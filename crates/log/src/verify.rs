@@ -2,10 +2,12 @@
 //!
 //! The rules are those of recovery, in `docs/format/log.md`; where recovery stops at the first damage and refuses, this goes on behind it.
 
-use std::io;
+mod present;
+
+use std::collections::BTreeMap;
 use std::ops::{ControlFlow, Range};
 
-use crate::directory::{self, Directory, Heads, Listed, is_zero};
+use crate::directory::{Directory, Heads, Listed, is_zero};
 use crate::files::Files;
 use crate::index::Index;
 use crate::layout::{BLOCK_BYTES, PAGE_BYTES, SEGMENT_RECORD_BYTES};
@@ -15,6 +17,8 @@ use crate::open::{Damage, Defect, OpenError, Torn};
 use crate::scan::{self, Ending, Scan};
 use crate::subjects::Subjects;
 use crate::walk;
+
+use present::is_gone;
 
 /// What the files of a stream hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -92,6 +96,8 @@ pub(crate) struct Verifier<'a, F, P, V> {
     heads: Heads,
     durable: Mark,
     found: Verified,
+    /// Files that belong elsewhere; they are not among those listed.
+    foreign: BTreeMap<u64, Defect>,
     skip: Skip,
     progress: P,
     visit: V,
@@ -120,6 +126,7 @@ where
             heads: Heads::new(),
             durable: Mark::default(),
             found: Verified::default(),
+            foreign: BTreeMap::new(),
             skip,
             progress,
             visit,
@@ -147,20 +154,12 @@ where
         self.files.unload();
         let bytes = identity.segment_bytes;
         let oldest = first_segment.max(self.gone);
-        let last = self.listed.last_key_value().map_or(0, |(index, _)| *index);
+        let last = self.there().next_back().unwrap_or(0);
         let total = (last + 1 - oldest.min(last)) * bytes;
+        self.look_below(oldest, bytes);
 
         let mut subjects = Subjects::new(u32::MAX);
-        let mut scan = Scan {
-            salt: identity.salt,
-            next: Mark::default(),
-            last_ns: 0,
-            significant: 0,
-            evidence: Evidence {
-                durable: Mark::default(),
-                first_segment: oldest,
-            },
-        };
+        let mut scan = unknown(identity.salt);
         let mut ended = false;
         for segment in oldest..=last {
             if self.stopped {
@@ -180,6 +179,12 @@ where
                 Err(error) => return Err(error),
             }
         }
+        if !self.stopped && !ended {
+            // A segment is sealed only when the next one's file exists.
+            self.is_there(oldest.max(last + 1), identity, &mut scan, &subjects)?;
+        } else if !self.stopped && self.found.damages.is_empty() {
+            self.look_for_removals(first_segment, identity, &mut scan, &subjects)?;
+        }
         (self.progress)(total, total);
         Ok(())
     }
@@ -195,27 +200,18 @@ where
     ) -> Result<bool, OpenError> {
         let bytes = identity.segment_bytes;
         let synced = segment * bytes < self.durable.position;
-        let length = self.length(segment)?;
+        if let Some((what, range)) = self.misfit(segment, bytes) {
+            self.damage(what, segment, range, scan, subjects);
+            return Ok(true);
+        }
         if ended && !synced {
-            if length == Some(bytes) {
+            if self.listed.contains_key(&segment) {
                 self.leftover(segment, 0, bytes)?;
             }
             return Ok(true);
         }
-        let Some(length) = length else {
-            let told = self.find_evidence(identity)?.first_segment;
-            if told.max(self.gone) > segment {
-                // Retention has overtaken us.
-                scan.next = Mark::default();
-                return Ok(ended);
-            }
-            self.damage(Defect::Missing, segment, 0..bytes, scan, subjects);
-            return Ok(true);
-        };
-        if length != bytes {
-            let what = Defect::Length { bytes: length };
-            self.damage(what, segment, length..bytes, scan, subjects);
-            return Ok(true);
+        if !self.is_there(segment, identity, scan, subjects)? {
+            return Ok(ended || self.gone <= segment);
         }
         let expected = (scan.next.sequence > 0).then_some(scan.next.sequence);
         let fits = |head: &SegmentHead| {
@@ -236,26 +232,73 @@ where
         Ok(true)
     }
 
-    /// The bytes of a file. While one is made or removed, a listing may pass over others, so what is not there is looked for once more.
-    fn length(&mut self, segment: u64) -> Result<Option<u64>, OpenError> {
-        if !self.listed.contains_key(&segment) {
-            self.listed = self.files.list()?;
-        }
-        Ok(self.listed.get(&segment).copied())
-    }
-
-    /// The segment's record. One that was not there may be by now: the frontier was read after the records.
-    fn begun(
+    /// Whether a segment that must exist is there: if not, that is damage, unless retention has overtaken us.
+    fn is_there(
         &mut self,
         segment: u64,
         identity: Identity,
-        synced: bool,
-    ) -> Result<Option<SegmentHead>, OpenError> {
-        if let (None, true) = (self.heads.get(&segment), synced) {
-            let head = self.files.head(segment, Some(identity))?;
-            self.heads.extend(head.map(|head| (segment, head)));
+        scan: &mut Scan,
+        subjects: &Subjects,
+    ) -> Result<bool, OpenError> {
+        if self.is_listed(segment)? {
+            return Ok(true);
         }
-        Ok(self.heads.get(&segment).copied())
+        let told = self.find_evidence(identity)?.first_segment;
+        self.gone = self.gone.max(told);
+        if self.gone > segment {
+            scan.next = Mark::default();
+        } else {
+            let range = 0..identity.segment_bytes;
+            self.damage(Defect::Missing, segment, range, scan, subjects);
+        }
+        Ok(false)
+    }
+
+    /// What recovery would mind in files that count as removed.
+    fn look_below(&mut self, oldest: u64, bytes: u64) {
+        let below: Vec<u64> = self.there().take_while(|at| *at < oldest).collect();
+        for segment in below {
+            if let Some((what, range)) = self.misfit(segment, bytes) {
+                self.note(
+                    what,
+                    segment,
+                    range,
+                    SEQUENCE_FIRST..SEQUENCE_FIRST,
+                    &Subjects::default(),
+                );
+            }
+        }
+    }
+
+    /// A file goes once the mark that says so is synced: where only marks behind the end of the log say so, everything before them was.
+    fn look_for_removals(
+        &mut self,
+        told: u64,
+        identity: Identity,
+        scan: &mut Scan,
+        subjects: &Subjects,
+    ) -> Result<(), OpenError> {
+        let heard = scan.evidence.first_segment;
+        let is_there = |segment| self.listed.contains_key(&segment);
+        if scan.next.sequence == 0 || (heard..told).all(is_there) {
+            return Ok(());
+        }
+        let bytes = identity.segment_bytes;
+        let Mark { sequence, position } = scan.next;
+        let (segment, offset) = (position / bytes, position % bytes);
+        let image = self.files.load(segment, bytes)?;
+        let base = position - offset;
+        let found = scan::next_in_place(image, offset as usize, base, scan.salt, sequence);
+        let (stop, next) = found.map_or((bytes, self.base_behind(segment)), |(stop, next)| {
+            (stop as u64, Some(next))
+        });
+        let what = match offset {
+            0 => Defect::Head,
+            _ => Defect::Records,
+        };
+        let held = sequence..next.unwrap_or(sequence);
+        self.note(what, segment, offset..stop, held, subjects);
+        Ok(())
     }
 
     /// Nothing in it is asked for, as the next segment says.
@@ -264,66 +307,6 @@ where
             return false;
         };
         next.base_sequence <= self.skip.sequence || next.base_ns < self.skip.timestamp_ns
-    }
-
-    /// Reads the segment records. `None`: not one of them is valid.
-    fn read_heads(&mut self) -> Result<Option<Identity>, OpenError> {
-        let gone = &mut self.gone;
-        self.heads = self.files.heads(&self.listed, |segment, error| {
-            if !is_gone(&error) {
-                return Err(error);
-            }
-            *gone = segment + 1;
-            Ok(())
-        })?;
-        Ok(directory::identity(&self.heads).filter(|identity| identity.segment_bytes > 0))
-    }
-
-    /// A stream that was never used has one segment, and nothing behind its first page.
-    fn no_heads(&mut self) -> Result<(), OpenError> {
-        let unknown = Scan {
-            salt: 0,
-            next: Mark::default(),
-            last_ns: 0,
-            significant: 0,
-            evidence: Evidence {
-                durable: Mark::default(),
-                first_segment: 0,
-            },
-        };
-        for (segment, bytes) in self.listed.clone() {
-            let image = self.files.load(segment, bytes)?;
-            let used = image
-                .get(PAGE_BYTES as usize..)
-                .is_none_or(|rest| !is_zero(rest));
-            if used || segment > 0 {
-                let range = 0..SEGMENT_RECORD_BYTES;
-                self.damage(Defect::Head, segment, range, &unknown, &Subjects::default());
-            }
-        }
-        Ok(())
-    }
-
-    /// The durable frontier and the oldest segment that must exist.
-    fn find_evidence(&mut self, identity: Identity) -> Result<Evidence, OpenError> {
-        let bytes = identity.segment_bytes;
-        let whole = |(&segment, &length): (&u64, &u64)| (length == bytes).then_some(segment);
-        let segments = self.listed.iter().filter_map(whole);
-        directory::find_evidence(segments, &self.heads, bytes, |segment| {
-            match self.files.load(segment, bytes) {
-                Ok(image) => Ok(Some(scan::evidence_in(
-                    image,
-                    segment * bytes,
-                    identity.salt,
-                ))),
-                // Retention removes the oldest first.
-                Err(error) if is_gone(&error) => {
-                    self.gone = self.gone.max(segment + 1);
-                    Ok(None)
-                }
-                Err(error) => Err(error),
-            }
-        })
     }
 
     /// Verifies one segment, going on behind damage as far as something is provably in place there.
@@ -390,39 +373,72 @@ where
         Ok(())
     }
 
+    /// Damage to a file, or to its ends, with the sequences that it held as far as others tell.
     fn damage(
         &mut self,
         what: Defect,
         segment: u64,
         range: Range<u64>,
-        scan: &Scan,
+        scan: &mut Scan,
         subjects: &Subjects,
     ) {
-        let next = self
-            .heads
-            .range(segment + 1..)
-            .next()
-            .map_or(self.found.durable_sequence, |(_, head)| head.base_sequence);
-        let first = match (scan.next.sequence, segment) {
-            (0, 0) => SEQUENCE_FIRST,
+        let behind = self.base_behind(segment);
+        let next = behind
+            .unwrap_or(self.found.durable_sequence)
+            .max(SEQUENCE_FIRST);
+        let due = match (scan.next.sequence, segment) {
+            (0, 0) => Some(SEQUENCE_FIRST),
             // Nothing tells where the oldest segment of a stream begins but its own record.
-            (0, _) => next,
-            (due, _) => due,
+            (0, _) => self.heads.get(&segment).map(|head| head.base_sequence),
+            (due, _) => Some(due),
         };
+        let what = match what {
+            Defect::Missing if due.is_none() || behind.is_none() => Defect::Gone,
+            what => what,
+        };
+        let first = due.unwrap_or(next);
+        let held = first..next.max(first);
+        if due.is_some() {
+            // What is told here is not told again of the next file.
+            scan.next.sequence = held.end;
+        }
+        self.note(what, segment, range, held, subjects);
+    }
+
+    fn note(
+        &mut self,
+        what: Defect,
+        segment: u64,
+        range: Range<u64>,
+        held: Range<u64>,
+        subjects: &Subjects,
+    ) {
         let damage = Damage {
             what,
             segment,
             start: range.start,
             end: range.end,
-            first,
-            last: next.saturating_sub(1),
+            first: held.start,
+            last: held.end - 1,
         };
         self.found.damages.push(damage);
         self.stopped |= (self.visit)(Seen::Damage(damage), subjects).is_break();
     }
+
+    /// The sequence with which the next segment begins that tells.
+    fn base_behind(&self, segment: u64) -> Option<u64> {
+        let mut behind = self.heads.range(segment + 1..);
+        behind.next().map(|(_, head)| head.base_sequence)
+    }
 }
 
-/// The file was there when the directory was listed.
-fn is_gone(error: &OpenError) -> bool {
-    matches!(error, OpenError::Io { error, .. } if error.kind() == io::ErrorKind::NotFound)
+/// Before anything was seen.
+fn unknown(salt: u64) -> Scan {
+    Scan {
+        salt,
+        next: Mark::default(),
+        last_ns: 0,
+        significant: 0,
+        evidence: Evidence::default(),
+    }
 }

@@ -91,6 +91,9 @@ pub struct StreamInfo {
     pub state: String,
     /// Why it is not `ok`, and what can be done.
     pub reason: Option<String>,
+    /// Records that are damaged, as `[first, last]` of each range: what readers have come upon since the start and did not get, 64 ranges at most. Only
+    /// `trunkline log verify` looks at everything.
+    pub damaged: Vec<(u64, u64)>,
     /// Retention by age does not believe the clock yet, because it went forward by more than an hour at once.
     pub retention_held: bool,
     /// What is kept.

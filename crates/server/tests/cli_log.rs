@@ -110,7 +110,85 @@ fn what_is_not_there_is_said() {
     let empty = tempfile::tempdir().unwrap();
     let nothing = run(&["log", "verify", "--data", empty.path().to_str().unwrap()]);
     assert_eq!(nothing.code, 6);
-    assert!(nothing.err.contains("FORMAT"), "{}", nothing.err);
+    assert!(
+        nothing
+            .err
+            .contains("is no data directory of trunkline; name with --data")
+            && nothing.err.contains("FORMAT"),
+        "{}",
+        nothing.err
+    );
+    let gone = empty.path().join("gone");
+    for command in ["verify", "export", "repair"] {
+        let gone = run(&["log", command, "--data", gone.to_str().unwrap()]);
+        assert_eq!(gone.code, 6);
+        assert!(
+            gone.err.contains("gone is not there; name with --data"),
+            "{}",
+            gone.err
+        );
+    }
+}
+
+#[test]
+fn a_last_segment_that_is_missing_is_said_everywhere() {
+    let mut server = filled();
+    assert_eq!(server.end("TERM"), 0);
+    let found = server.run_log(&["inspect", "main", "--json"]).json();
+    let segments = found["streams"][0]["segments"].as_array().unwrap().clone();
+    let last = segments.last().unwrap();
+    let index = last["index"].as_u64().unwrap();
+    fs::remove_file(segment(&server, index)).unwrap();
+    // The one that is prepared for the next.
+    let _ = fs::remove_file(segment(&server, index + 1));
+    let said = format!("segment {index} is missing, and nothing tells how many records it held");
+    for command in ["verify", "export"] {
+        let ran = server.run_log(&[command, "main"]);
+        assert_eq!(ran.code, 1, "{command}: {}", ran.err);
+        assert!(
+            ran.out.contains(&said) || ran.err.contains(&said),
+            "{command}: {}",
+            ran.err
+        );
+    }
+    let dry = server.run_log(&["repair", "--dry-run"]);
+    assert_eq!(dry.code, 1, "{}", dry.err);
+    assert!(
+        dry.out.contains(&said) && dry.out.contains("nothing tells how many records are lost"),
+        "{}",
+        dry.out
+    );
+    assert!(!dry.out.contains("no record is lost"), "{}", dry.out);
+    // The smallest record has 40 bytes.
+    let next = last["first_sequence"].as_u64().unwrap() + (1 << 20) / 40;
+    let goes_on = format!("with sequence {next}");
+    assert!(dry.out.contains(&goes_on), "{}", dry.out);
+    assert_eq!(server.run_log(&["repair", "--yes"]).code, 0);
+    let again = server.run_log(&["repair", "--dry-run"]);
+    assert_eq!(again.code, 0, "{}", again.err);
+}
+
+#[test]
+fn files_that_changed_places_are_named_with_what_to_do_and_the_rest_is_checked() {
+    let mut server = filled();
+    assert_eq!(server.end("TERM"), 0);
+    let aside = server.data().join("aside");
+    fs::rename(segment(&server, 0), &aside).unwrap();
+    fs::rename(segment(&server, 1), segment(&server, 0)).unwrap();
+    fs::rename(&aside, segment(&server, 1)).unwrap();
+    let verified = server.run_log(&["verify", "--json"]);
+    assert_eq!(verified.code, 1, "{}", verified.err);
+    let found = verified.json();
+    let main = named(&found, "main");
+    assert_eq!(main["problem"], Value::Null);
+    assert!(main["records"].as_u64().unwrap() > 1000, "{main}");
+    let remedy =
+        "0000000000000000.seg holds segment 1 of this stream: call it 0000000000000001.seg";
+    let message = main["damages"][0]["message"].as_str().unwrap();
+    assert!(message.starts_with(remedy), "{message}");
+    let dry = server.run_log(&["repair", "--dry-run"]);
+    assert_eq!(dry.code, 1, "{}", dry.err);
+    assert!(dry.out.contains(remedy), "{}", dry.out);
 }
 
 #[test]
@@ -133,7 +211,9 @@ fn one_streams_directory_or_a_copy_of_it_is_enough_to_look_at() {
     );
     let rescued = rescued.to_str().unwrap();
     let some = run(&["log", "export", "--raw", "--data", rescued]);
-    assert_eq!(some.code, 0, "{}", some.err);
+    // All that is in it comes, and that it is not all of the stream is said.
+    assert_eq!(some.code, 1, "{}", some.err);
+    assert!(some.err.contains("segment 2 is missing"), "{}", some.err);
     assert!(some.out.starts_with("000000 zzz") && some.out.lines().count() > 5000);
     let refused = run(&["log", "repair", "--yes", "--data", rescued]);
     assert_eq!(refused.code, 6, "{}", refused.out);
@@ -188,6 +268,23 @@ fn a_stream_that_cannot_be_read_keeps_none_from_being_verified() {
     assert!(problem.contains("newer"), "{problem}");
     assert_eq!(named(&found, "main")["records"].as_u64(), Some(1));
     assert_eq!(named(&found, "main")["problem"], Value::Null);
+    // Neither does one whose file the system does not give.
+    let aside = server.data().join("aside");
+    fs::rename(&unreadable, &aside).unwrap();
+    fs::create_dir(&unreadable).unwrap();
+    for command in [&["verify"][..], &["repair", "--dry-run"]] {
+        let ran = server.run_log(command);
+        assert_eq!(ran.code, 6, "{}{}", ran.out, ran.err);
+        assert!(
+            ran.out.contains("early: cannot be read") && ran.out.contains("main: "),
+            "{}",
+            ran.out
+        );
+        let file = "/streams/early/0000000000000000.seg: ";
+        assert!(ran.err.contains(file), "{}", ran.err);
+    }
+    fs::remove_dir(&unreadable).unwrap();
+    fs::rename(&aside, &unreadable).unwrap();
     let text = server.run_log(&["verify"]);
     assert!(
         text.out.contains("early: cannot be read") && text.out.contains("main: 1 records"),

@@ -124,6 +124,31 @@ fn a_range_is_cut_by_sequence_and_by_time() {
 }
 
 #[test]
+fn a_range_without_a_record_is_said_and_one_that_is_the_wrong_way_round_refused() {
+    let mut server = filled();
+    assert_eq!(server.end("TERM"), 0);
+    let behind = export(&server, &["main", "--from", "seq:20000"]);
+    assert_eq!((behind.code, behind.out.as_str()), (0, ""));
+    assert!(
+        behind.err.contains("no record is in the range"),
+        "{}",
+        behind.err
+    );
+    for (from, to) in [("seq:10", "seq:5"), ("-1m", "-2m")] {
+        let turned = export(&server, &["main", "--from", from, "--to", to]);
+        assert_eq!(turned.code, 2, "{}", turned.err);
+        assert!(
+            turned.err.contains("--from is behind --to"),
+            "{}",
+            turned.err
+        );
+    }
+    let one = export(&server, &["main", "--from", "seq:5", "--to", "seq:5"]);
+    assert_eq!((one.code, one.out.lines().count()), (0, 1), "{}", one.err);
+    assert_eq!(one.err, "");
+}
+
+#[test]
 fn damage_ends_it_with_its_range_or_is_left_out_when_asked() {
     let mut server = filled();
     assert_eq!(server.end("TERM"), 0);

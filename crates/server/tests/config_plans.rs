@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use trunkline::config::{File, Workers};
-use trunkline::plan::{Ack, Flags, Idle, Io, Machine, Plan, Storage, StreamPlan, Visible};
+use trunkline::plan::{
+    Ack, Flags, Idle, Io, Machine, Plan, Storage, StreamPlan, SyncedWrites, Visible,
+};
 
 fn machine(cpus: u32) -> Machine {
     Machine {
@@ -26,6 +28,7 @@ fn without_a_file_there_is_one_durable_stream_on_the_loopback_address() {
     assert_eq!(plan.listeners[0].address.to_string(), "127.0.0.1:7400");
     assert_eq!((plan.workers.len(), plan.workers[0].cpu), (1, None));
     assert_eq!((plan.idle, plan.io), (Idle::Adaptive, Io::Auto));
+    assert_eq!(plan.synced_writes, SyncedWrites::Buffered);
     let [main] = &plan.streams[..] else {
         panic!("{:?}", plan.streams)
     };
@@ -61,7 +64,7 @@ fn an_empty_file_is_the_defaults() {
 fn every_key_arrives_in_the_plan() {
     let plan = plan(
         "listen:\n- 127.0.0.1:7401\n- {address: '0.0.0.0:7402', insecure: true}\ndata: /var/lib/t\nworkers: 3\n\
-         pin: [3, 1, 0]\nidle: spin\nio: epoll\n\
+         pin: [3, 1, 0]\nidle: spin\nio: epoll\nsynced_writes: direct\n\
          limits:\n  max_record: 64KiB\n  max_frame: 1MiB\n  connections: 10\n  hello_timeout: 2s\n\
          streams:\n- name: orders\n  subjects: ['orders.>', 'trades.*']\n  ack: synced\n  visible: received\n  \
          retention: {bytes: 10GiB, age: 7d, records: 1000000}\n  segment: 16MiB\n  tail: 4MiB\n  sync_interval: 250ms\n\
@@ -79,6 +82,7 @@ fn every_key_arrives_in_the_plan() {
         [Some(3), Some(1), Some(0)]
     );
     assert_eq!((plan.idle, plan.io), (Idle::Spin, Io::Epoll));
+    assert_eq!(plan.synced_writes, SyncedWrites::Direct);
     assert_eq!(
         (plan.limits.max_record_bytes, plan.limits.max_frame_bytes),
         (64 << 10, 1 << 20)

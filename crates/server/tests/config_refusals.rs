@@ -70,6 +70,11 @@ fn unknown_choices_are_answered_with_the_valid_ones() {
         "t.yaml:1:7: `spinn` is not a choice here; did you mean `spin`?; valid: spin, adaptive, park",
     );
     refused(
+        "io: io_uring\nsynced_writes: direct\n",
+        "t.yaml:2:16: `synced_writes: direct` needs threads to wait for the device, and io_uring's wait on the worker's own core, \
+         where a commit takes ten times as long: use `io: auto` or `epoll`, or `synced_writes: buffered`",
+    );
+    refused(
         "io: uring\n",
         "t.yaml:1:5: `uring` is not a choice here; valid: auto, io_uring, epoll",
     );

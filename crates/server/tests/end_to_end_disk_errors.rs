@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use support::Server;
 use support::machine::{Ext4, around, descriptors, injected, limit, turn_read_only};
-use support::raw::{ACK, ERROR, EXPECTS_RESPONSE, PUBLISH, Raw, Refused, data, definition, frame};
+use support::raw::{ACK, DELIVER, ERROR, EXPECTS_RESPONSE, PUBLISH, Raw, Refused, SUBSCRIBE, data};
+use support::raw::{definition, frame, payloads, subscribe};
 
 /// Two streams on the same worker and disk.
 const TWO: &str = "limits: {max_record: 64KiB}\nstreams:\n\
@@ -254,16 +255,12 @@ fn a_file_system_that_turns_read_only_refuses_its_own_stream_and_loses_nothing_a
     }
 }
 
-#[test]
-fn without_descriptors_nothing_is_lost_and_everything_goes_on_when_there_are_some() {
-    let config = "limits: {max_record: 64KiB}\nstreams:\n- {name: main, subjects: ['>'], segment: 256KiB, tail: 256KiB}\n";
-    let mut server = Server::with(config);
-    let mut publisher = Publisher::new(&server, "a");
-    assert!(publisher.publish(10).is_none());
+/// Connections that take all descriptors that a server may have.
+fn crowd(server: &Server) -> Vec<Raw> {
     let spare = 4;
     let most = descriptors(server.pid()) + spare;
     limit(server.pid(), &format!("--nofile={most}:{most}"));
-    let crowd: Vec<Raw> = (0..spare + 4)
+    let crowd = (0..spare + 4)
         .map(|_| Raw::connect(&server.address))
         .collect();
     let end = Instant::now() + Duration::from_secs(20);
@@ -271,6 +268,16 @@ fn without_descriptors_nothing_is_lost_and_everything_goes_on_when_there_are_som
         assert!(Instant::now() < end, "{}", server.log());
         std::thread::sleep(Duration::from_millis(5));
     }
+    crowd
+}
+
+#[test]
+fn without_descriptors_nothing_is_lost_and_everything_goes_on_when_there_are_some() {
+    let config = "limits: {max_record: 64KiB}\nstreams:\n- {name: main, subjects: ['>'], segment: 256KiB, tail: 256KiB}\n";
+    let mut server = Server::with(config);
+    let mut publisher = Publisher::new(&server, "a");
+    assert!(publisher.publish(10).is_none());
+    let crowd = crowd(&server);
     // Whoever is connected goes on, until a segment is needed that cannot be opened.
     let refusal = publisher.until_refused(1000);
     assert_eq!(
@@ -303,3 +310,66 @@ fn without_descriptors_nothing_is_lost_and_everything_goes_on_when_there_are_som
     server.restart();
     assert!(server.everything("a", publisher.accepted.len()).out == publisher.lines());
 }
+
+#[test]
+fn a_read_without_descriptors_waits_and_keeps_no_core_busy() {
+    for io in ["epoll", "io_uring"] {
+        let config = "limits: {max_record: 64KiB}\nstreams:\n- {name: main, subjects: ['>'], segment: 256KiB, tail: 256KiB}\n";
+        let mut server = Server::with_flags(config, &["--io", io, "--idle", "park"]);
+        let mut publisher = Publisher::new(&server, "a");
+        for _ in 0..500 {
+            assert!(publisher.publish(1000).is_none());
+        }
+        assert_eq!(server.end("TERM"), 0, "{}", server.log());
+        // No segment has been opened for reading yet.
+        server.restart();
+        let mut reader = Raw::greeted(&server.address);
+        let crowd = crowd(&server);
+        reader.send(&frame(
+            SUBSCRIBE,
+            0,
+            1,
+            &subscribe(1, FROM_FIRST, 4, 1 << 30, "a"),
+        ));
+        let end = Instant::now() + Duration::from_secs(20);
+        while !server.log().contains("to open a segment") {
+            assert!(Instant::now() < end, "{io}: {}", server.log());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let before = cpu_ticks(server.pid());
+        std::thread::sleep(Duration::from_secs(2));
+        let busy = cpu_ticks(server.pid()) - before;
+        assert!(busy < 40, "{io}: {busy} of 200 ticks");
+        let log = server.log();
+        assert_eq!(log.matches("to open a segment").count(), 1, "{io}: {log}");
+        // Of a connection, io_uring may find it out later.
+        let accepts = log.matches("cannot be accepted").count();
+        assert!(
+            accepts == 1 || io == "io_uring" && accepts == 0,
+            "{io}: {log}"
+        );
+        drop(crowd);
+        let mut came = String::new();
+        while came.len() < publisher.lines().len() {
+            let next = reader.frame().expect("the connection stays");
+            if next.opcode == DELIVER {
+                for payload in payloads(&next.body) {
+                    came.push_str(std::str::from_utf8(payload).unwrap());
+                    came.push('\n');
+                }
+            }
+        }
+        assert!(came == publisher.lines(), "{io}");
+        assert_eq!(server.end("TERM"), 0, "{}", server.log());
+    }
+}
+
+/// Processor time of a process, in hundredths of a second.
+fn cpu_ticks(process: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    let (_, fields) = stat.rsplit_once(") ").unwrap();
+    let fields = fields.split(' ').skip(11).take(2);
+    fields.map(|ticks| ticks.parse::<u64>().unwrap()).sum()
+}
+
+const FROM_FIRST: u8 = 1;

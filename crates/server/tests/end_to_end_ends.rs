@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{ErrorKind, Write};
 use std::net::TcpStream;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant, SystemTime};
 
+use support::machine::{can_trace, traced};
 use support::raw::{Raw, data, definition, sleeper};
 use support::{SMALL, Server, finish, send_signal};
 use trunkline_client::{
@@ -97,39 +98,13 @@ fn sigterm_ends_a_server_under_load_soon_and_without_loss() {
 
 #[test]
 fn sigterm_syncs_what_was_only_stored() {
-    if Command::new("strace")
-        .args(["-D", "true"])
-        .output()
-        .is_ok_and(|tried| tried.status.success())
-    {
-        stop_under_trace();
-    } else {
-        eprintln!("SKIPPED: there is no strace here to see what is synced");
+    if !can_trace() {
+        return;
     }
-}
-
-fn stop_under_trace() {
     let config = "limits: {max_record: 64KiB}\nio: epoll\nstreams:\n- {name: main, subjects: ['>'], segment: 1MiB, tail: 512KiB, sync_interval: 1h}\n";
     let trace = tempfile::NamedTempFile::new().unwrap();
-    let mut server = Server::inside(config, |_, serve| {
-        // The tracer is the child, so that the process is the server.
-        let mut outer = Command::new("strace");
-        outer.args([
-            "-D",
-            "-f",
-            "-y",
-            "-qq",
-            "-e",
-            "trace=write,pwrite64,pwritev,pwritev2,fdatasync,fsync",
-            "-o",
-        ]);
-        outer
-            .arg(trace.path())
-            .arg(serve.get_program())
-            .args(serve.get_args())
-            .stdin(Stdio::null());
-        outer
-    });
+    let calls = "write,pwrite64,pwritev,pwritev2,fdatasync,fsync";
+    let mut server = Server::inside(config, |_, serve| traced(&serve, calls, trace.path()));
     let lines: String = (0..5000).map(|line| format!("line {line}\n")).collect();
     assert_eq!(
         server.feed(&["pub", "a", "--lines"], lines.as_bytes()).code,

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use support::machine::{Ext4, mount_namespace, mounted};
+use serde_json::json;
+use support::machine::{Ext4, mount_namespace, mounted, segment};
 use support::raw::{
     ACK, DELIVER, ERROR, EXPECTS_RESPONSE, PING, PONG, PUBLISH, Raw, Refused, data, definition,
     frame, payloads, sleeper,
@@ -281,6 +282,53 @@ fn push_payloads(run: &[u8], text: &mut String) {
     for payload in payloads(run) {
         text.push_str(std::str::from_utf8(payload).unwrap());
         text.push('\n');
+    }
+}
+
+#[test]
+fn damage_that_a_reader_comes_upon_is_told_once_to_whoever_looks_after_the_server() {
+    for workers in ["1", "2"] {
+        let mut server = Server::with_flags(SMALL_SEGMENTS, &["--workers", workers]);
+        let line = |number: usize| format!("{number:04} {}\n", "z".repeat(1000));
+        let lines: String = (1..=1000).map(line).collect();
+        let published = server.feed(&["pub", "a", "--lines"], lines.as_bytes());
+        assert_eq!(published.code, 0, "{}", published.err);
+        assert_eq!(server.end("TERM"), 0, "{}", server.log());
+        // Sealed, so that no start looks at it.
+        let path = segment(&server, 1);
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[100_000] ^= 1;
+        fs::write(&path, bytes).unwrap();
+        server.restart();
+        assert_eq!(server.stream("main")["damaged"], json!([]));
+        for _ in 0..2 {
+            assert_eq!(server.everything("a", 999).out.lines().count(), 999);
+        }
+        let info = server.stream("main");
+        let [first, last] = [0, 1].map(|end| info["damaged"][0][end].as_u64().unwrap());
+        assert!(first == last && 1 < first && first < 1000, "{info}");
+        assert_eq!(
+            (&info["state"], info["damaged"].as_array().unwrap().len()),
+            (&json!("ok"), 1)
+        );
+        let shown = server.run(&["stream", "info", "main"]).out;
+        let words = format!("1 record, which readers do not get: {first} to {last}");
+        assert!(shown.contains(&words), "{shown}");
+        let table = server.run(&["stream", "ls"]).out;
+        assert!(table.contains("ok, damaged"), "{table}");
+        let log = server.log();
+        let told: Vec<_> = log.lines().filter(|line| line.contains("ERROR")).collect();
+        assert_eq!(told.len(), 1, "{log}");
+        let words = [
+            "stream=\"main\"".to_owned(),
+            format!("first={first} last={last}"),
+            path.display().to_string(),
+            "`trunkline log verify main --data".to_owned(),
+        ];
+        assert!(words.iter().all(|words| told[0].contains(words)), "{log}");
+        // The stream goes on.
+        assert_eq!(server.run(&["pub", "a", "x"]).code, 0);
+        assert_eq!(server.end("TERM"), 0, "{}", server.log());
     }
 }
 

@@ -1,4 +1,4 @@
-//! A stream whose files have all gone: that is damage, and no new stream.
+//! A stream whose files have all gone, or read as zeros: that is damage, and no new stream.
 
 mod support;
 
@@ -45,6 +45,37 @@ fn a_stream_without_any_of_its_segments_is_damaged_until_they_are_back() {
     for path in &kept {
         fs::copy(aside.path().join(path.file_name().unwrap()), path).unwrap();
     }
+    server.restart();
+    assert_eq!(server.everything("a", 1).out, "x\n");
+}
+
+#[test]
+fn a_stream_whose_only_segment_reads_as_zeros_is_damaged_and_no_new_one() {
+    let mut server = with_one_record();
+    let kept = segments(&server);
+    let written = kept
+        .iter()
+        .find(|path| path.ends_with("0000000000000000.seg"));
+    let (first, others) = (
+        written.unwrap(),
+        kept.iter().filter(|path| *path != written.unwrap()),
+    );
+    others.for_each(|path| fs::remove_file(path).unwrap());
+    let was = fs::read(first).unwrap();
+    fs::write(first, vec![0; was.len()]).unwrap();
+    let data = server.data();
+    let data = data.to_str().unwrap();
+    let verified = server.run(&["log", "verify", "--data", data]);
+    assert_eq!(verified.code, 1, "{}", verified.out);
+    let said = format!("{}{}", verified.out, verified.err);
+    assert!(said.contains("nothing but zeros"), "{said}");
+    let planned = server.run(&["log", "repair", "--data", data, "--dry-run"]);
+    let refused_too = planned.out.contains("main: cannot be served");
+    assert!(refused_too, "{}", planned.out);
+    refused(&mut server, "main");
+    refused(&mut server, "main");
+    assert!(fs::read(first).unwrap().iter().all(|byte| *byte == 0));
+    fs::write(first, was).unwrap();
     server.restart();
     assert_eq!(server.everything("a", 1).out, "x\n");
 }

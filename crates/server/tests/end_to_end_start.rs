@@ -129,6 +129,26 @@ fn a_data_directory_of_a_newer_format_is_refused_and_left_alone() {
 }
 
 #[test]
+fn a_directory_that_is_served_is_refused_to_others_also_without_the_file_of_the_lock() {
+    let server = Server::with(SMALL);
+    assert_eq!(server.run(&["pub", "a", "x", "--ack", "synced"]).code, 0);
+    let lock = server.data().join("LOCK");
+    fs::remove_file(&lock).unwrap();
+    let second = server.refused();
+    assert_eq!(second.code, REFUSED_BY_MACHINE, "{}", second.err);
+    assert!(second.err.contains("is in use by"), "{}", second.err);
+    for words in [&["repair", "--yes"][..], &["repair", "--dry-run"]] {
+        let repair = server.run_log(words);
+        assert_eq!(repair.code, REFUSED_BY_MACHINE, "{}", repair.err);
+        assert!(repair.err.contains("is in use by"), "{}", repair.err);
+    }
+    let verified = server.run_log(&["verify"]);
+    assert_eq!(verified.code, 0, "{}{}", verified.out, verified.err);
+    assert!(!lock.exists());
+    assert_eq!(server.run(&["pub", "a", "y", "--ack", "synced"]).code, 0);
+}
+
+#[test]
 fn a_port_that_is_in_use_is_refused_with_the_address() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
@@ -279,4 +299,21 @@ fn a_lock_that_outlives_its_process_is_waited_for() {
     );
     holder.kill().unwrap();
     holder.wait().unwrap();
+}
+
+#[test]
+fn what_is_said_of_a_torn_tail_is_what_the_files_tell() {
+    let mut server = Server::with(SMALL);
+    server.run(&["pub", "a", "x"]);
+    assert_eq!(server.end("TERM"), 0);
+    let path = &segments(&server)[0];
+    let file = fs::OpenOptions::new().write(true).open(path).unwrap();
+    file.write_all_at(b"half a record", 100_000).unwrap();
+    server.restart();
+    let log = server.log();
+    assert!(
+        log.contains("a torn tail was cut off and kept in quarantine")
+            && log.contains("nothing in the files says that any of it had been synced"),
+        "{log}"
+    );
 }

@@ -3,9 +3,11 @@
 mod support;
 
 use std::fs;
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
-use support::machine::segments;
+use support::machine::{around, mount_namespace, mounted, segments};
 use support::raw::{ERROR, EXPECTS_RESPONSE, PUBLISH, Raw, Refused, SUBSCRIBE, data, definition};
 use support::raw::{frame, subscribe};
 use support::{SMALL, Server, finish};
@@ -87,6 +89,112 @@ fn whatever_is_wrong_with_a_stream_the_others_are_served_and_it_says_why() {
         assert_eq!(server.end("TERM"), REFUSED_BY_MACHINE, "{how}");
         assert!(server.log().contains(words), "{how}: {}", server.log());
     }
+}
+
+#[test]
+fn a_stream_for_which_there_is_no_space_is_served_as_soon_as_there_is() {
+    let Some(namespace) = mount_namespace() else {
+        return;
+    };
+    for workers in ["1", "2"] {
+        // Nothing is known to be synced, so that what is damaged at the end is a torn tail, which recovery copies aside.
+        let config = MAIN.replace("tail: 1MiB", "tail: 1MiB, sync_interval: 1h");
+        let mut server = Server::with_flags(&config, &["--workers", workers]);
+        for payload in ["before", "torn"] {
+            assert_eq!(server.run(&["pub", "a.x", payload]).code, 0);
+        }
+        server.kill();
+        let path = segments(&server).remove(0);
+        let mut bytes = fs::read(&path).unwrap();
+        let at = bytes.windows(4).position(|window| window == b"torn");
+        bytes[at.expect("the record")] ^= 1;
+        fs::write(&path, bytes).unwrap();
+        server.restart_inside(|directory, mut serve| {
+            serve.args(["--workers", workers]);
+            let (data, before) = (directory.join("data"), directory.join("before"));
+            fs::rename(&data, &before).unwrap();
+            fs::create_dir(&data).unwrap();
+            let script = format!(
+                "cp -a --sparse=never {before}/. {data} && dd if=/dev/zero of={data}/filler bs=64k 2>/dev/null; exec \"$@\"",
+                before = before.display(),
+                data = data.display(),
+            );
+            let mut full = Command::new("sh");
+            full.args(["-c", &script, "sh"]);
+            mounted(namespace, "size=32m", &data, &around(full, &serve))
+        });
+        let info = server.stream("main");
+        assert_eq!(info["state"], "refused", "{info}");
+        let reason = info["reason"].as_str().unwrap();
+        let words = ["space", "make room", "tried again every few seconds"];
+        assert!(words.iter().all(|words| reason.contains(words)), "{reason}");
+        assert!(!reason.contains("log verify"), "{reason}");
+        assert_eq!(server.run(&["pub", "a.x", "x"]).code, REFUSED);
+        let inside = format!("/proc/{}/root{}", server.pid(), server.data().display());
+        fs::remove_file(Path::new(&inside).join("filler")).unwrap();
+        server.wait_for("main", "the stream", |info| info["state"] == "ok");
+        let words = ["the stream is not served", "could be opened and is served"];
+        for words in words {
+            let log = server.log();
+            assert_eq!(log.matches(words).count(), 1, "{log}");
+        }
+        let published = server.run(&["pub", "a.x", "after", "--ack", "synced"]);
+        assert_eq!(published.code, 0, "{}", published.err);
+        assert_eq!(server.everything("a.>", 2).out, "before\nafter\n");
+        assert_eq!(server.end("TERM"), 0, "{}", server.log());
+    }
+}
+
+#[test]
+fn a_description_that_cannot_be_used_keeps_its_stream_alone_from_being_served() {
+    type Breaks = fn(&Path);
+    let ways: [(&str, Breaks); 4] = [
+        ("empty", |path| fs::write(path, "").unwrap()),
+        ("no text", |path| fs::write(path, [0xff; 9]).unwrap()),
+        ("of another stream", |path| {
+            fs::write(path, r#"{"name": "third", "subjects": ["c.>"]}"#).unwrap();
+        }),
+        ("a directory", |path| {
+            fs::remove_file(path).unwrap();
+            fs::create_dir(path).unwrap();
+        }),
+    ];
+    for (how, breaks) in ways {
+        let mut server = stopped(&[]);
+        let path = server.data().join("added/other.json");
+        breaks(&path);
+        server.restart();
+        let info = server.stream("other");
+        assert_eq!(info["state"], "refused", "{how}: {info}");
+        let reason = info["reason"].as_str().unwrap();
+        let words = [path.to_str().unwrap(), "remove the file"];
+        assert!(
+            words.iter().all(|words| reason.contains(words)),
+            "{how}: {reason}"
+        );
+        assert!(server.log().contains(words[0]), "{how}: {}", server.log());
+        let table = server.run(&["stream", "ls"]);
+        assert_eq!(table.code, 0, "{how}: {}", table.err);
+        let shown = server.run(&["stream", "info", "other"]);
+        assert!(shown.out.contains("refused: stream other"), "{}", shown.out);
+        assert_eq!(server.run(&["pub", "a.x", "after"]).code, 0, "{how}");
+        assert_eq!(server.everything("a.>", 2).out, "before\nafter\n", "{how}");
+        assert_eq!(server.end("TERM"), REFUSED_BY_MACHINE, "{how}");
+    }
+    // The way out that is named: nothing of the stream is lost.
+    let mut server = stopped(&[]);
+    let path = server.data().join("added/other.json");
+    fs::write(&path, "").unwrap();
+    let declared = "- {name: other, subjects: ['b.>'], segment: 1MiB, tail: 1MiB}\n";
+    server.reconfigure(&format!("{MAIN}{declared}"));
+    server.restart();
+    assert_eq!(server.everything("b.>", 1).out, "before\n");
+    assert!(server.log().contains(path.to_str().unwrap()));
+    assert_eq!(server.end("TERM"), 0, "{}", server.log());
+    fs::remove_file(&path).unwrap();
+    server.restart();
+    assert_eq!(server.everything("b.>", 1).out, "before\n");
+    assert!(!server.log().contains("WARN"), "{}", server.log());
 }
 
 #[test]

@@ -30,6 +30,39 @@ fn a_second_owner_is_refused_with_the_process_of_the_first() {
 }
 
 #[test]
+fn a_second_owner_is_refused_also_when_the_file_of_the_lock_is_removed() {
+    let base = tempfile::tempdir().unwrap();
+    let held = DataDir::open(base.path()).unwrap();
+    let lock = base.path().join("LOCK");
+    fs::remove_file(&lock).unwrap();
+    let refusal = DataDir::open(base.path()).unwrap_err().to_string();
+    assert!(
+        refusal.contains("is in use by another process"),
+        "{refusal}"
+    );
+    assert!(!lock.exists());
+    assert!(matches!(
+        DataDir::open_existing(base.path()),
+        Err(StorageError::Held { .. })
+    ));
+    assert_eq!(View::open(base.path()).unwrap().holder(), Some(0));
+    drop(held);
+    assert_eq!(View::open(base.path()).unwrap().holder(), None);
+    DataDir::open(base.path()).unwrap();
+}
+
+#[test]
+fn the_file_of_the_lock_alone_keeps_a_second_owner_out_as_with_older_versions() {
+    let base = tempfile::tempdir().unwrap();
+    drop(DataDir::open(base.path()).unwrap());
+    let lock = fs::File::open(base.path().join("LOCK")).unwrap();
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let refusal = DataDir::open(base.path()).unwrap_err();
+    assert!(matches!(refusal, StorageError::Held { .. }), "{refusal:?}");
+    assert!(View::open(base.path()).unwrap().holder().is_some());
+}
+
+#[test]
 fn a_lock_that_is_let_go_soon_is_waited_for() {
     let base = tempfile::tempdir().unwrap();
     let held = DataDir::open(base.path()).unwrap();
@@ -127,7 +160,7 @@ fn streams_that_were_added_are_remembered_until_they_are_forgotten() {
             .collect::<Vec<_>>(),
         ["a", "b"]
     );
-    assert_eq!(added[1].1, "{\"name\": \"b\"}");
+    assert_eq!(added[1].1.as_deref().unwrap(), "{\"name\": \"b\"}");
     data.forget("a").unwrap();
     data.forget("a").unwrap();
     assert_eq!(data.added().unwrap().len(), 1);
@@ -284,4 +317,20 @@ fn a_segment_that_does_not_fit_leaves_nothing_behind() {
     // The directory still works.
     files.create(0, 64 << 10).unwrap();
     assert_eq!(files.list().unwrap().len(), 1);
+}
+
+#[test]
+fn bytes_that_are_kept_aside_again_take_no_more_space() {
+    let base = tempfile::tempdir().unwrap();
+    let data = DataDir::open(base.path()).unwrap();
+    let mut dir = data.stream("a", Space::Reserved).unwrap();
+    for bytes in [&b"torn"[..], b"torn", b"more", b"torn", b"more"] {
+        dir.keep_aside(3, 4096, bytes).unwrap();
+    }
+    let mut kept: Vec<_> = fs::read_dir(dir.quarantine())
+        .unwrap()
+        .map(|entry| fs::read(entry.unwrap().path()).unwrap())
+        .collect();
+    kept.sort();
+    assert_eq!(kept, [b"more", b"torn"]);
 }

@@ -10,22 +10,22 @@ mod support;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use support::Server;
+use support::machine::{can_trace, traced};
 
 const CONFIG: &str = "limits: {max_record: 64KiB}\nstreams:\n\
     - {name: main, subjects: ['main.>'], segment: 1MiB, tail: 512KiB, retention: {bytes: 4MiB}}\n";
 
 #[test]
 fn names_and_new_files_are_synced_and_no_sync_could_be_left_out() {
-    let tried = Command::new("strace").args(["-D", "true"]).output();
-    if !tried.is_ok_and(|tried| tried.status.success()) {
-        eprintln!("SKIPPED: there is no strace here to see what is synced");
+    if !can_trace() {
         return;
     }
     let trace = tempfile::NamedTempFile::new().unwrap();
-    let mut server = Server::inside(CONFIG, |_, serve| traced(&serve, trace.path()));
+    let mut server = Server::inside(CONFIG, |_, serve| {
+        traced(&serve, &CALLS.join(","), trace.path())
+    });
     let data = server.data();
     let added = server.run(&["stream", "add", "logs", "--subjects", "logs.>"]);
     assert_eq!(added.code, 0, "{}", added.err);
@@ -100,21 +100,7 @@ const NOT_NEEDED: [(&str, &str); 7] = [
 ];
 const LISTED: &str = "its names are about to be believed, whoever made them";
 
-/// A server whose calls on names, and on what is in files, go to `trace`.
-fn traced(serve: &Command, trace: &Path) -> Command {
-    let mut outer = Command::new("strace");
-    outer
-        .args(["-D", "-f", "-y", "-qq", "-s", "0", "-e"])
-        .arg(format!("trace={}", CALLS.join(",")))
-        .arg("-o")
-        .arg(trace)
-        .arg(serve.get_program())
-        .args(serve.get_args())
-        .stdin(Stdio::null());
-    outer
-}
-
-/// With `?`: not every machine has it.
+/// Those on names, and on what is in files. With `?`: not every machine has it.
 const CALLS: [&str; 17] = [
     "openat",
     "write",

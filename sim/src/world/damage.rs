@@ -103,7 +103,10 @@ impl World {
             before,
             after,
         };
-        if trial.passes_for_its_own(segment) {
+        let mut places = (at / PAGE_BYTES * PAGE_BYTES..)
+            .step_by(8)
+            .take(PAGE_BYTES / 8);
+        if trial.passes_for_its_own(segment) || places.any(|place| trial.joins(segment, place)) {
             return Ok(());
         }
         let judged = trial.judge();
@@ -130,25 +133,29 @@ fn is_sound(model: &StreamModel, files: &MemoryFiles) -> bool {
 impl Trial<'_> {
     /// Records of another stream, whole, valid, and of exactly the sequence that is due in their place: nothing in a data record says which stream it is of.
     fn passes_for_its_own(&self, segment: u64) -> bool {
+        self.chain(segment, 0).any(|(place, kind)| {
+            matches!(kind, Kind::Data | Kind::Definition) && self.changed(segment, place)
+        })
+    }
+
+    /// Valid records, each of the sequence that is due, from a place on.
+    fn chain(
+        &self,
+        segment: u64,
+        from: usize,
+    ) -> impl Iterator<Item = (std::ops::Range<usize>, Kind)> {
         let bytes = self.after.contents(segment).unwrap_or_default();
-        let (mut start, mut due) = (0, None);
-        while let Some(Ok(Some(raw))) = bytes
-            .get(start..)
-            .map(|rest| RawRecord::peek(rest, u32::MAX))
-        {
-            let end = start + raw.len();
+        let (mut start, mut due) = (from, None);
+        std::iter::from_fn(move || {
+            let raw = RawRecord::peek(bytes.get(start..)?, u32::MAX).ok()??;
             if due.is_some_and(|due| due != raw.sequence()) || raw.verify().is_err() {
-                return false;
+                return None;
             }
-            let is_data = raw.kind() == Kind::Data;
-            let own = is_data || raw.kind() == Kind::Definition;
-            if own && self.changed(segment, start..end) {
-                return true;
-            }
-            due = Some(raw.sequence() + u64::from(is_data));
-            start = end;
-        }
-        false
+            due = Some(raw.sequence() + u64::from(raw.kind() == Kind::Data));
+            let place = start..start + raw.len();
+            start = place.end;
+            Some((place, raw.kind()))
+        })
     }
 
     fn judge(&mut self) -> Result<(), String> {
@@ -163,7 +170,7 @@ impl Trial<'_> {
         for sequence in self.hurt().filter(|sequence| *sequence < durable) {
             let named = |damage: &Damage| {
                 // Nothing tells where the oldest segment begins but its own record.
-                let oldest = damage.what == Defect::Head
+                let oldest = matches!(damage.what, Defect::Head | Defect::Foreign { .. })
                     && damage.last < damage.first
                     && self.segment_of(sequence) == Some(damage.segment);
                 oldest || (damage.first..=damage.last).contains(&sequence)
@@ -293,7 +300,8 @@ impl Trial<'_> {
         let wrong = |why: &str| Err(format!("{damage:?}: {why}"));
         let (start, end) = (start as usize, end as usize);
         if what != Defect::Records {
-            return if self.changed(segment, start..end) || self.heads_changed() {
+            let is_damaged = self.changed(segment, start..end) || self.heads_changed();
+            return if is_damaged || self.is_untold(segment) {
                 Ok(())
             } else {
                 wrong("nothing is damaged there")
@@ -348,6 +356,35 @@ impl Trial<'_> {
         } else {
             wrong(&format!("{lies_there:?} lie there"))
         }
+    }
+
+    /// Whether records that were not there come before a mark that was, each of the sequence that is due: nothing tells that they are another stream's.
+    fn joins(&self, segment: u64, from: usize) -> bool {
+        let is_mark = |kind| matches!(kind, Kind::Batch | Kind::Seal);
+        let mark = self.chain(segment, from).find(|(_, kind)| is_mark(*kind));
+        mark.is_some_and(|(mark, _)| {
+            self.changed(segment, from..mark.start) && !self.changed(segment, mark)
+        })
+    }
+
+    /// Whether retention has removed a segment, and everything that told so is damaged: it cannot be told from one that is lost then.
+    fn is_untold(&self, removed: u64) -> bool {
+        let tells = |segment: u64| {
+            let bytes = self.before.contents(segment).unwrap_or_default();
+            self.places(segment).iter().any(|place| {
+                let raw = RawRecord::peek(&bytes[place.start..], u32::MAX);
+                let Ok(Some(raw)) = raw else { return false };
+                let at = match raw.kind() {
+                    Kind::Batch | Kind::Seal => BATCH_FIRST_SEGMENT,
+                    Kind::Segment => SEGMENT_FIRST_SEGMENT,
+                    _ => return false,
+                };
+                let says = raw.body().get(at..).and_then(|rest| rest.first_chunk());
+                says.is_some_and(|says| u64::from_le_bytes(*says) > removed)
+                    && !self.changed(segment, place.start..place.end)
+            })
+        };
+        self.before.contents(removed).is_none() && !self.after.segments().into_iter().any(tells)
     }
 
     /// A file that is refused as another's, or a newer version's, has a damaged segment record.
@@ -433,3 +470,8 @@ const LOG: LogId = LogId(0);
 const PAGE_BYTES: usize = 4096;
 /// Bytes of a segment record.
 const HEAD_BYTES: usize = 120;
+
+/// Where `first_segment` is in the body of a batch or seal record.
+const BATCH_FIRST_SEGMENT: usize = 32;
+/// And in that of a segment record.
+const SEGMENT_FIRST_SEGMENT: usize = 72;

@@ -130,6 +130,7 @@ impl Notes<'_> {
             id,
             subject: sent.subject,
             timestamp_ns: record.timestamp_ns(),
+            taken_ns: self.now_ns,
             position,
             len: raw.len() as u32,
             epoch: self.epoch,
@@ -184,11 +185,15 @@ fn may_remove(
         .is_some_and(|max| model.next() - first >= max);
     // It is the log's own stamps that count. A clock that has just gone forward by years is not believed before they are too old by the steady clock as well, which
     // goes on from the newest record's time.
-    let youngest = model.get(first - 1).map_or(0, |entry| entry.timestamp_ns);
+    // What was there for as long, since the start, is too old whatever its stamp.
+    let youngest = model.get(first - 1);
+    let (stamp_ns, taken_ns) =
+        youngest.map_or((0, 0), |entry| (entry.timestamp_ns, entry.taken_ns));
     let age = retention.age_ns_max.is_some_and(|max| {
         let by_wall = clock.wall_ns_believed_after(max);
         let by_record = model.recovered_ns + clock.since_start_ns();
-        youngest + max < by_wall.max(by_record)
+        let elapsed_ns = clock.since_start_ns().min(clock.now().mono_ns - taken_ns);
+        stamp_ns + max < by_wall.max(by_record) || elapsed_ns >= max
     });
     if bytes || records || age {
         Ok(())

@@ -38,6 +38,8 @@ pub enum Ack {
     Received,
     Stored,
     Synced,
+    /// Commits go past the page cache: `synced_writes: direct`.
+    SyncedDirect,
 }
 
 impl Trunkline {
@@ -68,6 +70,7 @@ impl Trunkline {
             Ack::Received => "in memory",
             Ack::Stored => "stored",
             Ack::Synced => "synced",
+            Ack::SyncedDirect => "synced direct",
         }
     }
 
@@ -82,12 +85,20 @@ impl Trunkline {
         });
         let stream = match self.ack {
             Ack::Received => "storage: memory".into(),
-            Ack::Stored | Ack::Synced => format!(
-                "ack: {}, visible: {visible}, retention: {{bytes: 1GiB}}",
-                self.ack_word()
-            ),
+            ack => {
+                let ack = if ack == Ack::Stored {
+                    "stored"
+                } else {
+                    "synced"
+                };
+                format!("ack: {ack}, visible: {visible}, retention: {{bytes: 1GiB}}")
+            }
         };
-        format!("streams: [{{name: bench, subjects: ['>'], {stream}}}]\n{limits}")
+        let writes = match self.ack {
+            Ack::SyncedDirect => "synced_writes: direct\n",
+            _ => "",
+        };
+        format!("{writes}streams: [{{name: bench, subjects: ['>'], {stream}}}]\n{limits}")
     }
 
     fn subscribe(&self, address: SocketAddr, start: Start) -> Result<Ours, Failure> {
@@ -141,7 +152,7 @@ impl Peer for Trunkline {
         format!(
             "trunkline serve --idle {} with {}",
             self.idle_word(),
-            self.configuration(None).trim()
+            self.configuration(None).trim().replace('\n', "; ")
         )
     }
 
@@ -149,7 +160,7 @@ impl Peer for Trunkline {
         match self.ack {
             Ack::Received => Keeps::Nothing,
             Ack::Stored => Keeps::PageCache,
-            Ack::Synced => Keeps::Synced,
+            Ack::Synced | Ack::SyncedDirect => Keeps::Synced,
         }
     }
 

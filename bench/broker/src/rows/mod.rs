@@ -279,6 +279,7 @@ impl Rows {
                 vec![
                     self.field.ours(IdleStrategy::Spin, Ack::Synced),
                     self.field.ours(IdleStrategy::Adaptive, Ack::Synced),
+                    self.field.ours(IdleStrategy::Adaptive, Ack::SyncedDirect),
                     self.field.nats(NatsMode::JetStreamSync),
                     self.field.redis(RedisMode::StreamAlways),
                     plain(Keeps::Synced, false),

@@ -72,6 +72,18 @@ fn damage_in_a_file_is_told_with_a_gap_and_the_rest_comes() {
         .map(|(n, _)| n)
         .collect();
     assert!(sequences.into_iter().eq((1..first).chain(last + 1..=1000)));
+    assert_eq!(
+        world.shard.stream_info("main").unwrap().damaged,
+        [(first, last)]
+    );
+    assert_eq!(world.out.damaged, [(first, last)]);
+    // Who comes later is told, and nobody else.
+    let later = world.open(3);
+    world.subscribe(later, 1, ">", Start::First);
+    world.settle();
+    let gaps = world.got(later).into_iter();
+    assert_eq!(gaps.filter(|got| matches!(got, Got::Gap { .. })).count(), 1);
+    assert_eq!(world.out.damaged, [(first, last)]);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use super::{Recoverer, damaged};
 use crate::directory::{self, Heads};
 use crate::files::Files;
 use crate::layout::{BLOCK_BYTES, SEGMENT_RECORD_BYTES};
+use crate::mark::SEQUENCE_FIRST;
 use crate::marks::{Evidence, Identity};
 use crate::open::{Defect, OpenError};
 use crate::scan;
@@ -21,19 +22,20 @@ impl<F: Files> Recoverer<'_, F> {
                 Defect::Head,
                 segment,
                 0..SEGMENT_RECORD_BYTES,
-                0,
+                SEQUENCE_FIRST,
                 None,
             ));
         };
         let sane = identity.segment_bytes > 0 && identity.segment_bytes.is_multiple_of(BLOCK_BYTES);
         for (&segment, &bytes) in &self.listed {
             if bytes != identity.segment_bytes || !sane {
+                let held = directory::held(&heads, segment);
                 return Err(damaged(
                     Defect::Length { bytes },
                     segment,
                     bytes..identity.segment_bytes,
-                    0,
-                    None,
+                    held.start,
+                    Some(held.end),
                 ));
             }
         }

@@ -2,11 +2,12 @@
 
 use std::collections::VecDeque;
 
-use super::{End, Recoverer, damaged};
+use super::{End, Recoverer, damaged, due, missing};
 use crate::directory::Heads;
 use crate::files::Files;
 use crate::index::{Entry, Index};
 use crate::layout::SEGMENT_RECORD_BYTES;
+use crate::mark::SEQUENCE_FIRST;
 use crate::marks::{self, Identity, SegmentHead};
 use crate::open::{Damage, Defect, OpenError};
 use crate::scan;
@@ -36,27 +37,14 @@ impl<F: Files> Recoverer<'_, F> {
         let mut nameless = Vec::new();
         for segment in segments.clone() {
             if !self.listed.contains_key(&segment) {
-                let first = expected.or(heads
-                    .get(&segment.saturating_sub(1))
-                    .map(|head| head.base_sequence));
-                let next = heads
-                    .range(segment..)
-                    .next()
-                    .map(|(_, head)| head.base_sequence);
-                return Err(damaged(
-                    Defect::Missing,
-                    segment,
-                    0..identity.segment_bytes,
-                    first.unwrap_or(0),
-                    next,
-                ));
+                return Err(missing(identity, heads, segment, expected));
             }
             let next = heads.get(&(segment + 1)).map(|head| head.base_sequence);
             let head = heads
                 .get(&segment)
                 .filter(|head| expected.is_none_or(|known| known == head.base_sequence));
             let Some(head) = head else {
-                let first = expected.unwrap_or(0);
+                let first = due(segment, expected).or(next).unwrap_or(SEQUENCE_FIRST);
                 return Err(damaged(
                     Defect::Head,
                     segment,

@@ -1,6 +1,7 @@
 //! What is to be done about a stream: everything is looked at, nothing is changed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use trunkline_wire::record::{Kind, RawRecord};
 
@@ -294,7 +295,8 @@ impl<F: Files, P: FnMut(u64, u64)> Planner<'_, F, P> {
     pub(super) fn report(&mut self, closing: &Closing) {
         let (segment, bytes) = (closing.head.index, self.identity.segment_bytes);
         if !self.listed.contains_key(&segment) {
-            return self.missing(segment, closing.head.base_sequence, closing.next_sequence);
+            let held = closing.head.base_sequence..closing.next_sequence;
+            return self.missing(Defect::Missing, segment, held);
         }
         for damage in &closing.walked.damages {
             let only_the_seal = damage.end == bytes && damage.records() == 0;
@@ -309,14 +311,14 @@ impl<F: Files, P: FnMut(u64, u64)> Planner<'_, F, P> {
         }
     }
 
-    pub(super) fn missing(&mut self, segment: u64, first: u64, next: u64) {
+    pub(super) fn missing(&mut self, what: Defect, segment: u64, held: Range<u64>) {
         self.repair.damages.push(Damage {
-            what: Defect::Missing,
+            what,
             segment,
             start: 0,
             end: self.identity.segment_bytes,
-            first,
-            last: next.saturating_sub(1),
+            first: held.start,
+            last: held.end.saturating_sub(1),
         });
     }
 

@@ -6,7 +6,7 @@ use super::{Change, RepairError};
 use crate::files::Files;
 use crate::mark::SEQUENCE_FIRST;
 use crate::marks;
-use crate::open::OpenError;
+use crate::open::{Defect, OpenError};
 use crate::subjects::Subjects;
 
 /// What a segment's seal says.
@@ -62,14 +62,13 @@ impl<F: Files, P: FnMut(u64, u64)> Planner<'_, F, P> {
             Some(head) => head.base_sequence,
             None => self.base_behind(first - 1)?.unwrap_or(0),
         };
-        let known = if self.oldest == 0 {
-            SEQUENCE_FIRST
-        } else {
-            next
+        let (what, known) = match self.oldest {
+            0 => (Defect::Missing, SEQUENCE_FIRST),
+            _ => (Defect::Gone, next),
         };
         for segment in self.oldest..first {
             let first = if segment == self.oldest { known } else { next };
-            self.missing(segment, first, next);
+            self.missing(what, segment, first..next);
         }
         self.repair.changes.push(Change::Given { first });
         self.oldest = first;

@@ -1,20 +1,28 @@
 //! The segments that reach above the durable frontier: recovery verifies every record of them, and refuses what is damaged.
 
+use std::collections::BTreeSet;
+
+use trunkline_wire::record::PREFIX_BYTES;
+
 use super::close::Closing;
 use super::plan::Planner;
 use super::{Change, RepairError, Step};
 use crate::files::Files;
-use crate::layout::PAGE_BYTES;
+use crate::layout::{PAGE_BYTES, SEGMENT_RECORD_BYTES};
 use crate::mark::Mark;
 use crate::marks::{self, Evidence, SegmentHead};
+use crate::open::{Damage, Defect};
 use crate::scan::Ending;
 use crate::subjects::Subjects;
+use crate::walk::Walked;
 
 /// The segments that reach above the durable frontier, and how they end.
 pub(super) struct Tail {
     pub(super) segments: Vec<Closing>,
     /// The stream cannot be opened with them.
     pub(super) broken: bool,
+    /// The segment behind them is missing, and nothing tells what it held.
+    pub(super) cut_off: bool,
     /// Where the stream goes on if it is: the segment, and what comes next in it.
     pub(super) next_segment: u64,
     pub(super) next_sequence: u64,
@@ -42,6 +50,7 @@ impl<F: Files, P: FnMut(u64, u64)> Planner<'_, F, P> {
         let mut tail = Tail {
             segments: Vec::new(),
             broken: false,
+            cut_off: false,
             next_segment: start,
             next_sequence: 0,
             last_ns: 0,
@@ -55,10 +64,8 @@ impl<F: Files, P: FnMut(u64, u64)> Planner<'_, F, P> {
                 Err(contradiction) if synced => return Err(contradiction),
                 // The log ends at the segment's start.
                 Ok(None) | Err(_) if !synced => {
-                    if !there {
-                        tail.broken = true;
-                        self.missing(segment, scan.next.sequence, scan.next.sequence);
-                    }
+                    tail.cut_off = !there;
+                    tail.broken |= !there;
                     break;
                 }
                 Ok(None) | Err(_) => self.make_head(segment, due, scan.last_ns)?,
@@ -105,7 +112,11 @@ impl<F: Files, P: FnMut(u64, u64)> Planner<'_, F, P> {
                 self.closings.push(closing);
             }
         }
-        let segment = tail.next_segment;
+        let mut segment = tail.next_segment;
+        if tail.cut_off {
+            next_sequence = self.fill(segment, next_sequence, tail.last_ns)?;
+            segment += 1;
+        }
         if self.listed.contains_key(&segment) {
             let image = self.image(segment)?;
             self.repair.keep(segment, &image, 0..bytes);
@@ -123,7 +134,6 @@ impl<F: Files, P: FnMut(u64, u64)> Planner<'_, F, P> {
                 first_segment: self.oldest,
             },
         };
-        self.repair.steps.push(Step::Create { segment });
         self.repair.steps.push(Step::Begin {
             segment,
             page: marks::first_page(&head).to_vec(),
@@ -133,5 +143,40 @@ impl<F: Files, P: FnMut(u64, u64)> Planner<'_, F, P> {
             sequence: next_sequence,
         });
         Ok(())
+    }
+
+    /// Puts a file in the place of the last segment, of which nothing tells what it held: none of the sequences that it can have held comes again. Returns
+    /// the one behind them.
+    fn fill(&mut self, segment: u64, due: u64, last_ns: u64) -> Result<u64, RepairError> {
+        let bytes = self.identity.segment_bytes;
+        let next_sequence = due + bytes / PREFIX_BYTES as u64;
+        self.missing(Defect::Gone, segment, due..due);
+        let head = self.make_head(segment, Some(due), last_ns)?;
+        let unknown = Damage {
+            what: Defect::Records,
+            segment,
+            start: SEGMENT_RECORD_BYTES,
+            end: bytes,
+            first: due,
+            last: next_sequence - 1,
+        };
+        self.closings.push(Closing {
+            head,
+            walked: Walked {
+                ending: Ending::Sealed,
+                sealed: false,
+                end: unknown.start,
+                lost_end: unknown.end,
+                records: 0,
+                damages: vec![unknown],
+            },
+            places: Vec::new(),
+            nameless: BTreeSet::new(),
+            index: Vec::new(),
+            due: next_sequence,
+            next_sequence,
+            last_ns,
+        });
+        Ok(next_sequence)
     }
 }

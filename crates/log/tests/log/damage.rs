@@ -20,6 +20,15 @@ pub(crate) fn synced(config: LogConfig, records: usize, len: usize) -> World {
     world
 }
 
+/// Another stream.
+pub(crate) fn stranger() -> World {
+    let config = LogConfig {
+        entropy: 5,
+        ..small()
+    };
+    synced(config, 900, 300)
+}
+
 /// Opens damaged files; what can be read then is compared with what was appended.
 fn open(config: &LogConfig, files: &MemoryFiles, told: &[Told]) -> Result<World, OpenError> {
     let mut world = World::on(config.clone(), files.clone(), 0)?;
@@ -182,6 +191,18 @@ fn every_other_length_of_a_file_is_refused() {
                     bytes: bytes as u64
                 }
             );
+            // The sequences that verification says, or none.
+            let found = trunkline_log::verify(&mut files, |_, _| {}).expect("readable");
+            let [said] = found.damages[..] else {
+                panic!("{:?}", found.damages);
+            };
+            assert!(
+                damage.records() == 0 || (damage.first, damage.last) == (said.first, said.last),
+                "{damage}, and not {said}"
+            );
+            if bytes >= 120 && segment + 2 < count {
+                assert!(damage.records() > 0, "{damage}");
+            }
         }
     }
 }
@@ -230,14 +251,7 @@ fn a_segment_of_another_place_or_stream_is_refused() {
         })
     ));
 
-    let other = synced(
-        LogConfig {
-            entropy: 5,
-            ..small()
-        },
-        900,
-        300,
-    );
+    let other = stranger();
     let mut files = world.files.clone();
     files.insert(1, other.files.contents(1).expect("a segment").to_vec());
     let opened = World::on(world.config.clone(), files, 0);
@@ -425,6 +439,8 @@ fn a_seal_that_told_of_a_removal_is_what_is_damaged_and_not_what_was_removed() {
             assert_eq!((damage.what, damage.segment), (Defect::Records, 1));
             assert!(damage.start < 60_000 && damage.end == segment, "{damage}");
             assert_eq!((damage.first, damage.last), (next, next - 1));
+            let found = trunkline_log::verify(&mut world.files, |_, _| {}).expect("readable");
+            assert_eq!(found.damages, [damage]);
         }
         other => panic!("{other:?}"),
     }

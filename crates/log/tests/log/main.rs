@@ -16,5 +16,6 @@ mod real_files;
 mod repair;
 mod reports;
 mod retention;
+mod verdicts;
 mod verification;
 mod world;

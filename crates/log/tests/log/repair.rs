@@ -256,10 +256,46 @@ fn a_missing_file_in_the_middle_loses_what_it_held_and_nothing_else() {
         );
         repaired.goes_on(&what);
     }
-    // Of the last one, nothing is left that says what it held.
-    let last = world.log.segment_count() - 1;
-    let repaired = repair(&world, &without(&world.files, &[last]), "the last");
-    assert!(matches!(repaired.changes[..], [Change::Begin { segment, .. }] if segment == last));
+}
+
+#[test]
+fn no_sequence_of_a_last_segment_that_is_missing_is_given_out_again() {
+    let world = synced(small(), 900, 300);
+    let intact = verify(&mut world.files.clone(), |_, _| {}).expect("verified");
+    let last = *intact.segments.last().expect("several");
+    // Alone, and with the file that is prepared for the next one.
+    for gone in [&[last.index][..], &[last.index, last.index + 1]] {
+        let what = format!("{gone:?}");
+        let files = without(&world.files, gone);
+        let plan = plan_repair(&mut files.clone(), 1, |_, _| {}).expect("planned");
+        assert!(plan.may_have_lost_more(), "{what}");
+        let mut repaired = repair(&world, &files, &what);
+        let held = (64 << 10) / 40;
+        let begins = Change::Begin {
+            segment: last.index + 1,
+            sequence: last.first + held,
+        };
+        assert!(
+            repaired.changes.contains(&begins),
+            "{what}: {:?}",
+            repaired.changes
+        );
+        assert_eq!(repaired.accounts(&what), held, "{what}");
+        repaired.goes_on(&what);
+        // However far a repair came, the next one gives out none of them.
+        for operations in 0.. {
+            let what = format!("{what} after {operations} operations");
+            let mut cut = files.clone();
+            let plan = plan_repair(&mut cut, 99, |_, _| {}).expect("planned");
+            cut.operations_left = operations;
+            if plan.apply(&mut cut).is_ok() {
+                break;
+            }
+            cut.lose_power(&mut Rng(operations));
+            let mut again = repair(&world, &cut, &what);
+            assert_eq!(again.accounts(&what), held, "{what}");
+        }
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What is removed, when, and that it is never removed before that is durable.
 
-use trunkline_log::{LogConfig, Loss, Request, Retention};
+use trunkline_log::{LogConfig, Loss, Request, Retention, Storage};
 
 use crate::world::{SECOND, World, small};
 
@@ -140,6 +140,45 @@ fn a_clock_that_jumps_forward_removes_nothing() {
         world.settle();
     }
     assert_eq!(world.log.segment_count(), 1);
+}
+
+#[test]
+fn a_record_that_was_stamped_years_ahead_does_not_stop_age() {
+    for storage in [Storage::Files, Storage::Memory] {
+        let config = LogConfig {
+            storage,
+            ..keeping(Retention {
+                age_ns_max: Some(60 * SECOND),
+                ..Retention::default()
+            })
+        };
+        let mut world = World::new(config, 6);
+        world.append_waiting("a", 500);
+        world.settle();
+        world.now.wall_ns += 10 * YEAR;
+        world.append_waiting("a", 500);
+        world.settle();
+        world.now.wall_ns -= 10 * YEAR;
+        for _ in 0..1000 {
+            world.append_waiting("a", 500);
+        }
+        world.settle();
+        let appended = world.log.received().sequence;
+        let kept = |world: &mut World, seconds| {
+            for _ in 0..seconds {
+                world.advance(SECOND);
+                world.settle();
+            }
+            appended - world.log.first().sequence
+        };
+        let all = kept(&mut world, 0);
+        assert_eq!(kept(&mut world, 55), all, "{storage:?}: before their time");
+        let after = kept(&mut world, 15);
+        assert!(after < all / 2, "{storage:?}: {after} of {all}");
+        world.append_waiting("a", 500);
+        world.settle();
+        world.read_all();
+    }
 }
 
 const HOUR: u64 = 3600 * SECOND;

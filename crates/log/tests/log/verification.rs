@@ -1,9 +1,14 @@
 //! Verification of files that nobody has opened.
 
-use trunkline_log::testing::MemoryFiles;
-use trunkline_log::{Defect, OpenError, Verified, plan_repair, verify};
+use std::ops::ControlFlow;
 
-use crate::damage::synced;
+use trunkline_log::testing::MemoryFiles;
+use trunkline_log::{
+    Beginning, Damage, Defect, Extracted, Log, LogId, OpenError, Verified, extract, plan_repair,
+    verify,
+};
+
+use crate::damage::{stranger, synced};
 use crate::world::{World, small};
 
 fn verified(files: &MemoryFiles) -> Verified {
@@ -144,14 +149,128 @@ fn a_missing_a_shortened_and_a_foreign_file_are_named() {
     let mut files = world.files.clone();
     let stale = files.contents(0).expect("the segment").to_vec();
     files.insert(1, stale);
-    assert!(matches!(
-        verify(&mut files, |_, _| {}),
-        Err(OpenError::Foreign {
-            segment: 1,
-            index: 0,
-            other_stream: false
-        })
-    ));
+    let found = verified(&files);
+    let [damage] = found.damages[..] else {
+        panic!("{:?}", found.damages);
+    };
+    let foreign = Defect::Foreign {
+        index: 0,
+        other_stream: false,
+    };
+    assert_eq!((damage.what, damage.segment), (foreign, 1));
+    assert_eq!((damage.first, damage.last + 1), (second.first, second.next));
+    assert_eq!(
+        records(&found) + second.records,
+        600,
+        "the rest is looked at"
+    );
+    assert!(
+        damage.to_string().starts_with(
+            "0000000000000001.seg holds segment 0 of this stream: call it 0000000000000000.seg if"
+        ),
+        "{damage}"
+    );
+}
+
+#[test]
+fn a_stray_file_does_not_make_strangers_of_the_others() {
+    let world = synced(small(), 600, 300);
+    let other = stranger();
+    let count = verified(&world.files).segments.len() as u64;
+    // In the place of the oldest, and behind the end.
+    for (segment, lost) in [(0, true), (count + 3, false)] {
+        let mut files = world.files.clone();
+        let stray = other.files.contents(0).expect("the segment").to_vec();
+        files.insert(segment, stray);
+        let found = verified(&files);
+        let [damage] = found.damages[..] else {
+            panic!("{:?}", found.damages);
+        };
+        assert!(
+            matches!(
+                damage.what,
+                Defect::Foreign {
+                    other_stream: true,
+                    ..
+                }
+            ),
+            "{damage}"
+        );
+        assert_eq!((damage.segment, damage.records() > 0), (segment, lost));
+        let refused = Log::open(LogId(0), &world.config, &mut files);
+        assert!(
+            matches!(refused.err(), Some(OpenError::Foreign { segment: named, .. }) if named == segment)
+        );
+    }
+}
+
+#[test]
+fn a_last_segment_that_is_missing_is_named_although_nothing_tells_what_it_held() {
+    let world = synced(small(), 600, 300);
+    let intact = verified(&world.files);
+    let last = *intact.segments.last().expect("several");
+    let mut files = MemoryFiles::default();
+    for segment in 0..last.index {
+        let contents = world.files.contents(segment).expect("it is there");
+        files.insert(segment, contents.to_vec());
+    }
+    let found = verified(&files);
+    let [damage] = found.damages[..] else {
+        panic!("{:?}", found.damages);
+    };
+    assert_eq!((damage.what, damage.segment), (Defect::Gone, last.index));
+    assert_eq!((damage.first, damage.records()), (last.first, 0));
+    assert!(damage.to_string().contains("nothing tells"), "{damage}");
+    let mut told = Vec::new();
+    extract(
+        &mut files.clone(),
+        Beginning::default(),
+        |_, _| {},
+        |one| {
+            if let Extracted::Lost(damage) = one {
+                told.push(damage);
+            }
+            ControlFlow::Continue(())
+        },
+    )
+    .expect("extracted");
+    assert_eq!(told, [damage], "an export says so, too");
+    match Log::open(LogId(0), &world.config, &mut files) {
+        Err(OpenError::Damaged(refused)) => assert_eq!(refused, damage),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn files_of_another_length_are_named_wherever_they_are_and_their_marks_count() {
+    let world = synced(small(), 600, 300);
+    let last = *verified(&world.files).segments.last().expect("several");
+    for bytes in [0, 100, 5000, 65_535, 65_537] {
+        let mut files = world.files.clone();
+        files.insert(last.index + 2, vec![0; bytes]);
+        let found = verified(&files);
+        let [damage] = found.damages[..] else {
+            panic!("{bytes} bytes: {:?}", found.damages);
+        };
+        let length = Defect::Length {
+            bytes: bytes as u64,
+        };
+        assert_eq!((damage.what, damage.records()), (length, 0));
+    }
+    // The end of the segment before is zero: only marks in the shortened one tell that it was not.
+    let mut files = world.files.clone();
+    let used = last.bytes as usize;
+    files
+        .contents_mut(last.index)
+        .expect("it is there")
+        .truncate(used);
+    files.contents_mut(last.index - 1).expect("it is there")[40_000..].fill(0);
+    let found = verified(&files);
+    let whats: Vec<_> = found.damages.iter().map(|damage| damage.what).collect();
+    let length = Defect::Length { bytes: used as u64 };
+    assert_eq!(whats, [Defect::Records, length]);
+    let lost: u64 = found.damages.iter().map(Damage::records).sum();
+    assert_eq!(records(&found) + lost, 600, "{:?}", found.damages);
 }
 
 #[test]

@@ -190,10 +190,15 @@ impl Readiness {
         unsafe { BorrowedFd::borrow_raw(self.poll.as_raw_fd()) }
     }
 
+    /// Whether a turn has something to do before the system is asked: sockets that are ready, and answers to what was submitted, as inline writes have
+    /// them at once.
+    fn has_work(&self) -> bool {
+        !(self.ready.is_empty() && self.core.local.is_empty())
+    }
+
     /// How long the turn may really block.
     fn limit(&self, wait: Wait) -> Wait {
-        let at_rest = self.core.local.is_empty() && self.ready.is_empty();
-        if wait == Wait::Poll || !at_rest {
+        if wait == Wait::Poll || self.has_work() {
             return Wait::Poll;
         }
         match (wait, self.core.timers.next_deadline_ns()) {
@@ -236,9 +241,7 @@ impl Reactor for Readiness {
     fn submit_and_wait(&mut self, _want: usize, wait: Wait) -> io::Result<usize> {
         let taken = self.submit()?;
         let wait = self.limit(wait);
-        // Answers to what was just submitted, as those of inline writes, are work as well: whoever waits for them is served before the system is asked.
-        let has_work = !self.ready.is_empty() || !self.core.local.is_empty();
-        if has_work && self.turns_since_look < TURNS_BETWEEN_LOOKS {
+        if self.has_work() && self.turns_since_look < TURNS_BETWEEN_LOOKS {
             self.turns_since_look += 1;
             self.serve_ready();
             return Ok(taken);
@@ -392,7 +395,7 @@ pub(crate) const BACKEND: &str = if cfg!(any(target_os = "linux", target_os = "a
 
 /// Events taken from the system at once.
 const EVENTS: usize = 1024;
-/// Turns that serve what is known to be ready before the system is asked again.
+/// Turns that serve what is known, be it ready or answered, before the system is asked again.
 const TURNS_BETWEEN_LOOKS: usize = 8;
 /// While spinning in vain, one poll in so many asks the system; the others try the socket that spoke last.
 const POLLS_PER_LOOK: usize = 4;

@@ -151,7 +151,8 @@ fn overview(plan: &Plan, output: &mut Output) -> Outcome {
         "idle, io       {}, {}",
         word(&plan.idle),
         word(&plan.io)
-    ))
+    ))?;
+    output.line(&format!("synced writes  {}", plan.synced_writes.word()))
 }
 
 fn streams(plan: &Plan, output: &mut Output) -> Outcome {

@@ -1,10 +1,10 @@
 //! `trunkline doctor`: what this machine can do for a server.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::exit::Outcome;
+use super::exit::{Failure, Outcome};
 use super::output::{Output, Table};
 use crate::config::Bytes;
 use crate::doctor::{DiskReport, Report, StorageReport, examine, micros};
@@ -34,6 +34,7 @@ pub(super) struct Doctor {
 
 impl Doctor {
     pub(super) fn run(self) -> Outcome {
+        refuse_file(&self.data)?;
         let report = examine(&self.data);
         let mut output = Output::new();
         if self.json {
@@ -44,6 +45,17 @@ impl Doctor {
         storage(&report.storage, &mut output)?;
         print_advice(&report.advice, &mut output)?;
         output.flush()
+    }
+}
+
+/// A data directory may be one that is still to be made, but no file.
+pub(super) fn refuse_file(path: &Path) -> Outcome {
+    match path.metadata() {
+        Ok(there) if !there.is_dir() => Err(Failure::Machine(format!(
+            "{} is not a directory: name the data directory, or one that is still to be made, with --data",
+            path.display()
+        ))),
+        _ => Ok(()),
     }
 }
 
@@ -160,5 +172,7 @@ fn disk(disk: &DiskReport, output: &mut Output) -> Outcome {
     output.line("")?;
     table.print(output)?;
     output.line("")?;
-    output.line(&format!("used         {}: {}", disk.used, disk.why))
+    let pick = disk.pick.word();
+    output.line(&format!("pick         synced_writes: {pick}"))?;
+    output.line(&format!("             {}", disk.why))
 }

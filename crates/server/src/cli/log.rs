@@ -5,9 +5,11 @@ mod export;
 mod repair;
 mod verify;
 
+use std::io;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use trunkline_log::{OpenError, segment_name};
 
 use super::exit::{Failure, Outcome};
 use crate::plan::DEFAULT_DATA_DIR;
@@ -98,6 +100,30 @@ impl Selection {
         } else {
             streams
         })
+    }
+}
+
+/// What keeps a stream's files from being looked at: with the file, and what to do.
+fn unread(view: &View, name: &str, error: &OpenError) -> String {
+    let OpenError::Io {
+        doing,
+        segment,
+        error,
+    } = error
+    else {
+        return error.to_string();
+    };
+    let folder = view.path_of(name);
+    let refused = match segment {
+        Some(segment) => {
+            let file = folder.join(segment_name(*segment));
+            format!("cannot {doing} {}: {error}", file.display())
+        }
+        None => format!("cannot {doing} in {}: {error}", folder.display()),
+    };
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => format!("{refused}; run as a user who may read there"),
+        _ => refused,
     }
 }
 

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 
 use super::connect::Target;
 use super::exit::{Failure, Outcome};
-use super::output::{Output, Table, confirmed, grouped};
+use super::output::{Output, Table, confirmed, counted, grouped};
 use super::request::call;
 use crate::config::{Bytes, Span};
 use crate::system::{self, StreamInfo, StreamList, StreamRemoved};
@@ -238,7 +238,10 @@ fn list(common: &Common) -> Outcome {
             known(stream.first_sequence.to_string()),
             known(stream.last_sequence.to_string()),
             grouped(stream.subscribers),
-            spelled(&stream.state),
+            match stream.damaged.is_empty() {
+                true => spelled(&stream.state),
+                false => format!("{}, damaged", spelled(&stream.state)),
+            },
         ]);
     }
     table.print(&mut output)?;
@@ -269,6 +272,7 @@ fn info(name: &str, common: &Common) -> Outcome {
     } else {
         stream.retention.clone()
     };
+    let damaged = damaged(&stream.damaged, name);
     let known = |shown: String| known(&stream, shown);
     let (records, bytes) = (
         known(grouped(stream.records)),
@@ -296,7 +300,8 @@ fn info(name: &str, common: &Common) -> Outcome {
         ("origin", origin.to_owned()),
         ("state", state),
     ];
-    for (what, value) in rows {
+    let damaged = (!damaged.is_empty()).then_some(("damaged", damaged));
+    for (what, value) in rows.into_iter().chain(damaged) {
         output.line(&format!("{what:<16}{value}"))?;
     }
     output.flush()
@@ -309,6 +314,22 @@ fn known(stream: &StreamInfo, shown: String) -> String {
     } else {
         shown
     }
+}
+
+/// What readers came upon and did not get; empty if nothing.
+fn damaged(ranges: &[(u64, u64)], stream: &str) -> String {
+    if ranges.is_empty() {
+        return String::new();
+    }
+    let records = ranges.iter().map(|(first, last)| last - first + 1).sum();
+    let spelled = ranges
+        .iter()
+        .map(|(first, last)| format!("{first} to {last}"));
+    format!(
+        "{}, which readers do not get: {}; `trunkline log verify {stream}` looks at everything",
+        counted(records, "record"),
+        spelled.collect::<Vec<_>>().join(", ")
+    )
 }
 
 /// How far a stream is kept, which one in memory is not.

@@ -25,7 +25,8 @@ use serde_saphyr::{DuplicateKeyPolicy, Error, Location, Spanned};
 
 pub use problem::{Place, Problem, Problems};
 pub use schema::{
-    Ack, Config, Idle, Io, Limits, Listener, Pin, Retention, Storage, Stream, Visible, Workers,
+    Ack, Config, Idle, Io, Limits, Listener, Pin, Retention, Storage, Stream, SyncedWrites,
+    Visible, Workers,
 };
 use shape::Value;
 pub use suggest::closest;

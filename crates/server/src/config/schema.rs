@@ -26,6 +26,8 @@ pub struct Config {
     pub idle: Option<Idle>,
     /// How the workers talk to the kernel.
     pub io: Option<Io>,
+    /// How commits of streams with `ack: synced` go to the device.
+    pub synced_writes: Option<Spanned<SyncedWrites>>,
     /// Bounds on what clients can ask for.
     pub limits: Option<Limits>,
     /// The streams; when the key is absent there is one, named `main`, that captures everything.
@@ -83,6 +85,16 @@ pub enum Io {
     IoUring,
     /// epoll.
     Epoll,
+}
+
+/// How the commits of streams that sync each of them go to the device; `trunkline doctor` times both on a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, DeriveDeserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SyncedWrites {
+    /// Into the page cache, and a sync behind it.
+    Buffered,
+    /// Past the page cache, with one call that writes and syncs.
+    Direct,
 }
 
 /// Bounds on what clients can ask for; each is a term or a factor of `trunkline plan`.
@@ -192,6 +204,17 @@ pub enum Visible {
     Ack,
     /// At once; a crash can take back what was seen.
     Received,
+}
+
+impl SyncedWrites {
+    /// The word in configuration.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Buffered => "buffered",
+            Self::Direct => "direct",
+        }
+    }
 }
 
 impl Ack {

@@ -11,6 +11,7 @@ use rustix::io::ReadWriteFlags;
 use serde::Serialize;
 
 use super::{micros, percentiles};
+use crate::config::SyncedWrites;
 
 /// One disk.
 #[derive(Debug, Clone, Serialize)]
@@ -33,9 +34,11 @@ pub struct DiskReport {
     pub methods: Vec<SyncMethod>,
     /// The fastest one here.
     pub fastest: Option<&'static str>,
-    /// The one that the server uses.
-    pub used: &'static str,
-    /// Why, and what it costs against the fastest.
+    /// What to write as `synced_writes` in the configuration here.
+    pub pick: SyncedWrites,
+    /// Which of the methods that is.
+    pub picked: &'static str,
+    /// What it and the other one take.
     pub why: String,
 }
 
@@ -79,7 +82,7 @@ pub(super) fn measure(directory: &Path, advice: &mut Vec<String>) -> io::Result<
         .map(|method| time(&scratch, method))
         .collect();
     methods.sort_by_key(|method| method.ns_p50.unwrap_or(u64::MAX));
-    let why = why(&methods);
+    let (pick, why) = pick(&methods);
     let fastest = methods.first().filter(|method| method.ns_p50.is_some());
 
     let report = DiskReport {
@@ -91,7 +94,8 @@ pub(super) fn measure(directory: &Path, advice: &mut Vec<String>) -> io::Result<
         memory_backed,
         write_ns_p50,
         fastest: fastest.map(|method| method.name),
-        used: USED,
+        pick,
+        picked: method_of(pick),
         methods,
         why,
     };
@@ -112,38 +116,60 @@ pub(super) fn measure(directory: &Path, advice: &mut Vec<String>) -> io::Result<
     Ok(report)
 }
 
-/// All of them promise the same, and the server has one of them, on each disk: no setting chooses another. Why that is so, and what it costs
-/// here against the fastest, is what there is to know.
-fn why(methods: &[SyncMethod]) -> String {
+/// All of them promise the same, and the server has two of them. The default is left only for one that is clearly faster for small commits,
+/// and not slower for large ones.
+fn pick(methods: &[SyncMethod]) -> (SyncedWrites, String) {
     let times = |name: &str| {
         let method = methods.iter().find(|method| method.name == name)?;
         method.ns_p50.zip(method.large_ns_p50)
     };
-    let Some(ours) = times(USED) else {
-        return "the only one that the server has; it does not work here".to_owned();
+    let said = |(small, large): (u64, u64)| {
+        format!(
+            "{} for 4 KiB and {} for 64 KiB",
+            micros(small),
+            micros(large)
+        )
     };
-    let fastest = methods.first().filter(|method| method.ns_p50.is_some());
-    let best = fastest.and_then(|fastest| Some((fastest.name, times(fastest.name)?)));
-    let compared = match best {
-        Some((name, best)) if ours.0 as f64 >= ABOUT_THE_SAME * best.0 as f64 => {
-            let ratio = ours.0 as f64 / best.0.max(1) as f64;
-            format!(
-                "here {name} is faster, {} for 4 KiB and {} for 64 KiB, and this takes {} and {}, {ratio:.1} times as long for 4 KiB",
-                micros(best.0),
-                micros(best.1),
-                micros(ours.0),
-                micros(ours.1)
-            )
+    match (times(BUFFERED), times(DIRECT)) {
+        (Some(buffered), Some(direct)) => {
+            let ratio = buffered.0 as f64 / direct.0.max(1) as f64;
+            if ratio >= ABOUT_THE_SAME && direct.1 <= buffered.1 {
+                let why = format!(
+                    "{}; `buffered`, the default, takes {}, {ratio:.1} times as long for 4 KiB",
+                    said(direct),
+                    said(buffered)
+                );
+                (SyncedWrites::Direct, why)
+            } else {
+                let why = format!(
+                    "the default: {}; `direct` takes {}",
+                    said(buffered),
+                    said(direct)
+                );
+                (SyncedWrites::Buffered, why)
+            }
         }
-        _ => format!(
-            "here as fast as any, {} for 4 KiB and {} for 64 KiB",
-            micros(ours.0),
-            micros(ours.1)
-        ),
-    };
-    format!(
-        "the only one that the server has, as one sync answers for all writes before it; {compared}"
-    )
+        (Some(buffered), None) => {
+            let why = format!(
+                "the default: {}; `direct` does not work here",
+                said(buffered)
+            );
+            (SyncedWrites::Buffered, why)
+        }
+        (None, _) => {
+            let why = "the default; it does not work here, and no stream with `ack: synced` will"
+                .to_owned();
+            (SyncedWrites::Buffered, why)
+        }
+    }
+}
+
+/// What `serve/volumes.rs` does for a commit.
+fn method_of(writes: SyncedWrites) -> &'static str {
+    match writes {
+        SyncedWrites::Buffered => BUFFERED,
+        SyncedWrites::Direct => DIRECT,
+    }
 }
 
 /// What is done for one commit of a block.
@@ -155,7 +181,7 @@ struct Method {
 
 const METHODS: [Method; 5] = [
     Method {
-        name: USED,
+        name: BUFFERED,
         flags: OFlags::empty(),
         commit: write_then_sync,
     },
@@ -170,7 +196,7 @@ const METHODS: [Method; 5] = [
         commit: write_then_sync,
     },
     Method {
-        name: "O_DIRECT write with RWF_DSYNC",
+        name: DIRECT,
         flags: OFlags::DIRECT,
         commit: write_dsync,
     },
@@ -329,8 +355,8 @@ fn volatile_cache(device: u64) -> Option<bool> {
     Some(text.trim() == "write back")
 }
 
-/// What `serve/volumes.rs` does for a commit.
-const USED: &str = "buffered write, fdatasync";
+const BUFFERED: &str = "buffered write, fdatasync";
+const DIRECT: &str = "O_DIRECT write with RWF_DSYNC";
 const NETWORK: [&str; 7] = ["nfs", "nfs4", "cifs", "smb3", "9p", "ceph", "fuse.sshfs"];
 const SMALL: usize = 4 << 10;
 const LARGE: usize = 64 << 10;

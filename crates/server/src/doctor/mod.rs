@@ -98,11 +98,11 @@ fn levels(disk: Option<&DiskReport>) -> Vec<Level> {
             micros(disk.write_ns_p50)
         )
     });
-    let used = disk.and_then(|disk| {
-        let used = disk.methods.iter().find(|method| method.name == disk.used);
-        used?.ns_p50
+    let picked = disk.and_then(|disk| {
+        let mut methods = disk.methods.iter();
+        methods.find(|method| method.name == disk.picked)?.ns_p50
     });
-    let synced = used.map_or_else(unknown, |ns| {
+    let synced = picked.map_or_else(unknown, |ns| {
         format!(
             "one commit, {}, shared by all records that arrived meanwhile",
             micros(ns)
@@ -120,7 +120,7 @@ fn levels(disk: Option<&DiskReport>) -> Vec<Level> {
             survives: if volatile {
                 "a kill of the server, but not a restart of the machine"
             } else {
-                "a kill of the server; a power cut may take the last second"
+                "a kill of the server; a power cut may take what the last `sync_interval` of its stream brought (1s unless set)"
             },
             costs: stored,
         },

@@ -11,7 +11,7 @@ use super::{
     StreamPlan, WorkerPlan,
 };
 use crate::config::{
-    self, Bytes, Config, File, Idle, Io, Pin, Place, Problem, Problems, Span, Workers,
+    self, Bytes, Config, File, Idle, Io, Pin, Place, Problem, Problems, Span, SyncedWrites, Workers,
 };
 
 /// What the command line says; each wins over the file.
@@ -63,6 +63,7 @@ impl Plan {
         };
         let limits = draft.limits();
         let workers = draft.workers();
+        let io = flags.io.or(file.config.io).unwrap_or(Io::Auto);
         let plan = Self {
             config_file: named,
             flags: flags.clone(),
@@ -70,7 +71,8 @@ impl Plan {
             ready_file: flags.ready_file.clone(),
             listeners: draft.listeners(),
             idle: flags.idle.or(file.config.idle).unwrap_or(Idle::Adaptive),
-            io: flags.io.or(file.config.io).unwrap_or(Io::Auto),
+            io,
+            synced_writes: draft.synced_writes(io),
             streams: draft.streams(&limits, workers.len()),
             workers,
             limits,
@@ -120,6 +122,21 @@ impl Draft<'_> {
             .clone()
             .or(written)
             .unwrap_or_else(|| PathBuf::from(DEFAULT_DATA_DIR))
+    }
+
+    fn synced_writes(&mut self, io: Io) -> SyncedWrites {
+        let Some(written) = &self.file.config.synced_writes else {
+            return SyncedWrites::Buffered;
+        };
+        if written.value == SyncedWrites::Direct && io == Io::IoUring {
+            self.refuse(
+                written,
+                "`synced_writes: direct` needs threads to wait for the device, and io_uring's wait on the worker's own core, \
+                 where a commit takes ten times as long: use `io: auto` or `epoll`, or `synced_writes: buffered`"
+                    .to_owned(),
+            );
+        }
+        written.value
     }
 
     fn listeners(&mut self) -> Vec<ListenerPlan> {

@@ -19,7 +19,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-pub use crate::config::{Ack, Idle, Io, Storage, Visible};
+pub use crate::config::{Ack, Idle, Io, Storage, SyncedWrites, Visible};
 pub use compute::Flags;
 pub use machine::Machine;
 pub use memory::{MESH_RING_BYTES, Term};
@@ -46,6 +46,8 @@ pub struct Plan {
     pub idle: Idle,
     /// How a worker talks to the kernel.
     pub io: Io,
+    /// How commits of streams with `ack: synced` go to the device. Default `buffered`.
+    pub synced_writes: SyncedWrites,
     /// Bounds on what clients can ask for.
     pub limits: Limits,
     /// The streams of the configuration; those added at run time come from the data directory.

@@ -5,7 +5,7 @@ use serde_saphyr::Spanned;
 use trunkline_broker::SYSTEM_PREFIX;
 use trunkline_log::{Durability, LogConfig, Retention};
 
-use super::{Ack, Limits, RECORDS_PER_TAIL, Storage, Visible, worker_of};
+use super::{Ack, Limits, RECORDS_PER_TAIL, Storage, SyncedWrites, Visible, worker_of};
 use crate::config::{Bytes, File, Problem, Problems, Span, Stream};
 use crate::storage::Space;
 
@@ -70,6 +70,16 @@ impl StreamPlan {
         }
     }
 
+    /// A stream of which nothing but the name is known.
+    pub(crate) fn undescribed(name: &str, limits: &Limits, workers: usize) -> Self {
+        Self {
+            name: name.to_owned(),
+            subjects: Vec::new(),
+            worker: worker_of(name, workers),
+            ..Self::main(limits, workers)
+        }
+    }
+
     /// Computes a stream that is added while the server runs, from the text of one entry of `streams` (YAML or JSON).
     /// Overlap with other streams is the caller's to check: only it knows them all.
     ///
@@ -127,10 +137,11 @@ impl StreamPlan {
 impl StreamPlan {
     /// How the space of its segments is made sure of.
     #[must_use]
-    pub fn space(&self) -> Space {
-        match self.ack {
-            Ack::Synced => Space::Written,
-            Ack::Stored | Ack::Received => Space::Reserved,
+    pub fn space(&self, synced_writes: SyncedWrites) -> Space {
+        match (self.ack, synced_writes) {
+            (Ack::Synced, SyncedWrites::Buffered) => Space::Written,
+            (Ack::Synced, SyncedWrites::Direct) => Space::PastCache,
+            (Ack::Stored | Ack::Received, _) => Space::Reserved,
         }
     }
 

@@ -25,10 +25,13 @@ impl Node {
         let Some(socket) = SocketId::from_result(completion.result) else {
             // Cancelled when listening ends; otherwise the system is out of something, which passes.
             if completion.is_final() && (number as usize) < self.listeners.len() {
-                tracing::warn!(
-                    error = completion.result,
-                    "accepting a connection failed; trying again soon"
-                );
+                self.watched.accepts.failed(1, now, || {
+                    let error = std::io::Error::from_raw_os_error(-completion.result);
+                    tracing::warn!(
+                        %error,
+                        "a connection cannot be accepted; it is tried again, and told when that is over"
+                    );
+                });
                 self.not_accepting.push(number);
             }
             return;

@@ -20,7 +20,7 @@ use trunkline_wire::{Ack, ErrorBody, ErrorCode, FrameHeader};
 
 use super::Error;
 use crate::plan::Plan;
-use crate::storage::{DataDir, Space, StreamDir, entropy, has_segments};
+use crate::storage::{DataDir, Space, StreamDir, entropy, is_begun};
 
 /// The logs of all workers, in order, with every cursor where its stream is.
 pub(super) fn open(plan: &Plan, data: &DataDir) -> Result<Vec<(Log, StreamDir)>, Error> {
@@ -43,14 +43,10 @@ pub(super) fn open(plan: &Plan, data: &DataDir) -> Result<Vec<(Log, StreamDir)>,
 fn tell_lost(data: &DataDir, folder: &Path) -> Result<(), Error> {
     for worker in 0..data.cursors_noted()?.unwrap_or(0) {
         let path = folder.join(worker.to_string());
-        let there = match has_segments(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            there => there,
-        };
-        if !there.map_err(system("look for durable cursors"))? {
+        if !is_begun(&path).map_err(system("look for durable cursors"))? {
             tracing::error!(
                 path = %path.display(),
-                "durable cursors are lost, as all files that they were kept in are missing: who reads with one of them begins with the first record; \
+                "durable cursors are lost, as all files that they were kept in are missing or hold nothing but zeros: who reads with one of them begins with the first record; \
                  stop the server and put the files back, if there is a copy"
             );
         }

@@ -35,6 +35,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use std::{fmt, io};
 
+use rustix::io::Errno;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use trunkline_log::OpenError;
@@ -112,6 +113,9 @@ impl fmt::Display for Error {
                         f,
                         "; `trunkline log repair {name} --data {data} --dry-run` says what can be done"
                     ),
+                    _ if self.passes() => f.write_str(
+                        "; the stream is not damaged: make room (space on the disk, open files, memory)",
+                    ),
                     OpenError::Foreign { .. } | OpenError::Io { .. } => {
                         write!(f, "; `trunkline log verify {name} --data {data}` says more")
                     }
@@ -125,7 +129,8 @@ impl fmt::Display for Error {
                 reason,
             } => write!(
                 f,
-                "stream {name}, which was added while the server ran, cannot be opened: {reason}; change the configuration, or remove {}",
+                "stream {name}, which was added while the server ran, cannot be opened: {reason}; correct {} or the configuration and start the server again, or remove the file: \
+                 the records stay, and are served when the configuration declares the stream",
                 path.display()
             ),
             Self::Added {
@@ -139,6 +144,41 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+impl Error {
+    /// What there is to say of a stream that is not served because of it.
+    fn refusal(&self) -> String {
+        let again = if self.passes() {
+            "; it is tried again every few seconds, and the stream is served as soon as there is"
+        } else {
+            ""
+        };
+        format!("{self}{again}")
+    }
+
+    /// Whether the system was out of something when a stream was opened: nothing is wrong with the stream, and later it may be possible.
+    fn passes(&self) -> bool {
+        let (Self::Stream {
+            error: OpenError::Io { error, .. } | OpenError::Memory(error),
+            ..
+        }
+        | Self::Storage(StorageError::Io { error, .. })) = self
+        else {
+            return false;
+        };
+        let known = [
+            Errno::NOSPC,
+            Errno::DQUOT,
+            Errno::MFILE,
+            Errno::NFILE,
+            Errno::NOMEM,
+        ];
+        error.kind() == io::ErrorKind::OutOfMemory
+            || error
+                .raw_os_error()
+                .is_some_and(|raw| known.iter().any(|known| known.raw_os_error() == raw))
+    }
+}
 
 /// The data directory that a stream's directory is in.
 fn data_dir<'a>(name: &str, path: &'a Path) -> Option<&'a Path> {

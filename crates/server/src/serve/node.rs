@@ -43,6 +43,8 @@ pub(super) struct Node {
     pub(super) streams: Vec<Served>,
     /// Those that this worker would serve if they could be opened.
     pub(super) unopened: Vec<Unopened>,
+    /// When opening one of them is tried again.
+    pub(super) open_again_ns: Option<u64>,
     pub(super) registry: Arc<Registry>,
     /// Calls to the server itself that came in this turn.
     pub(super) asked: Vec<Asked>,
@@ -113,6 +115,7 @@ impl Node {
             facts,
             streams: Vec::new(),
             unopened: Vec::new(),
+            open_again_ns: None,
             registry,
             asked: Vec::new(),
             jobs: Vec::new(),
@@ -225,7 +228,9 @@ impl Node {
             );
         }
         let mut deadline_ns = self.sweep(now, reactor);
+        deadline_ns = deadline_ns.min(self.open_again(now, reactor));
         self.watch_clock(now);
+        deadline_ns = deadline_ns.min(self.watch_descriptors(now));
         // What the first pass writes is in the page cache when the second looks, so that a record is stored, acknowledged and delivered
         // within the turn in which it came.
         for pass in 0..2 {
@@ -236,7 +241,7 @@ impl Node {
             self.settle(reactor);
             // What may go already does not wait for the write.
             work += self.send(now, reactor);
-            self.volumes.begin(reactor);
+            self.volumes.begin(now.mono_ns, reactor);
             if pass == 0 {
                 reactor.submit()?;
                 let came = self.reap(now, reactor);
@@ -246,6 +251,7 @@ impl Node {
                 }
             }
         }
+        deadline_ns = deadline_ns.min(self.volumes.failed_due_ns());
         Ok(TurnDone { work, deadline_ns })
     }
 
@@ -264,7 +270,7 @@ impl Node {
                 break;
             }
         }
-        while let Some(answer) = self.volumes.next_failed() {
+        while let Some(answer) = self.volumes.next_failed(now.mono_ns) {
             self.on_answer(answer, now, reactor);
             count += 1;
         }
@@ -341,6 +347,7 @@ impl Node {
         while let Some((worker, hold)) = self.post.unsent.pop() {
             self.released(worker, hold);
         }
+        self.tell_damaged();
     }
 
     /// A delivery has left, or never will.

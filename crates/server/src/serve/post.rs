@@ -112,6 +112,8 @@ pub(super) struct Post {
     worker: u8,
     /// Sessions of this worker that hold records which publishers wait for.
     pub(super) reclaims: Vec<SessionId>,
+    /// Records that readers cannot be given, first and last, to be told of.
+    pub(super) damaged: Vec<(LogId, u64, u64)>,
     /// Read buffers that are free again.
     pub(super) released: Vec<u32>,
     /// Most small bytes that wait for one session.
@@ -132,6 +134,7 @@ impl Post {
             mail: (0..=workers).map(|_| VecDeque::new()).collect(),
             worker,
             reclaims: Vec::new(),
+            damaged: Vec::new(),
             released: Vec::new(),
             small_bytes_max,
             now_ns: 0,
@@ -422,6 +425,10 @@ impl Out for Post {
                 },
             );
         }
+    }
+
+    fn damaged(&mut self, log: LogId, first: u64, last: u64) {
+        self.damaged.push((log, first, last));
     }
 
     fn frame(&mut self, id: SessionId, header: FrameHeader, body: &[u8]) {

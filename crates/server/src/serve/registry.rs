@@ -97,7 +97,7 @@ impl Registry {
                 return Err(Refusal::new(ErrorCode::EXISTS, message));
             }
         }
-        let id = LogId(self.next_id.fetch_add(1, Ordering::Relaxed));
+        let id = self.new_id();
         streams.insert(
             plan.name.clone(),
             Entry {
@@ -108,6 +108,11 @@ impl Registry {
         );
         self.version.fetch_add(1, Ordering::Release);
         Ok(id)
+    }
+
+    /// An id that was never used.
+    pub(super) fn new_id(&self) -> LogId {
+        LogId(self.next_id.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Notes what keeps a stream from being served as it should be.
@@ -124,6 +129,12 @@ impl Registry {
     pub(super) fn is_unopened(&self, name: &str, reason: String) {
         self.set_presence(name, Presence::Unopened);
         self.note_trouble(name, reason);
+    }
+
+    /// A stream that could not be opened is served now.
+    pub(super) fn is_opened(&self, name: &str) {
+        self.set_presence(name, Presence::Here);
+        self.troubles().remove(name);
     }
 
     /// Which of the streams that a subscription asks for cannot be had, if any.

@@ -82,6 +82,7 @@ impl Server {
             ),
             ("idle", now.idle != fresh.idle),
             ("io", now.io != fresh.io),
+            ("synced_writes", now.synced_writes != fresh.synced_writes),
             ("limits", now.limits != fresh.limits),
         ];
         let differ = settings.into_iter().filter(|(_, differs)| *differs);

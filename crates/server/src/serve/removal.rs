@@ -33,6 +33,7 @@ impl Node {
         reactor: &mut AnyReactor,
     ) -> Result<(), Refusal> {
         let name = String::from_utf8_lossy(payload).trim().to_owned();
+        self.refuse_opening(&name)?;
         let Removal { files, again } = self.registry.begin_removal(&name)?;
         let mut records = 0;
         if !again {

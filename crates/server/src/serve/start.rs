@@ -148,21 +148,22 @@ fn seeds(
             seed.listeners.push(clone);
         }
     }
-    let mut all = plan.streams.clone();
+    let configured = plan.streams.iter().map(|stream| (stream.clone(), Ok(true)));
+    let mut all: Vec<_> = configured.collect();
     for (name, description) in registry.data.added()? {
-        let stream = StreamPlan::from_text(&description, &plan.limits, plan.workers.len())
-            .map_err(|problems| Error::Added {
-                path: Some(registry.data.description(&name)),
-                name: name.clone(),
-                reason: problems.to_string(),
-            })?;
-        all.push(stream);
+        match added(&name, description, plan, &registry.data) {
+            Ok(stream) => all.push((stream, Ok(false))),
+            Err(error) if plan.streams.iter().any(|stream| stream.name == name) => {
+                tracing::warn!(stream = name, %error, "the configuration declares the stream");
+            }
+            Err(error) => {
+                let stream = StreamPlan::undescribed(&name, &plan.limits, plan.workers.len());
+                all.push((stream, Err(error)));
+            }
+        }
     }
-    for stream in all {
-        let configured = plan
-            .streams
-            .iter()
-            .any(|configured| configured.name == stream.name);
+    for (stream, origin) in all {
+        let configured = matches!(origin, Ok(true));
         let id = registry
             .claim(&stream, configured)
             .map_err(|refusal| Error::Added {
@@ -171,17 +172,18 @@ fn seeds(
                 reason: refusal.to_string(),
             })?;
         let seed = &mut seeds[stream.worker];
-        match open(id, stream.clone(), plan, &registry.data) {
+        match origin.and_then(|_| open(id, stream.clone(), plan, &registry.data)) {
             Ok(opened) => seed.streams.push(opened),
             // The fault is the stream's: the others are served all the same.
-            Err(error @ (Error::Stream { .. } | Error::Storage(_))) => {
-                let reason = error.to_string();
+            Err(error @ (Error::Stream { .. } | Error::Storage(_) | Error::Added { .. })) => {
+                let reason = error.refusal();
                 tracing::error!(stream = stream.name, reason, "the stream is not served");
                 registry.is_unopened(&stream.name, reason.clone());
                 seed.unopened.push(Unopened {
                     plan: stream,
                     configured,
                     reason,
+                    again: error.passes(),
                 });
             }
             Err(error) => return Err(error),
@@ -197,6 +199,32 @@ fn seeds(
         }
     }
     Ok(seeds.into_iter().map(Some).collect())
+}
+
+/// A stream that was added while a server ran, by its description.
+fn added(
+    name: &str,
+    description: io::Result<String>,
+    plan: &Plan,
+    data: &DataDir,
+) -> Result<StreamPlan, Error> {
+    let refused = |reason: String| Error::Added {
+        name: name.to_owned(),
+        path: Some(data.description(name)),
+        reason,
+    };
+    let text =
+        description.map_err(|error| refused(format!("its description cannot be read: {error}")))?;
+    let stream = StreamPlan::from_text(&text, &plan.limits, plan.workers.len())
+        .map_err(|problems| refused(problems.to_string()))?;
+    if stream.name == name {
+        Ok(stream)
+    } else {
+        Err(refused(format!(
+            "its description is that of {}",
+            stream.name
+        )))
+    }
 }
 
 /// Opens a stream and says what was found. Blocks.
@@ -222,11 +250,26 @@ pub(super) fn open(
         tracing::warn!(
             stream = name,
             ?torn,
-            "a torn tail was cut off; nothing that was synced is in it"
+            "a torn tail was cut off and kept in quarantine; nothing in the files says that any of it had been synced"
+        );
+    }
+    let ahead_ns = opened
+        .log
+        .last_timestamp_ns()
+        .saturating_sub(Clock.wall_ns());
+    if ahead_ns > AHEAD_NS {
+        tracing::warn!(
+            stream = name,
+            ahead_s = ahead_ns / 1_000_000_000,
+            "the newest record is stamped later than it is now: this clock is behind, or was ahead when the record came; until that time all records get this stamp, \
+             and a limit of age counts from now"
         );
     }
     Ok(opened)
 }
+
+/// A record that is stamped with a time this much later than now is worth a word.
+const AHEAD_NS: u64 = 3_600_000_000_000;
 
 /// One worker's thread, from its first instruction to its last.
 fn work(

@@ -43,7 +43,7 @@ pub(super) fn open(
     let config = stream.log_config(&plan.limits, entropy);
     let (log, recovery, dir) = match stream.storage {
         Storage::File => {
-            let mut dir = data.stream(&name, stream.space())?;
+            let mut dir = data.stream(&name, stream.space(plan.synced_writes))?;
             let (log, recovery) = Log::open(id, &config, &mut dir).map_err(failed)?;
             data.note_created(&name)?;
             (log, recovery, Some(dir))
@@ -111,6 +111,7 @@ pub(super) fn describe(
         .to_owned(),
         reason: reason(info.state),
         retention_held: info.clock_held,
+        damaged: info.damaged.clone(),
         ..describe_plan(plan, configured)
     }
 }

@@ -12,6 +12,7 @@ use super::registry::{self, missing};
 use super::removal::Removing;
 use super::streams::{Opened, describe};
 use super::tag::Tag;
+use super::unopened::Opening;
 use crate::plan::{Idle, StreamPlan};
 use crate::system;
 
@@ -152,6 +153,7 @@ impl Node {
         match self.jobs[number as usize].take() {
             Some(Job::Adding(adding)) => self.on_made(adding, now, reactor),
             Some(Job::Removing(removing)) => self.on_removed(removing),
+            Some(Job::Opening(opening)) => self.on_opened_again(opening, now, reactor),
             None => {}
         }
     }
@@ -312,6 +314,7 @@ pub(super) struct Asked {
 pub(super) enum Job {
     Adding(Adding),
     Removing(Removing),
+    Opening(Opening),
 }
 
 /// A stream that is being made on the pool.
@@ -331,4 +334,4 @@ pub(super) struct List {
 }
 
 /// Where the pool leaves what it made.
-pub(super) type Made<T = Opened> = Arc<Mutex<Option<Result<T, Refusal>>>>;
+pub(super) type Made<T = Opened, E = Refusal> = Arc<Mutex<Option<Result<T, E>>>>;

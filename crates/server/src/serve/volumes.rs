@@ -3,6 +3,9 @@
 //! A write is done where it is asked for, as one system call into the page cache: measured, that is 2 to 6 µs with a worst case
 //! under 0.1 ms even while the same file is being synced, where handing it to another thread costs a wake-up of 10 to 30 µs.
 //! Syncs, reads, preparing and removing segments can take milliseconds, and go to the reactor's back-end or its pool.
+//!
+//! Where the configuration says so, a stream that syncs each commit has its pages go from the tail to the device, past the page cache, by one call of another
+//! thread that writes and syncs them (`docs/decision/0407`).
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -13,7 +16,7 @@ use trunkline_reactor::{
 };
 
 use super::tag::Tag;
-use crate::storage::StreamDir;
+use crate::storage::{ALIGN_BYTES, Space, StreamDir};
 
 /// All volumes of one worker, without the reactor.
 #[derive(Default)]
@@ -25,6 +28,10 @@ pub(super) struct Volumes {
     waiting: VecDeque<Waiting>,
     /// Answers that needed no reactor.
     failed: VecDeque<Answer>,
+    /// Those are held back until then where files could not be opened for want of descriptors: asking again at once would only keep a core busy.
+    failed_due_ns: Option<u64>,
+    /// How many requests that were, for whoever tells of it.
+    pub(super) without_descriptors: u64,
 }
 
 /// One stream's directory and what is open of it.
@@ -35,6 +42,15 @@ struct Volume {
     tail_mask: u64,
     /// Open segments: the ones in use, and those that a reader went back to.
     open: HashMap<u64, FileId>,
+    direct: Direct,
+}
+
+/// The segment that is written, open for writes past the page cache.
+#[derive(Clone, Copy)]
+enum Direct {
+    Never,
+    NotYet,
+    Open { segment: u64, file: FileId },
 }
 
 /// A request that the reactor has.
@@ -62,6 +78,10 @@ enum Step {
     /// The sync behind it, which answers for the bytes written.
     Sync {
         len: u32,
+    },
+    /// A write past the page cache, which the file system may turn out not to have.
+    Direct {
+        request: Request,
     },
 }
 
@@ -95,12 +115,16 @@ impl Disk for Volumes {
 
 impl Volumes {
     /// Stages what was submitted, as far as the reactor has room.
-    pub(super) fn begin(&mut self, reactor: &mut AnyReactor) {
+    pub(super) fn begin(&mut self, now_ns: u64, reactor: &mut AnyReactor) {
+        let before = self.without_descriptors;
         while let Some(waiting) = self.waiting.front().copied() {
             if self.stage(waiting, reactor).is_err() {
                 break;
             }
             self.waiting.pop_front();
+        }
+        if self.without_descriptors > before {
+            self.failed_due_ns.get_or_insert(now_ns + DESCRIPTORS_NS);
         }
     }
 
@@ -128,6 +152,7 @@ impl Volumes {
                 if is_for_want_of_descriptors(error.errno) {
                     // Nothing was done to the file: it is asked for again, and neither lost nor damaged.
                     error.kind = DiskErrorKind::Interrupted;
+                    self.without_descriptors += 1;
                 }
                 let result = Err(error);
                 self.failed.push_back(Answer {
@@ -140,7 +165,9 @@ impl Volumes {
                 return Ok(());
             }
         };
+        let direct = volume.direct(&request, reactor);
         let step = match (request, file) {
+            (Request::Write { .. }, _) if direct.is_some() => Step::Direct { request },
             (
                 Request::Write {
                     len, sync: true, ..
@@ -165,10 +192,16 @@ impl Volumes {
                     offset,
                     position,
                     len,
+                    sync,
                     ..
                 },
                 Some(file),
             ) => {
+                let mode = match direct {
+                    Some(_) if sync => WriteMode::AsyncSync,
+                    Some(_) => WriteMode::Async,
+                    None => WriteMode::Inline,
+                };
                 let slice = Slice {
                     region: tail,
                     offset: position & mask,
@@ -176,10 +209,10 @@ impl Volumes {
                 };
                 reactor.stage(
                     Op::Write {
-                        file,
+                        file: direct.unwrap_or(file),
                         slice,
                         offset,
-                        mode: WriteMode::Inline,
+                        mode,
                     },
                     word,
                 )
@@ -233,9 +266,14 @@ fn offload(
 impl Volumes {
     /// Takes a stream's directory in; its log may submit from now on.
     pub(super) fn add(&mut self, log: LogId, dir: StreamDir, tail: RegionId, tail_bytes: u64) {
+        let direct = match dir.space() {
+            Space::PastCache => Direct::NotYet,
+            Space::Written | Space::Reserved => Direct::Never,
+        };
         self.volumes.insert(
             log,
             Volume {
+                direct,
                 dir,
                 tail,
                 tail_mask: tail_bytes - 1,
@@ -247,16 +285,26 @@ impl Volumes {
     /// Closes a stream's files.
     pub(super) fn remove(&mut self, log: LogId, reactor: &mut AnyReactor) {
         self.waiting.retain(|waiting| waiting.log != log);
-        if let Some(volume) = self.volumes.remove(&log) {
+        if let Some(mut volume) = self.volumes.remove(&log) {
+            volume.close_direct(reactor);
             for file in volume.open.into_values() {
                 reactor.remove_file(file);
             }
         }
     }
 
-    /// An answer that needed no reactor.
-    pub(super) fn next_failed(&mut self) -> Option<Answer> {
+    /// An answer that needed no reactor, unless it is not yet to be heard.
+    pub(super) fn next_failed(&mut self, now_ns: u64) -> Option<Answer> {
+        if self.failed_due_ns.is_some_and(|due_ns| now_ns < due_ns) {
+            return None;
+        }
+        self.failed_due_ns = None;
         self.failed.pop_front()
+    }
+
+    /// When there is an answer that needs no reactor.
+    pub(super) fn failed_due_ns(&self) -> u64 {
+        self.failed_due_ns.unwrap_or(u64::MAX)
     }
 
     /// The answer that a completion of `Tag::Disk(slot)` is; none for a write whose sync comes next.
@@ -288,6 +336,20 @@ impl Volumes {
                 }
             }
             Step::Sync { len } if value >= 0 => value = len as i32,
+            // Nothing was written: this file system has other rules for such writes, or none of them.
+            Step::Direct { request } if value == -rustix::io::Errno::INVAL.raw_os_error() => {
+                if let Some(volume) = self.volumes.get_mut(&pending.log) {
+                    volume.close_direct(reactor);
+                    volume.direct = Direct::Never;
+                    self.waiting.push_front(Waiting {
+                        log: pending.log,
+                        token: pending.token,
+                        request,
+                    });
+                    self.forget(slot);
+                    return None;
+                }
+            }
             Step::Prepare { segment } if value >= 0 => {
                 let opened = self
                     .volumes
@@ -330,17 +392,71 @@ impl Volumes {
     }
 
     fn close(&mut self, log: LogId, segment: u64, reactor: &mut AnyReactor) {
-        if let Some(file) = self
-            .volumes
-            .get_mut(&log)
-            .and_then(|volume| volume.open.remove(&segment))
-        {
+        let Some(volume) = self.volumes.get_mut(&log) else {
+            return;
+        };
+        if volume.direct.is_of(segment) {
+            volume.close_direct(reactor);
+        }
+        if let Some(file) = volume.open.remove(&segment) {
             reactor.remove_file(file);
         }
     }
 }
 
+impl Direct {
+    fn is_of(self, wanted: u64) -> bool {
+        matches!(self, Self::Open { segment, .. } if segment == wanted)
+    }
+}
+
 impl Volume {
+    /// The file for a write of whole pages past the page cache, if this stream and its file system have that.
+    fn direct(&mut self, request: &Request, reactor: &mut AnyReactor) -> Option<FileId> {
+        let &Request::Write {
+            segment,
+            offset,
+            len,
+            ..
+        } = request
+        else {
+            return None;
+        };
+        if !(offset | u64::from(len)).is_multiple_of(ALIGN_BYTES as u64) {
+            return None;
+        }
+        match self.direct {
+            Direct::Never => return None,
+            Direct::Open {
+                segment: open,
+                file,
+            } if open == segment => return Some(file),
+            Direct::Open { .. } | Direct::NotYet => {}
+        }
+        self.close_direct(reactor);
+        match self.dir.segment_past_cache(segment) {
+            Ok(opened) => {
+                let file = reactor.add_file(opened);
+                self.direct = Direct::Open { segment, file };
+                Some(file)
+            }
+            Err(error) => {
+                if error.kind() == io::ErrorKind::InvalidInput {
+                    self.direct = Direct::Never;
+                }
+                // Whatever else it is, the other file will say it.
+                None
+            }
+        }
+    }
+
+    fn close_direct(&mut self, reactor: &mut AnyReactor) {
+        if let Direct::Open { file, .. } = self.direct {
+            reactor.remove_file(file);
+            self.direct = Direct::NotYet;
+        }
+    }
+
     /// The segment's file, opened at its first use.
     fn file(&mut self, segment: u64, reactor: &mut AnyReactor) -> io::Result<FileId> {
         if let Some(&file) = self.open.get(&segment) {
@@ -381,5 +497,7 @@ fn is_for_want_of_descriptors(errno: i32) -> bool {
         .any(|known| known.raw_os_error() == errno)
 }
 
+/// How long nothing is said of a file that could not be opened for want of descriptors.
+const DESCRIPTORS_NS: u64 = 20_000_000;
 /// Segments of one stream that are kept open: the two that are written, and some that readers are in.
 const OPEN_SEGMENTS_MAX: usize = 16;

@@ -1,7 +1,7 @@
 //! What becomes of streams while they are served is told once, when it changes: in the log, and to whoever stops the server.
 
 use trunkline_broker::Now;
-use trunkline_log::{LogId, State};
+use trunkline_log::{LogId, State, segment_name};
 
 use super::cursors;
 use super::node::Node;
@@ -15,6 +15,43 @@ pub(super) struct Watched {
     /// Streams of which nothing is removed by age.
     held: Vec<LogId>,
     next_look_ns: u64,
+    /// Connections that could not be accepted.
+    pub(super) accepts: Spell,
+    /// Segments that could not be opened for want of descriptors.
+    opens: Spell,
+}
+
+/// Failures of one kind, one after the other: told when they begin, and when there were none for a while.
+#[derive(Default)]
+pub(super) struct Spell {
+    count: u64,
+    last_ns: u64,
+}
+
+impl Spell {
+    /// Notes failures; the first of them is told.
+    pub(super) fn failed(&mut self, count: u64, now: Now, tell: impl FnOnce()) {
+        if count > 0 {
+            if self.count == 0 {
+                tell();
+            }
+            self.count += count;
+            self.last_ns = now.mono_ns;
+        }
+    }
+
+    /// Has it told when the spell is over. Returns when to look again.
+    fn look(&mut self, now: Now, tell: impl FnOnce(u64)) -> u64 {
+        let over_ns = self.last_ns + OVER_NS;
+        if self.count == 0 {
+            return u64::MAX;
+        }
+        if now.mono_ns >= over_ns {
+            tell(std::mem::take(&mut self.count));
+            return u64::MAX;
+        }
+        over_ns
+    }
 }
 
 impl Watched {
@@ -81,6 +118,44 @@ impl Node {
         }
     }
 
+    /// Whether it is as it should be again after descriptors were missing. Returns when to look again.
+    pub(super) fn watch_descriptors(&mut self, now: Now) -> u64 {
+        let watched = &mut self.watched;
+        let count = std::mem::take(&mut self.volumes.without_descriptors);
+        watched.opens.failed(count, now, || {
+            tracing::warn!(
+                "too many files are open to open a segment: reads and writes of it wait; raise the limit (ulimit -n), or connect less often"
+            );
+        });
+        let opens_ns = watched.opens.look(now, |count| {
+            tracing::info!(failed = count, "segments can be opened again");
+        });
+        let accepts_ns = watched.accepts.look(now, |count| {
+            tracing::info!(failed = count, "connections are accepted again");
+        });
+        opens_ns.min(accepts_ns)
+    }
+
+    /// Records that readers could not be given. They are told, too; but it is for whoever looks after the server to do something about it.
+    /// No trouble to end with: a repair leaves what is damaged where it is, and the stream is as good as it can be.
+    pub(super) fn tell_damaged(&mut self) {
+        for (log, first, last) in std::mem::take(&mut self.post.damaged) {
+            let Some(segment) = self.shard.log(log).map(|log| log.segment_of(first)) else {
+                continue;
+            };
+            let stream = self.name_of(log);
+            let path = self.plan.stream_dir(&stream).join(segment_name(segment));
+            let data = self.plan.data_dir.display();
+            tracing::error!(
+                stream,
+                first,
+                last,
+                path = %path.display(),
+                "records are damaged, and readers do not get them; the stream goes on; `trunkline log verify {stream} --data {data}` says more"
+            );
+        }
+    }
+
     /// Cursors that are damaged stand elsewhere than their readers have left them.
     pub(super) fn tell_lost_cursors(&self) {
         let records = self.shard.cursor_records_lost();
@@ -105,4 +180,6 @@ impl Node {
     }
 }
 
+/// For how long there is no failure when a spell of them is over.
+const OVER_NS: u64 = 10_000_000_000;
 const LOOK_NS: u64 = 1_000_000_000;

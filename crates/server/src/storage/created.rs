@@ -1,4 +1,4 @@
-//! Which streams have files: one whose files have all gone is then not taken for one that is new.
+//! Which streams have files: one whose files have all gone, or read as zeros, is then not taken for one that is new.
 //!
 //! `created/NAME` is an empty file that comes into being after the stream's first segment, and goes with the stream. A crash between the two
 //! leaves a stream without its note, and the next start writes it; so it does in directories of versions that wrote none.
@@ -8,14 +8,14 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 
-use super::{DataDir, StorageError, StreamDir, failed, has_segments, make_dir, replace, sync_dir};
+use super::{DataDir, StorageError, StreamDir, failed, is_begun, make_dir, replace, sync_dir};
 
 impl DataDir {
-    /// Refuses a stream that had segments and has none.
+    /// Refuses a stream that had segments and has none, or one of zeros.
     pub(super) fn check_created(&self, name: &str, dir: &StreamDir) -> Result<(), StorageError> {
         let note = self.note(name);
         let noted = note.try_exists().map_err(failed("read", &note))?;
-        if noted && !has_segments(dir.path()).map_err(failed("read", dir.path()))? {
+        if noted && !is_begun(dir.path()).map_err(failed("read", dir.path()))? {
             return Err(StorageError::Gone {
                 name: name.to_owned(),
                 path: dir.path().to_owned(),

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! DIR/
-//!   LOCK              held by the server that uses the directory; holds its process id
+//!   LOCK              held, as the directory itself is, by the server that uses it; holds its process id
 //!   FORMAT            the version of this layout; a newer one is refused
 //!   added/NAME.json   a stream that was added while the server ran, as `streams` in a configuration would say it
 //!   added/NAME.removed  such a stream, while its files are being removed
@@ -27,7 +27,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use lock::Lock;
-pub use stream_dir::{Space, StreamDir};
+pub use stream_dir::{ALIGN_BYTES, Space, StreamDir};
 use trunkline_log::segment_index;
 pub use view::{Segments, View};
 
@@ -63,6 +63,11 @@ pub enum StorageError {
         path: PathBuf,
         /// One of the files.
         example: String,
+    },
+    /// No server was ever given it.
+    NotOurs {
+        /// Where a directory was looked for.
+        path: PathBuf,
     },
     /// It is the directory of one stream.
     OneStream {
@@ -160,11 +165,11 @@ impl DataDir {
         .map_err(failed("read", &path))
     }
 
-    /// The streams that were added while a server ran: name and description, sorted by name.
+    /// The streams that were added while a server ran, sorted by name: name and description, or why that cannot be read.
     ///
     /// # Errors
     /// The system's.
-    pub fn added(&self) -> Result<Vec<(String, String)>, StorageError> {
+    pub fn added(&self) -> Result<Vec<(String, io::Result<String>)>, StorageError> {
         let folder = self.path.join(ADDED);
         let names = names(&folder, |entry| {
             let path = entry.path();
@@ -173,13 +178,11 @@ impl DataDir {
                 .then(|| path.file_stem().map(Into::into))?
         })
         .map_err(failed("read", &folder))?;
-        let mut added = Vec::with_capacity(names.len());
-        for name in names {
-            let path = folder.join(format!("{name}.json"));
-            let text = fs::read_to_string(&path).map_err(failed("read", &path))?;
-            added.push((name, text));
-        }
-        Ok(added)
+        let described = names.into_iter().map(|name| {
+            let text = fs::read_to_string(self.description(&name));
+            (name, text)
+        });
+        Ok(described.collect())
     }
 
     /// Where a stream that was added is remembered.
@@ -246,6 +249,15 @@ impl fmt::Display for StorageError {
                  name an empty or a new directory with --data",
                 path.display()
             ),
+            Self::NotOurs { path } => write!(
+                f,
+                "{} {}; name with --data what `trunkline serve` has there: a directory with a file {FORMAT} and a folder {STREAMS}",
+                path.display(),
+                match path.symlink_metadata() {
+                    Err(_) => "is not there",
+                    Ok(_) => "is no data directory of trunkline",
+                }
+            ),
             Self::OneStream { path } => write!(
                 f,
                 "{} is the directory of one stream; name the data directory that it belongs to with --data",
@@ -258,7 +270,7 @@ impl fmt::Display for StorageError {
             ),
             Self::Gone { name, path, note } => write!(
                 f,
-                "stream {name} is damaged: all its segments in {} are missing, and with them its records; \
+                "stream {name} is damaged: all its segments in {} are missing or hold nothing but zeros, and with them its records; \
                  put them back, or, to give the records up and begin an empty stream, remove {}",
                 path.display(),
                 note.display()
@@ -362,7 +374,7 @@ pub fn entropy() -> io::Result<u128> {
     Ok(u128::from_le_bytes(bytes))
 }
 
-/// Whether there is a segment in a directory.
+/// Whether there is a segment in a directory; in one that is not there, there is none.
 pub(crate) fn has_segments(path: &Path) -> io::Result<bool> {
     let segments = names(path, |entry| {
         let name = entry.file_name();
@@ -370,7 +382,15 @@ pub(crate) fn has_segments(path: &Path) -> io::Result<bool> {
             .is_some()
             .then_some(name)
     });
-    Ok(!segments?.is_empty())
+    match segments {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        segments => Ok(!segments?.is_empty()),
+    }
+}
+
+/// Whether a log was begun in a directory. One that is known to have been is lost where this is false, be its files gone or zero.
+pub(crate) fn is_begun(path: &Path) -> io::Result<bool> {
+    Ok(has_segments(path)? && !trunkline_log::is_unused(&mut Segments::new(path)))
 }
 
 fn names(

@@ -28,6 +28,8 @@ pub enum Space {
     /// Zeros are written to the device. A write changes nothing but data then, so that a sync waits for nothing else: for streams that sync
     /// each commit.
     Written,
+    /// As [`Written`](Self::Written), and nothing goes through the page cache, neither zeros nor records, where the file system can do that.
+    PastCache,
     /// The file system reserves it, which costs nothing; a sync also waits for its tables. Without such a file system, as
     /// [`Written`](Self::Written).
     Reserved,
@@ -85,6 +87,23 @@ impl StreamDir {
             .open(self.segment_path(segment))
     }
 
+    /// How the space of new segments is made sure of.
+    #[must_use]
+    pub fn space(&self) -> Space {
+        self.space
+    }
+
+    /// A segment's file for writes past the page cache: whole blocks of [`ALIGN_BYTES`], from memory that lies as they do.
+    ///
+    /// # Errors
+    /// The system's; [`io::ErrorKind::InvalidInput`] where the file system has no such writes.
+    pub fn segment_past_cache(&self, segment: u64) -> io::Result<File> {
+        OpenOptions::new()
+            .write(true)
+            .custom_flags(DIRECT)
+            .open(self.segment_path(segment))
+    }
+
     /// Where bytes are copied to.
     #[must_use]
     pub fn quarantine(&self) -> PathBuf {
@@ -115,8 +134,13 @@ impl StreamDir {
     }
 
     /// A file for a copy, named by the segment and the first byte that is in it. One that is there is never overwritten: the same place
-    /// may be copied more than once.
-    fn new_copy(&self, segment: u64, offset: u64) -> io::Result<File> {
+    /// may be copied more than once. None: one of these bytes is there already, so that what is tried again and again fills no disk.
+    fn new_copy(
+        &self,
+        segment: u64,
+        offset: u64,
+        bytes: &[u8],
+    ) -> io::Result<Option<(PathBuf, File)>> {
         let folder = self.make_quarantine()?;
         for nth in 0_u32.. {
             let again = if nth == 0 {
@@ -125,17 +149,18 @@ impl StreamDir {
                 format!("-{nth}")
             };
             let name = format!("{segment:016x}-{offset:08x}{again}");
+            let path = folder.join(name);
             let mut options = OpenOptions::new();
-            match options
-                .append(true)
-                .create_new(true)
-                .open(folder.join(name))
-            {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Ok(file) => {
-                    sync_dir(&folder)?;
-                    return Ok(file);
+            match options.append(true).create_new(true).open(&path) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    if fs::metadata(&path)?.len() == bytes.len() as u64 && fs::read(&path)? == bytes
+                    {
+                        File::open(&path)?.sync_data()?;
+                        sync_dir(&folder)?;
+                        return Ok(None);
+                    }
                 }
+                Ok(file) => return Ok(Some((path, file))),
                 Err(error) => return Err(error),
             }
         }
@@ -230,9 +255,15 @@ impl Files for StreamDir {
     }
 
     fn keep_aside(&mut self, segment: u64, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        let mut file = self.new_copy(segment, offset)?;
-        file.write_all(bytes)?;
-        file.sync_data()
+        let Some((path, mut file)) = self.new_copy(segment, offset, bytes)? else {
+            return Ok(());
+        };
+        let written = file.write_all(bytes).and_then(|()| file.sync_data());
+        if written.is_err() {
+            // What is left of it would only take the space that is missing.
+            let _ = fs::remove_file(&path);
+        }
+        written.and_then(|()| sync_dir(&self.quarantine()))
     }
 }
 
@@ -249,6 +280,9 @@ fn make_space(path: &Path, bytes: u64, space: Space) -> io::Result<()> {
         Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS)
         | Ok(()) => {}
         Err(error) => return Err(error.into()),
+    }
+    if space == Space::PastCache && zeros_past_cache(path, bytes)? {
+        return file.sync_all();
     }
     // A write makes folios of the page cache as large as itself, and each small write later on pays for the whole folio that it falls into, while
     // many small folios make large writes and syncs slow. Measured on ext4, folios of 4 KiB, 64 KiB and 1 MiB: 1.7, 1.6 and 4.8 µs
@@ -267,6 +301,32 @@ fn make_space(path: &Path, bytes: u64, space: Space) -> io::Result<()> {
     file.sync_all()
 }
 
+/// Writes `bytes` zeros that the page cache never sees, as it will not see the records that take their place; or nothing that counts, where the file
+/// system has no such writes.
+fn zeros_past_cache(path: &Path, bytes: u64) -> io::Result<bool> {
+    let written = || -> io::Result<()> {
+        let file = OpenOptions::new()
+            .write(true)
+            .custom_flags(DIRECT)
+            .open(path)?;
+        let memory = vec![0_u8; DIRECT_FILL_BYTES + ALIGN_BYTES];
+        let start = memory.as_ptr().align_offset(ALIGN_BYTES);
+        let zeros = &memory[start..start + DIRECT_FILL_BYTES];
+        let mut offset = 0;
+        while offset < bytes {
+            let count = zeros.len().min((bytes - offset) as usize);
+            file.write_all_at(&zeros[..count], offset)?;
+            offset += count as u64;
+        }
+        Ok(())
+    };
+    match written() {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// Reads one file past the page cache where the file system allows it.
 #[derive(Debug)]
 struct Reader {
@@ -277,10 +337,9 @@ struct Reader {
 
 impl Reader {
     fn open(path: &Path) -> io::Result<Self> {
-        let direct = rustix::fs::OFlags::DIRECT.bits() as i32;
         match OpenOptions::new()
             .read(true)
-            .custom_flags(direct)
+            .custom_flags(DIRECT)
             .open(path)
         {
             Ok(file) => Ok(Self {
@@ -338,5 +397,8 @@ const CHUNK_BYTES: usize = 1 << 20;
 const PORTION_BYTES: u64 = 1 << 20;
 /// What zeros are written in.
 const FILL_BYTES: usize = 64 << 10;
+/// What they are written in past the page cache: a commit waits behind one of these at most, about 0.4 ms of a good device.
+const DIRECT_FILL_BYTES: usize = 256 << 10;
 /// The largest block of any device that is in use.
-const ALIGN_BYTES: usize = 4096;
+pub const ALIGN_BYTES: usize = 4096;
+const DIRECT: i32 = rustix::fs::OFlags::DIRECT.bits() as i32;

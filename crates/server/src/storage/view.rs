@@ -11,8 +11,8 @@ use super::created::CREATED;
 use super::removal::REMOVED;
 use super::stream_dir::{QUARANTINE, REPAIRS, Space, StreamDir};
 use super::{
-    ADDED, CURSORS, FORMAT, STREAMS, StorageError, failed, has_segments, lock, names, read_format,
-    stream_path,
+    ADDED, CURSORS, FORMAT, STREAMS, StorageError, failed, has_segments, is_begun, lock, names,
+    read_format, stream_path,
 };
 
 /// A data directory that somebody else may be using, or one stream's directory alone, such as a copy of one.
@@ -45,7 +45,7 @@ impl View {
             }
             Err(error) => match stream_alone(path) {
                 Some(name) => Some(name),
-                None => return Err(failed("read", &file)(error)),
+                None => return Err(not_ours(path, &file, error)),
             },
         };
         Ok(Self {
@@ -80,8 +80,12 @@ impl View {
     pub fn holder(&self) -> Option<u32> {
         match self.alone {
             None => lock::holder(&self.path),
-            // A stream's directory where it belongs.
-            Some(_) => lock::holder(self.path.canonicalize().ok()?.ancestors().nth(2)?),
+            // A stream's directory where it belongs; a copy of one may be anywhere.
+            Some(_) => {
+                let path = self.path.canonicalize().ok()?;
+                let data = path.ancestors().nth(2)?;
+                data.join(FORMAT).exists().then(|| lock::holder(data))?
+            }
         }
     }
 
@@ -96,7 +100,7 @@ impl View {
         }
     }
 
-    /// The streams that had segments and have none, sorted by name: their directories cannot tell, and may have gone, too.
+    /// The streams that had segments and have none, or one of zeros, sorted by name: their directories cannot tell, and may have gone, too.
     ///
     /// # Errors
     /// The system's.
@@ -111,11 +115,8 @@ impl View {
         // No name of a stream has a dot: those that have one are on their way.
         for name in noted.into_iter().filter(|name| !name.contains('.')) {
             let path = self.path_of(&name);
-            let there = match has_segments(&path) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => false,
-                // What cannot be looked at is not known to be missing.
-                found => found.unwrap_or(true),
-            };
+            // What cannot be looked at is not known to be missing.
+            let there = is_begun(&path).unwrap_or(true);
             let removed = self.path.join(ADDED).join(format!("{name}.{REMOVED}"));
             if !there && !removed.exists() {
                 missing.push(name);
@@ -169,13 +170,12 @@ impl View {
     /// The segments of a stream, or of a log of cursors.
     #[must_use]
     pub fn stream(&self, name: &str) -> Segments {
-        Segments {
-            path: self.path_of(name),
-            reading: None,
-        }
+        Segments::new(&self.path_of(name))
     }
 
-    fn path_of(&self, name: &str) -> PathBuf {
+    /// Where the files of a stream are, or of a log of cursors.
+    #[must_use]
+    pub fn path_of(&self, name: &str) -> PathBuf {
         match self.alone {
             Some(_) => self.path.clone(),
             None => stream_path(&self.path, name),
@@ -206,6 +206,16 @@ impl View {
     }
 }
 
+/// Why a path without a readable `FORMAT` is not looked at.
+fn not_ours(path: &Path, file: &Path, error: io::Error) -> StorageError {
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => StorageError::NotOurs {
+            path: path.to_owned(),
+        },
+        _ => failed("read", file)(error),
+    }
+}
+
 /// The name of a directory that holds segments.
 fn stream_alone(path: &Path) -> Option<String> {
     has_segments(path).ok()?.then(|| {
@@ -215,6 +225,15 @@ fn stream_alone(path: &Path) -> Option<String> {
             .to_string_lossy()
             .into_owned()
     })
+}
+
+impl Segments {
+    pub(super) fn new(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            reading: None,
+        }
+    }
 }
 
 impl Files for Segments {

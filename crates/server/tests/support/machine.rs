@@ -55,13 +55,7 @@ pub(crate) fn mount_namespace() -> Option<&'static str> {
 /// The command under a tracer that makes system calls on one file fail as `injection` says, or nothing where there is none. The process is
 /// still the server: signals and exit codes are its own. Counts of calls are those of each thread.
 pub(crate) fn injected(path: &Path, injection: &str, command: &Command) -> Option<Command> {
-    let tried = Command::new("strace")
-        .args(["-D", "-f", "-o", "/dev/null", "true"])
-        .output();
-    if !tried.is_ok_and(|output| output.status.success()) {
-        eprintln!(
-            "SKIPPED: system calls cannot be made to fail here: strace is missing (cargo xtask setup), or may not trace"
-        );
+    if !can_trace() {
         return None;
     }
     let call = injection.split(':').next().unwrap();
@@ -74,6 +68,31 @@ pub(crate) fn injected(path: &Path, injection: &str, command: &Command) -> Optio
         .arg("-P")
         .arg(path);
     Some(around(outer, command))
+}
+
+/// The command with its calls written to `trace`, the files of descriptors by name, and no contents. The process is still the server.
+pub(crate) fn traced(command: &Command, calls: &str, trace: &Path) -> Command {
+    let mut outer = Command::new("strace");
+    outer
+        .args(["-D", "-f", "-y", "-qq", "-s", "0", "-e"])
+        .arg(format!("trace={calls}"))
+        .arg("-o")
+        .arg(trace);
+    around(outer, command)
+}
+
+/// Whether system calls can be seen and changed here; says so if not.
+pub(crate) fn can_trace() -> bool {
+    let tried = Command::new("strace")
+        .args(["-D", "-f", "-o", "/dev/null", "true"])
+        .output();
+    let can = tried.is_ok_and(|tried| tried.status.success());
+    if !can {
+        eprintln!(
+            "SKIPPED: system calls cannot be seen or made to fail here: strace is missing (cargo xtask setup), or may not trace"
+        );
+    }
+    can
 }
 
 /// The command behind the words of another one.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use trunkline_broker::{HoldId, Out, SessionId, Source, Span};
+use trunkline_log::LogId;
 use trunkline_wire::record::Records;
 use trunkline_wire::{
     Ack, ErrorBody, ErrorCode, Failure, FrameFlags, FrameHeader, Gap, GapReason, Kind, Opcode,
@@ -94,6 +95,8 @@ pub struct Sessions {
     pub refusals: Vec<String>,
     /// How many Deliver frames there were.
     pub frames: u64,
+    /// What the owner was told of damaged records.
+    pub damaged: Vec<(u64, u64)>,
 }
 
 impl Sessions {
@@ -190,6 +193,10 @@ impl Out for Sessions {
             hold,
         };
         self.pending.entry(session).or_default().push(copied);
+    }
+
+    fn damaged(&mut self, _log: LogId, first: u64, last: u64) {
+        self.damaged.push((first, last));
     }
 
     fn frame(&mut self, session: SessionId, header: FrameHeader, body: &[u8]) {

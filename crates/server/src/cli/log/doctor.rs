@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
-use crate::cli::doctor::{print_advice, storage};
+use crate::cli::doctor::{print_advice, refuse_file, storage};
 use crate::cli::exit::Outcome;
 use crate::cli::output::Output;
 use crate::doctor::{StorageReport, examine_storage};
@@ -20,9 +20,9 @@ file is removed. A server may be running. `trunkline doctor` looks at the whole 
 Examples:
   trunkline log doctor
   trunkline log doctor --data /var/lib/trunkline
-  trunkline log doctor --json | jq '.disk.fastest, .disk.used, .levels'
+  trunkline log doctor --json | jq '.disk.fastest, .disk.pick, .levels'
 
-Exit code: 0, whatever was found.")]
+Exit codes: 0 whatever was found; 6 --data names a file.")]
 pub(super) struct Doctor {
     /// Data directory whose disk is measured
     #[arg(long, value_name = "DIR", default_value = DEFAULT_DATA_DIR)]
@@ -44,6 +44,7 @@ struct Found {
 
 impl Doctor {
     pub(super) fn run(&self) -> Outcome {
+        refuse_file(&self.data)?;
         let mut advice = Vec::new();
         let found = Found {
             storage: examine_storage(&self.data, &mut advice),

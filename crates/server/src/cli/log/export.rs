@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use trunkline_log::{Beginning, Damage, Extracted, extract};
 
-use super::{Selection, machine, progress};
+use super::{Selection, machine, progress, unread};
 use crate::cli::exit::{Failure, Outcome};
 use crate::cli::output::{Output, counted};
 use crate::cli::record::Record;
@@ -28,8 +28,8 @@ Examples:
   trunkline log export --data /mnt/rescued --skip-damaged --output rescued.jsonl
   trunkline log export pkg --raw | grep error
 
-Exit codes: 0 everything that was asked for came; 1 acknowledged data is damaged, and it ends there or leaves it out; 6 the \
-files cannot be read.")]
+Exit codes: 0 everything that was asked for came, also when that was no record, which is said on standard error; 1 acknowledged data is damaged, and it ends there or leaves it out; 2 the \
+range ends before it begins; 6 the files cannot be read.")]
 pub(super) struct Export {
     #[command(flatten)]
     selection: Selection,
@@ -84,6 +84,11 @@ struct End {
 impl Export {
     pub(super) fn run(&self) -> Outcome {
         let (beginning, end) = (self.beginning()?, self.end()?);
+        if beginning.sequence > end.sequence || beginning.timestamp_ns > end.timestamp_ns {
+            return Err(Failure::Usage(
+                "--from is behind --to: no record is in that range; exchange them".to_owned(),
+            ));
+        }
         let view = View::open(&self.selection.data).map_err(machine)?;
         let names = self.selection.names(&view, false)?;
         let mut output = match &self.output {
@@ -100,6 +105,9 @@ impl Export {
         }
         output.flush()?;
         ended?;
+        if tally.records == 0 && tally.damaged == 0 {
+            eprintln!("no record is in the range");
+        }
         if let Some(path) = &self.output {
             let mut said = Output::new();
             let records = counted(tally.records, "record");
@@ -161,7 +169,9 @@ impl Export {
             progress("bytes read"),
             take,
         )
-        .map_err(|error| Failure::Machine(format!("stream {name}: {error}")))?;
+        .map_err(|error| {
+            Failure::Machine(format!("stream {name}: {}", unread(view, name, &error)))
+        })?;
         ended
     }
 

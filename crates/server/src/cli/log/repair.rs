@@ -7,7 +7,7 @@ use serde::Serialize;
 use trunkline_log::{OpenError, RepairError, plan_repair};
 
 use super::verify::Harm;
-use super::{Selection, machine, progress};
+use super::{Selection, machine, progress, unread};
 use crate::cli::exit::{Failure, Outcome};
 use crate::cli::output::{Output, confirmed, counted, time};
 use crate::cli::values::wall_ns;
@@ -30,7 +30,7 @@ Examples:
   trunkline log repair --data /var/lib/trunkline --yes --json
 
 Exit codes: 0 every stream can be opened, now or as it was; 1 a stream needs repair and was not repaired, or cannot be; 6 a \
-server has the directory, or the files cannot be read or written.")]
+server has the directory, or files cannot be read or written. What cannot be read is named, and keeps no other stream from being looked at.")]
 pub(super) struct Repair {
     #[command(flatten)]
     selection: Selection,
@@ -64,6 +64,8 @@ struct Stream {
     damages: Vec<Harm>,
     /// Records that will not come.
     lost_records: u64,
+    /// There may have been more: nothing tells what some of the missing files held.
+    may_have_lost_more: bool,
     /// What is to be done, or was.
     changes: Vec<String>,
     /// Bytes that are copied to quarantine, because they are overwritten.
@@ -84,6 +86,8 @@ enum State {
     Repaired,
     /// It cannot, and nothing is known to help.
     Hopeless,
+    /// Its files cannot be read.
+    Unreadable,
 }
 
 #[derive(Serialize)]
@@ -120,8 +124,7 @@ impl Repair {
         let mut cases = Vec::new();
         for name in self.selection.names(&view, true)? {
             let gone = missing.contains(&name).then(|| view.gone(&name));
-            let files = view.files(&name);
-            cases.push(look_at(name, files, gone)?);
+            cases.push(look_at(&view, name, gone)?);
         }
         if self.dry_run {
             // One that has started meanwhile has written under our eyes.
@@ -151,6 +154,17 @@ impl Repair {
             .filter(|case| case.stream.state == State::Hopeless)
             .map(|case| case.stream.name.as_str())
             .collect();
+        let unread: Vec<String> = cases
+            .iter()
+            .filter(|case| case.stream.state == State::Unreadable)
+            .filter_map(|case| {
+                let problem = case.stream.problem.as_ref()?;
+                Some(format!("stream {}: {problem}", case.stream.name))
+            })
+            .collect();
+        let needs_more = cases
+            .iter()
+            .any(|case| matches!(case.stream.state, State::Damaged | State::Hopeless));
         let why = if !hopeless.is_empty() {
             format!("cannot be repaired: {}", hopeless.join(", "))
         } else if self.dry_run {
@@ -169,25 +183,27 @@ impl Repair {
             output.json(&Found { sound, streams })?;
         }
         output.flush()?;
-        if sound {
-            Ok(())
-        } else {
-            Err(Failure::Absent(why))
+        match (sound, unread.is_empty()) {
+            (true, _) => Ok(()),
+            (false, true) => Err(Failure::Absent(why)),
+            (false, false) if needs_more => Err(Failure::Absent(format!(
+                "{why}; not everything can be read: {}",
+                unread.join("; ")
+            ))),
+            (false, false) => Err(Failure::Machine(unread.join("; "))),
         }
     }
 }
 
 /// Plans a repair; nothing is changed.
-fn look_at(
-    name: String,
-    mut files: StreamDir,
-    gone: Option<StorageError>,
-) -> Result<Case, Failure> {
+fn look_at(view: &View, name: String, gone: Option<StorageError>) -> Result<Case, Failure> {
+    let mut files = view.files(&name);
     let mut stream = Stream {
         name,
         state: State::Sound,
         damages: Vec::new(),
         lost_records: 0,
+        may_have_lost_more: false,
         changes: Vec::new(),
         copied: Vec::new(),
         copied_bytes: 0,
@@ -207,12 +223,14 @@ fn look_at(
     let planned = plan_repair(&mut files, random, progress("bytes looked at"));
     let plan = match planned {
         Ok(plan) => plan,
-        Err(RepairError::Open(error @ OpenError::Io { .. })) => {
-            return Err(Failure::Machine(format!("stream {}: {error}", stream.name)));
-        }
         Err(error) => {
-            stream.state = State::Hopeless;
-            stream.problem = Some(error.to_string());
+            (stream.state, stream.problem) = match error {
+                RepairError::Open(error @ OpenError::Io { .. }) => {
+                    let problem = unread(view, &stream.name, &error);
+                    (State::Unreadable, Some(problem))
+                }
+                error => (State::Hopeless, Some(error.to_string())),
+            };
             return Ok(Case {
                 stream,
                 files,
@@ -230,6 +248,7 @@ fn look_at(
     stream.state = State::Damaged;
     stream.damages = plan.damages.iter().map(Harm::new).collect();
     stream.lost_records = plan.records_lost();
+    stream.may_have_lost_more = plan.may_have_lost_more();
     stream.changes = plan.changes.iter().map(ToString::to_string).collect();
     let copied = plan.kept.iter().map(|kept| Copied {
         segment: kept.segment,
@@ -292,11 +311,11 @@ impl Stream {
         if self.state == State::Sound {
             return output.line(&format!("{}: can be served as it is", self.name));
         }
-        output.line(&format!(
-            "{}: {}",
-            self.name,
-            output.paint("cannot be served", "31")
-        ))?;
+        let what = match self.state {
+            State::Unreadable => "cannot be read",
+            _ => "cannot be served",
+        };
+        output.line(&format!("{}: {}", self.name, output.paint(what, "31")))?;
         if let Some(problem) = &self.problem {
             return output.line(&format!("  {problem}"));
         }
@@ -317,6 +336,10 @@ impl Stream {
             ))?;
         }
         let lost = match self.lost_records {
+            _ if self.may_have_lost_more => {
+                "nothing tells how many records are lost; none of the sequences that they can have had is given out again"
+                    .to_owned()
+            }
             0 => "no record is lost".to_owned(),
             count => format!(
                 "subscribers will be told that {} {} lost",

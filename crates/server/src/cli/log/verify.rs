@@ -4,7 +4,7 @@ use clap::Args;
 use serde::Serialize;
 use trunkline_log::{Damage, SegmentReport, Verified, verify};
 
-use super::{Selection, machine, progress};
+use super::{Selection, machine, progress, unread};
 use crate::cli::exit::{Failure, Outcome};
 use crate::cli::output::{Output, Table, grouped, time};
 use crate::storage::View;
@@ -161,7 +161,10 @@ impl Verify {
             let quarantine = view.quarantine(&name);
             streams.push(match (verified, quarantine) {
                 (Ok(verified), Ok(quarantine)) => Stream::new(name, &verified, quarantine),
-                (Err(error), _) => Stream::unknown(name, false, error.to_string()),
+                (Err(error), _) => {
+                    let problem = unread(&view, &name, &error);
+                    Stream::unknown(name, false, problem)
+                }
                 (_, Err(error)) => Stream::unknown(name, false, error.to_string()),
             });
         }

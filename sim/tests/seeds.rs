@@ -1,0 +1,29 @@
+//! Seeds that have found something, in the log or in what the simulation asked of it.
+//!
+//! What a seed does changes with the simulation, so what each of them found has a test of its own in `crates/log` as well, or is said in `docs/format/log.md`.
+
+use sim::{Options, run};
+
+#[track_caller]
+fn holds(seed: u64) {
+    let outcome = run(&Options::new(seed));
+    assert_eq!(outcome.violation, None, "seed {seed}");
+}
+
+/// Where only a damaged seal and the segment record behind it told that a segment is gone, the removed file was named as damaged.
+#[test]
+fn seed_153_a_damaged_seal_that_told_of_a_removal() {
+    holds(153);
+}
+
+/// Damage at the end of what was synced reached over records behind it that had never been.
+#[test]
+fn seed_538_damage_that_ends_where_anything_was_synced() {
+    holds(538);
+}
+
+/// Records of another stream's page had exactly the sequences that were due up to the next mark: nothing in them tells.
+#[test]
+fn seed_5835_a_page_of_another_stream_that_joins_a_mark() {
+    holds(5835);
+}
