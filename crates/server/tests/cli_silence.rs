@@ -95,6 +95,26 @@ fn a_publish_that_is_not_acknowledged_in_time_is_given_up() {
 }
 
 #[test]
+fn time_in_which_a_publisher_was_stopped_is_not_held_against_the_server() {
+    let server = Server::start();
+    let mut publish = server.command(&["pub", "a", "--lines", "--timeout", "2s"]);
+    publish.stdin(Stdio::piped());
+    let mut child = spawned(publish);
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(b"one\n").unwrap();
+    assert_eq!(server.everything("a", 1).out, "one\n");
+    send_signal(child.id(), "STOP");
+    stdin.write_all(b"two\n").unwrap();
+    std::thread::sleep(Duration::from_millis(2500));
+    send_signal(child.id(), "CONT");
+    assert_eq!(server.everything("a", 2).out, "one\ntwo\n");
+    drop(stdin);
+    let ended = finish(child, Duration::from_secs(60));
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    assert!(ended.out.starts_with("2 records stored, "), "{}", ended.out);
+}
+
+#[test]
 fn who_waits_for_a_server_that_hangs_gives_up_and_who_waits_for_one_that_has_nothing_to_say_does_not()
  {
     let (hanging, quiet) = (Server::start(), Server::start());

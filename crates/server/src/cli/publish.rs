@@ -169,6 +169,10 @@ impl Publish {
                 level,
                 ..Publication::new(&self.subject, payload)
             };
+            if line.connection.in_flight() == 0 {
+                // However long there was nothing to publish, patience begins with what waits.
+                account.answered = Instant::now();
+            }
             loop {
                 match line.connection.publish_with(&publication) {
                     Ok(_) => break,

@@ -385,11 +385,27 @@ fn launch(mut command: Command, directory: &Path) -> (Child, String) {
     )
 }
 
-/// Sends a signal to a process of ours.
+/// Sends a signal to a process of ours; after `STOP` it has stopped.
 pub(crate) fn send_signal(process: u32, signal: &str) {
     let status = Command::new("kill")
         .args(["-s", signal, &process.to_string()])
         .status()
         .unwrap();
     assert!(status.success());
+    // On a busy machine threads run on for a while after the signal was sent.
+    while signal == "STOP" && !has_stopped(process) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Whether every thread of a process has stopped.
+fn has_stopped(process: u32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{process}/task")).unwrap();
+    threads.flatten().all(|thread| {
+        let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        // The state is the first field after the name, which stands in parentheses.
+        stat.rsplit(") ")
+            .next()
+            .is_some_and(|rest| rest.starts_with('T'))
+    })
 }
