@@ -18,6 +18,9 @@ pub(crate) type Listed = BTreeMap<u64, u64>;
 /// The segment records that are valid, by index.
 pub(crate) type Heads = BTreeMap<u64, SegmentHead>;
 
+/// What is said of a file whose number is higher than any that a stream can come to.
+const BEYOND: &str = "no stream gets that long: move the file out of the directory";
+
 /// Whether files hold nothing of a log: the first segment alone, without a valid segment record, and zeros behind its first page. A crash
 /// leaves that while a stream is created, and [`Log::open`](crate::Log::open) creates it anew. Whoever knows that the stream was created before knows by this that its records are lost.
 ///
@@ -83,6 +86,21 @@ impl<'a, F: Files> Directory<'a, F> {
             }
         }
         let ours = most_have(&heads);
+        if let Some(ours) = ours {
+            // Whatever lies in such a file, nothing can be told of places in it.
+            let most = i64::MAX as u64 / ours.segment_bytes.max(1);
+            for (&segment, _) in listed.range(most..) {
+                let error = io::Error::new(io::ErrorKind::InvalidData, BEYOND);
+                refused(
+                    segment,
+                    OpenError::Io {
+                        doing: "place",
+                        segment: Some(segment),
+                        error,
+                    },
+                )?;
+            }
+        }
         let foreign = |(&segment, head): (&u64, &SegmentHead)| foreign(segment, head, ours);
         for error in heads.iter().filter_map(foreign).collect::<Vec<_>>() {
             if let OpenError::Foreign { segment, .. } = error {

@@ -155,17 +155,22 @@ where
         let bytes = identity.segment_bytes;
         let oldest = first_segment.max(self.gone);
         let last = self.there().next_back().unwrap_or(0);
-        let total = (last + 1 - oldest.min(last)) * bytes;
+        let total = self.there().filter(|at| *at >= oldest).count() as u64 * bytes;
+        let mut done = 0;
         self.look_below(oldest, bytes);
 
         let mut subjects = Subjects::new(u32::MAX);
         let mut scan = unknown(identity.salt);
         let mut ended = false;
-        for segment in oldest..=last {
+        let mut behind = oldest;
+        while behind <= last {
             if self.stopped {
                 return Ok(());
             }
-            (self.progress)((segment - oldest) * bytes, total);
+            let segment = behind;
+            behind = self.behind(segment, bytes);
+            (self.progress)(done, total);
+            done = total.min(done + bytes);
             if self.is_skipped(segment) {
                 continue;
             }
@@ -187,6 +192,18 @@ where
         }
         (self.progress)(total, total);
         Ok(())
+    }
+
+    /// The segment to look at after one: the next, but where several are missing that nothing says were synced, the first of them tells enough.
+    fn behind(&self, segment: u64, bytes: u64) -> u64 {
+        let next = segment + 1;
+        let is_there = self.listed.contains_key(&segment) || self.foreign.contains_key(&segment);
+        if is_there || next * bytes < self.durable.position {
+            return next;
+        }
+        let listed = self.listed.range(next..).map(|(at, _)| *at);
+        let foreign = self.foreign.range(next..).map(|(at, _)| *at);
+        listed.take(1).chain(foreign.take(1)).min().unwrap_or(next)
     }
 
     /// One segment, the log having `ended` before it or not. Whether it has ended behind it.

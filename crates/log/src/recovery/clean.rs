@@ -24,15 +24,8 @@ impl<F: Files> Recoverer<'_, F> {
         } else {
             durable.position / PAGE_BYTES * PAGE_BYTES
         };
-        let last = *self
-            .listed
-            .last_key_value()
-            .map_or(&end.segment, |(segment, _)| segment);
         let mut torn_bytes = 0;
-        for segment in from / bytes..=last {
-            if !self.listed.contains_key(&segment) {
-                continue;
-            }
+        for (&segment, _) in self.listed.range(from / bytes..) {
             let base = segment * bytes;
             self.files.load(segment, bytes)?;
             let kept = stop.saturating_sub(base).min(bytes) as usize;

@@ -22,7 +22,8 @@ fn hurt(files: &mut MemoryFiles, other: &World, rng: &mut Rng) -> String {
     let len = (1 << rng.below(17)).min(bytes - start);
     let stretch = start as usize..(start + len) as usize;
     let mut damaged = contents.clone();
-    let behind = segments.last().expect("there are files") + 1 + rng.below(3);
+    let last = segments.last().expect("there are files");
+    let behind = last + [1, 2, 3, 1 << 40][rng.below(4) as usize];
     match rng.below(12) {
         0 | 1 => {
             damaged[start as usize] ^= 1 << rng.below(8);

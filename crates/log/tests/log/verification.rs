@@ -4,8 +4,8 @@ use std::ops::ControlFlow;
 
 use trunkline_log::testing::MemoryFiles;
 use trunkline_log::{
-    Beginning, Damage, Defect, Extracted, Log, LogId, OpenError, Verified, extract, plan_repair,
-    verify,
+    Beginning, Damage, Defect, Extracted, Files, Log, LogId, OpenError, Verified, extract,
+    plan_repair, verify,
 };
 
 use crate::damage::{stranger, synced};
@@ -202,6 +202,36 @@ fn a_stray_file_does_not_make_strangers_of_the_others() {
             matches!(refused.err(), Some(OpenError::Foreign { segment: named, .. }) if named == segment)
         );
     }
+}
+
+#[test]
+fn a_file_with_a_number_far_behind_the_end_costs_nobody_time() {
+    let world = synced(small(), 600, 300);
+    let zeros = vec![0; world.config.segment_bytes as usize];
+    let mut files = world.files.clone();
+    files.insert(1 << 40, zeros.clone());
+    let found = verified(&files);
+    assert_eq!(found, verified(&world.files));
+    plan_repair(&mut files, 1, |_, _| {}).expect("nothing is to be done");
+    World::on(world.config.clone(), files, 0).expect("nothing was in it");
+
+    // What is missing in front of it is named once.
+    let mut files = world.files.clone();
+    let last = *found.segments.last().expect("several");
+    files.remove(last.index).expect("it is there");
+    files.insert(1 << 40, zeros.clone());
+    assert!(verified(&files).damages.len() < 3, "{found:?}");
+
+    // A number that no stream can come to.
+    let mut files = world.files.clone();
+    files.insert(u64::MAX, zeros);
+    let said = "cannot place segment 18446744073709551615: no stream gets that long: move the file out of the directory";
+    let verified = verify(&mut files, |_, _| {}).expect_err("it is refused");
+    assert_eq!(verified.to_string(), said);
+    let planned = plan_repair(&mut files, 1, |_, _| {}).expect_err("it is refused");
+    assert!(planned.to_string().contains(said), "{planned}");
+    let opened = World::on(world.config.clone(), files, 0).err();
+    assert_eq!(opened.expect("it is refused").to_string(), said);
 }
 
 #[test]
