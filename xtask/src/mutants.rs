@@ -72,14 +72,18 @@ fn try_all(file: &str, folder: &Path, is_sound: bool) -> Outcome {
     if is_sound {
         command.arg("--baseline=skip");
     }
-    if shell::has_cargo_command("nextest") {
-        // It stops at the first test that fails.
+    let has_nextest = shell::has_cargo_command("nextest");
+    if has_nextest {
         command.args(["--test-tool", "nextest"]);
     }
     command.args(["--timeout", "120", "--output"]).arg(folder);
     // Nothing is built that is not run.
     for argument in ["--locked", "--lib", "--test=log"] {
         command.args(["--cargo-arg", argument]);
+    }
+    if has_nextest {
+        // The first test that fails decides, and those that run beside it, some for many seconds, are not waited for.
+        command.args(["--", "--max-fail=1:immediate"]);
     }
     // A mutant that survives is a status of its own: what was counted says more.
     shell::run(&mut command).or_else(|error| match Counts::read(folder) {
