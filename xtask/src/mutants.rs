@@ -105,13 +105,17 @@ struct Counts {
 
 impl Counts {
     fn read(folder: &Path) -> Result<Self, String> {
-        let path = folder.join("mutants.out/outcomes.json");
-        let text =
-            fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-        let outcomes: Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+        let read = |name: &str| -> Result<Value, String> {
+            let path = folder.join("mutants.out").join(name);
+            let text = fs::read_to_string(&path);
+            let text = text.map_err(|error| format!("{}: {error}", path.display()))?;
+            serde_json::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))
+        };
+        let outcomes = read("outcomes.json")?;
         let count = |name: &str| outcomes[name].as_u64().unwrap_or(0);
         let counts = Self {
-            all: count("total_mutants"),
+            // What outcomes.json calls the total are those that were tried so far.
+            all: read("mutants.json")?.as_array().map_or(0, Vec::len) as u64,
             unviable: count("unviable"),
             caught: count("caught"),
             timeout: count("timeout"),
