@@ -27,6 +27,7 @@ mod streams;
 mod system_calls;
 mod tag;
 mod unopened;
+mod volume;
 mod volumes;
 mod watch;
 

@@ -12,18 +12,18 @@ use std::io;
 
 use trunkline_log::{Disk, DiskError, DiskErrorKind, Files, LogId, Request, Token};
 use trunkline_reactor::{
-    AnyReactor, BufferId, Completion, FileId, Full, Op, Reactor, RegionId, Slice, WriteMode,
+    AnyReactor, BufferId, Completion, FileId, Full, Op, Reactor, RegionId, WriteMode,
 };
 
 use super::tag::Tag;
-use crate::storage::{ALIGN_BYTES, Space, StreamDir};
+use super::volume::{Volume, is_for_want_of_descriptors};
+use crate::storage::StreamDir;
 
 /// All volumes of one worker, without the reactor.
 #[derive(Default)]
 pub(super) struct Volumes {
     volumes: HashMap<LogId, Volume>,
-    pending: Vec<Option<Pending>>,
-    free: Vec<u32>,
+    slots: Slots,
     /// Requests that were not staged yet, oldest first.
     waiting: VecDeque<Waiting>,
     /// Answers that needed no reactor.
@@ -34,23 +34,35 @@ pub(super) struct Volumes {
     pub(super) without_descriptors: u64,
 }
 
-/// One stream's directory and what is open of it.
-struct Volume {
-    dir: StreamDir,
-    tail: RegionId,
-    /// Reduces positions: the tail's capacity, a power of two, less one.
-    tail_mask: u64,
-    /// Open segments: the ones in use, and those that a reader went back to.
-    open: HashMap<u64, FileId>,
-    direct: Direct,
+/// The requests that the reactor has.
+#[derive(Default)]
+struct Slots {
+    pending: Vec<Option<Pending>>,
+    free: Vec<u32>,
 }
 
-/// The segment that is written, open for writes past the page cache.
-#[derive(Clone, Copy)]
-enum Direct {
-    Never,
-    NotYet,
-    Open { segment: u64, file: FileId },
+impl Slots {
+    fn keep(&mut self, pending: Pending) -> u32 {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.pending.push(None);
+            self.pending.len() as u32 - 1
+        });
+        self.pending[slot as usize] = Some(pending);
+        slot
+    }
+
+    fn forget(&mut self, slot: u32) {
+        self.pending[slot as usize] = None;
+        self.free.push(slot);
+    }
+
+    fn of(&self, slot: u32) -> Pending {
+        self.pending[slot as usize].expect("a completion for each request")
+    }
+
+    fn put(&mut self, slot: u32, pending: Pending) {
+        self.pending[slot as usize] = Some(pending);
+    }
 }
 
 /// A request that the reactor has.
@@ -178,13 +190,7 @@ impl Volumes {
             (Request::Prepare { segment, .. }, _) => Step::Prepare { segment },
             _ => Step::Whole,
         };
-        let (tail, mask) = (volume.tail, volume.tail_mask);
-        // Only a job, of which there are few for each segment, takes a copy of the directory.
-        let dir = match request {
-            Request::Prepare { .. } | Request::Remove { .. } => Some(volume.dir.clone()),
-            Request::Write { .. } | Request::Sync { .. } | Request::Read { .. } => None,
-        };
-        let slot = self.keep(Pending { log, token, step });
+        let slot = self.slots.keep(Pending { log, token, step });
         let word = Tag::Disk(slot).word();
         let staged = match (request, file) {
             (
@@ -202,15 +208,10 @@ impl Volumes {
                     Some(_) => WriteMode::Async,
                     None => WriteMode::Inline,
                 };
-                let slice = Slice {
-                    region: tail,
-                    offset: position & mask,
-                    len,
-                };
                 reactor.stage(
                     Op::Write {
                         file: direct.unwrap_or(file),
-                        slice,
+                        slice: volume.slice(position, len),
                         offset,
                         mode,
                     },
@@ -228,16 +229,18 @@ impl Volumes {
                 reactor.stage(Op::Read { file, offset, len }, word)
             }
             (Request::Prepare { segment, bytes }, _) => {
-                offload(reactor, word, dir, move |dir| dir.create(segment, bytes))
+                let create = move |dir: &mut StreamDir| dir.create(segment, bytes);
+                offload(reactor, word, volume.dir.clone(), create)
             }
             (Request::Remove { segment }, _) => {
-                self.close(log, segment, reactor);
-                offload(reactor, word, dir, move |dir| dir.remove(segment))
+                volume.close(segment, reactor);
+                let remove = move |dir: &mut StreamDir| dir.remove(segment);
+                offload(reactor, word, volume.dir.clone(), remove)
             }
             (_, None) => unreachable!("the file was opened above"),
         };
         if staged.is_err() {
-            self.forget(slot);
+            self.slots.forget(slot);
         }
         staged
     }
@@ -247,12 +250,9 @@ impl Volumes {
 fn offload(
     reactor: &mut AnyReactor,
     word: u64,
-    dir: Option<StreamDir>,
+    mut dir: StreamDir,
     job: impl FnOnce(&mut StreamDir) -> io::Result<()> + Send + 'static,
 ) -> Result<(), Full> {
-    let Some(mut dir) = dir else {
-        unreachable!("a job has a directory")
-    };
     let job = move || match job(&mut dir) {
         Ok(()) => 0,
         Err(error) => -error
@@ -266,30 +266,14 @@ fn offload(
 impl Volumes {
     /// Takes a stream's directory in; its log may submit from now on.
     pub(super) fn add(&mut self, log: LogId, dir: StreamDir, tail: RegionId, tail_bytes: u64) {
-        let direct = match dir.space() {
-            Space::PastCache => Direct::NotYet,
-            Space::Written | Space::Reserved => Direct::Never,
-        };
-        self.volumes.insert(
-            log,
-            Volume {
-                direct,
-                dir,
-                tail,
-                tail_mask: tail_bytes - 1,
-                open: HashMap::new(),
-            },
-        );
+        self.volumes.insert(log, Volume::new(dir, tail, tail_bytes));
     }
 
     /// Closes a stream's files.
     pub(super) fn remove(&mut self, log: LogId, reactor: &mut AnyReactor) {
         self.waiting.retain(|waiting| waiting.log != log);
-        if let Some(mut volume) = self.volumes.remove(&log) {
-            volume.close_direct(reactor);
-            for file in volume.open.into_values() {
-                reactor.remove_file(file);
-            }
+        if let Some(volume) = self.volumes.remove(&log) {
+            volume.close_all(reactor);
         }
     }
 
@@ -314,15 +298,13 @@ impl Volumes {
         completion: Completion,
         reactor: &mut AnyReactor,
     ) -> Option<Answer> {
-        let pending = self.pending[slot as usize].expect("a completion for each request");
+        let pending = self.slots.of(slot);
         let mut value = completion.result;
         match pending.step {
             // A short write is answered as it is: what came after it must not be taken for durable.
             Step::Write { file, len } if u32::try_from(value) == Ok(len) => {
-                self.pending[slot as usize] = Some(Pending {
-                    step: Step::Sync { len },
-                    ..pending
-                });
+                let step = Step::Sync { len };
+                self.slots.put(slot, Pending { step, ..pending });
                 match reactor.stage(
                     Op::Sync {
                         file,
@@ -339,14 +321,13 @@ impl Volumes {
             // Nothing was written: this file system has other rules for such writes, or none of them.
             Step::Direct { request } if value == -rustix::io::Errno::INVAL.raw_os_error() => {
                 if let Some(volume) = self.volumes.get_mut(&pending.log) {
-                    volume.close_direct(reactor);
-                    volume.direct = Direct::Never;
+                    volume.has_no_direct(reactor);
                     self.waiting.push_front(Waiting {
                         log: pending.log,
                         token: pending.token,
                         request,
                     });
-                    self.forget(slot);
+                    self.slots.forget(slot);
                     return None;
                 }
             }
@@ -362,7 +343,7 @@ impl Volumes {
             }
             _ => {}
         }
-        self.forget(slot);
+        self.slots.forget(slot);
         Some(Answer {
             log: pending.log,
             token: pending.token,
@@ -374,130 +355,9 @@ impl Volumes {
 
     /// Requests that the reactor has.
     pub(super) fn in_flight(&self) -> usize {
-        self.pending.len() - self.free.len()
+        self.slots.pending.len() - self.slots.free.len()
     }
-
-    fn keep(&mut self, pending: Pending) -> u32 {
-        let slot = self.free.pop().unwrap_or_else(|| {
-            self.pending.push(None);
-            self.pending.len() as u32 - 1
-        });
-        self.pending[slot as usize] = Some(pending);
-        slot
-    }
-
-    fn forget(&mut self, slot: u32) {
-        self.pending[slot as usize] = None;
-        self.free.push(slot);
-    }
-
-    fn close(&mut self, log: LogId, segment: u64, reactor: &mut AnyReactor) {
-        let Some(volume) = self.volumes.get_mut(&log) else {
-            return;
-        };
-        if volume.direct.is_of(segment) {
-            volume.close_direct(reactor);
-        }
-        if let Some(file) = volume.open.remove(&segment) {
-            reactor.remove_file(file);
-        }
-    }
-}
-
-impl Direct {
-    fn is_of(self, wanted: u64) -> bool {
-        matches!(self, Self::Open { segment, .. } if segment == wanted)
-    }
-}
-
-impl Volume {
-    /// The file for a write of whole pages past the page cache, if this stream and its file system have that.
-    fn direct(&mut self, request: &Request, reactor: &mut AnyReactor) -> Option<FileId> {
-        let &Request::Write {
-            segment,
-            offset,
-            len,
-            ..
-        } = request
-        else {
-            return None;
-        };
-        if !(offset | u64::from(len)).is_multiple_of(ALIGN_BYTES as u64) {
-            return None;
-        }
-        match self.direct {
-            Direct::Never => return None,
-            Direct::Open {
-                segment: open,
-                file,
-            } if open == segment => return Some(file),
-            Direct::Open { .. } | Direct::NotYet => {}
-        }
-        self.close_direct(reactor);
-        match self.dir.segment_past_cache(segment) {
-            Ok(opened) => {
-                let file = reactor.add_file(opened);
-                self.direct = Direct::Open { segment, file };
-                Some(file)
-            }
-            Err(error) => {
-                if error.kind() == io::ErrorKind::InvalidInput {
-                    self.direct = Direct::Never;
-                }
-                // Whatever else it is, the other file will say it.
-                None
-            }
-        }
-    }
-
-    fn close_direct(&mut self, reactor: &mut AnyReactor) {
-        if let Direct::Open { file, .. } = self.direct {
-            reactor.remove_file(file);
-            self.direct = Direct::NotYet;
-        }
-    }
-
-    /// The segment's file, opened at its first use.
-    fn file(&mut self, segment: u64, reactor: &mut AnyReactor) -> io::Result<FileId> {
-        if let Some(&file) = self.open.get(&segment) {
-            return Ok(file);
-        }
-        if self.open.len() >= OPEN_SEGMENTS_MAX
-            && let Some(&oldest) = self.open.keys().min()
-            && oldest < segment
-            && let Some(file) = self.open.remove(&oldest)
-        {
-            reactor.remove_file(file);
-        }
-        let opened = match self.dir.segment(segment) {
-            Err(error) if is_for_want_of_descriptors(error.raw_os_error().unwrap_or(0)) => {
-                // All but the two that may be written are only read, and opened again when they are.
-                let mut older: Vec<u64> = self.open.keys().copied().collect();
-                older.sort_unstable();
-                older.truncate(older.len().saturating_sub(2));
-                for other in older {
-                    if let Some(file) = self.open.remove(&other) {
-                        reactor.remove_file(file);
-                    }
-                }
-                self.dir.segment(segment)?
-            }
-            opened => opened?,
-        };
-        let file = reactor.add_file(opened);
-        self.open.insert(segment, file);
-        Ok(file)
-    }
-}
-
-/// Whether a file could not be opened because this process, or the system, has too many open.
-fn is_for_want_of_descriptors(errno: i32) -> bool {
-    [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE]
-        .iter()
-        .any(|known| known.raw_os_error() == errno)
 }
 
 /// How long nothing is said of a file that could not be opened for want of descriptors.
 const DESCRIPTORS_NS: u64 = 20_000_000;
-/// Segments of one stream that are kept open: the two that are written, and some that readers are in.
-const OPEN_SEGMENTS_MAX: usize = 16;
