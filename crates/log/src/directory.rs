@@ -18,9 +18,6 @@ pub(crate) type Listed = BTreeMap<u64, u64>;
 /// The segment records that are valid, by index.
 pub(crate) type Heads = BTreeMap<u64, SegmentHead>;
 
-/// What is said of a file whose number is higher than any that a stream can come to.
-const BEYOND: &str = "no stream gets that long: move the file out of the directory";
-
 /// Whether files hold nothing of a log: the first segment alone, without a valid segment record, and zeros behind its first page. A crash
 /// leaves that while a stream is created, and [`Log::open`](crate::Log::open) creates it anew. Whoever knows that the stream was created before knows by this that its records are lost.
 ///
@@ -87,18 +84,9 @@ impl<'a, F: Files> Directory<'a, F> {
         }
         let ours = most_have(&heads);
         if let Some(ours) = ours {
-            // Whatever lies in such a file, nothing can be told of places in it.
-            let most = i64::MAX as u64 / ours.segment_bytes.max(1);
-            for (&segment, _) in listed.range(most..) {
-                let error = io::Error::new(io::ErrorKind::InvalidData, BEYOND);
-                refused(
-                    segment,
-                    OpenError::Io {
-                        doing: "place",
-                        segment: Some(segment),
-                        error,
-                    },
-                )?;
+            for segment in beyond(listed, ours.segment_bytes) {
+                heads.remove(&segment);
+                refused(segment, stray(segment))?;
             }
         }
         let foreign = |(&segment, head): (&u64, &SegmentHead)| foreign(segment, head, ours);
@@ -319,6 +307,26 @@ fn foreign(segment: u64, head: &SegmentHead, ours: Option<Identity>) -> Option<O
     })
 }
 
+/// The files with numbers that no stream with such segments comes to: whatever lies in them, positions there do not exist.
+pub(crate) fn beyond(listed: &Listed, segment_bytes: u64) -> impl Iterator<Item = u64> {
+    let most = segments_max(segment_bytes);
+    listed.range(most..).map(|(segment, _)| *segment)
+}
+
+/// More segments than that no stream comes to: positions have 63 bits.
+pub(crate) fn segments_max(segment_bytes: u64) -> u64 {
+    i64::MAX as u64 / segment_bytes.max(1)
+}
+
+/// What is said of one of these.
+pub(crate) fn stray(segment: u64) -> OpenError {
+    OpenError::Foreign {
+        segment,
+        index: segment,
+        other_stream: true,
+    }
+}
+
 /// The sequences that a segment held: those between its record and the next one's, none where these do not tell.
 pub(crate) fn held(heads: &Heads, segment: u64) -> Range<u64> {
     let own = heads.get(&segment).map(|head| head.base_sequence);
@@ -330,17 +338,20 @@ pub(crate) fn held(heads: &Heads, segment: u64) -> Range<u64> {
     }
 }
 
-/// The durable frontier and the oldest segment that must exist, by all segment records and by the marks of the files: searched from the last of `segments`, which
-/// are in order, backwards until one starts at or below the frontier. `look` gives what the marks of a file tell; where it gives nothing, the search ends.
+/// The durable frontier and the oldest segment that must exist, by all segment records and by the marks of the files: searched from the last one
+/// backwards until one starts at or below the frontier. `look` gives what the marks of a file tell; where it gives nothing, the search ends.
+///
+/// A segment begins only behind one that is there and whole. Where that one is missing or has another length, no crash did that, and everything before
+/// the segment that has begun counts as synced.
 pub(crate) fn find_evidence(
-    segments: impl DoubleEndedIterator<Item = u64>,
+    listed: &Listed,
     heads: &Heads,
     segment_bytes: u64,
     mut look: impl FnMut(u64) -> Result<Option<Evidence>, OpenError>,
 ) -> Result<Evidence, OpenError> {
     let told = heads.values().map(|head| head.evidence);
     let mut evidence = told.fold(Evidence::default(), scan::highest);
-    for segment in segments.rev() {
+    for &segment in listed.keys().rev() {
         let Some(found) = look(segment)? else {
             break;
         };
@@ -349,7 +360,51 @@ pub(crate) fn find_evidence(
             break;
         }
     }
+    let is_whole = |segment: u64| listed.get(&segment) == Some(&segment_bytes);
+    let behind_damage = heads
+        .values()
+        .rfind(|head| head.index > evidence.first_segment && !is_whole(head.index - 1));
+    if let Some(head) = behind_damage {
+        let durable = Mark {
+            sequence: head.base_sequence,
+            position: head.index * segment_bytes,
+        };
+        let begun = Evidence {
+            durable,
+            ..evidence
+        };
+        evidence = scan::highest(evidence, begun);
+    }
     Ok(evidence)
+}
+
+/// What the marks in a file tell, and its seal: a segment is sealed only when the next one's file is there. Where that is missing, no crash did that, and
+/// everything in front of it counts as synced.
+pub(crate) fn told_in(
+    image: &[u8],
+    segment: u64,
+    listed: &Listed,
+    heads: &Heads,
+    ours: Identity,
+) -> Evidence {
+    let base = segment * ours.segment_bytes;
+    let told = scan::evidence_in(image, base, ours.salt);
+    if listed.contains_key(&(segment + 1)) {
+        return told;
+    }
+    let head = heads.get(&segment);
+    let seal = head.and_then(|head| walk::seal(image, head));
+    seal.map_or(told, |(_, seal)| {
+        let durable = Mark {
+            sequence: seal.next_sequence,
+            position: base + ours.segment_bytes,
+        };
+        let sealed = Evidence {
+            durable,
+            ..seal.evidence
+        };
+        scan::highest(told, sealed)
+    })
 }
 
 /// The first segment of which every record is verified: the one in which the durable frontier lies. Where the frontier is its first byte and its record did not get

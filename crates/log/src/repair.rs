@@ -24,8 +24,8 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::directory::Directory;
-use crate::files::Files;
-use crate::open::{Damage, Defect, OpenError};
+use crate::files::{Files, segment_name};
+use crate::open::{Damage, OpenError};
 
 pub use plan::plan_repair;
 
@@ -40,6 +40,10 @@ pub struct Repair {
     pub kept: Vec<Kept>,
     /// Bytes of the stream's segments.
     pub(crate) segment_bytes: u64,
+    /// Nothing tells how many records some files held.
+    pub(crate) uncounted: bool,
+    /// Segments whose files get their place, or their length, when what they can have held is used up for good.
+    pub(crate) late: BTreeSet<u64>,
     pub(crate) steps: Vec<Step>,
 }
 
@@ -125,10 +129,22 @@ pub enum RepairError {
         /// The segment.
         segment: u64,
     },
+    /// The file is so much too long that what is too much of it is not copied aside.
+    TooLong {
+        /// The segment.
+        segment: u64,
+        /// Bytes that its file has.
+        from: u64,
+        /// Bytes that it should have.
+        bytes: u64,
+    },
 }
 
 /// What the names of subjects begin with that no segment knows any more; their ids follow.
 pub const LOST_SUBJECT: &str = "$lost.";
+
+/// Bytes of one copy.
+const KEPT_BYTES: usize = 64 << 20;
 
 /// One operation on the files.
 #[derive(Debug)]
@@ -151,6 +167,10 @@ pub(crate) enum Step {
         offset: u64,
         bytes: Vec<u8>,
     },
+    /// The file of a new segment: without one, a sealed segment before it would say that it is missing.
+    Prepare {
+        segment: u64,
+    },
     /// A new segment with its first page, when everything before is on the device.
     Begin {
         segment: u64,
@@ -159,17 +179,19 @@ pub(crate) enum Step {
 }
 
 impl Step {
-    /// Copies come first, the page that makes it all count comes behind everything that is changed. What takes the place of files that are missing comes last: without them the
+    /// Copies come first, the page that makes it all count comes behind everything that is changed. What takes the place of what is `late` comes last: without that the
     /// stream is refused, and what it goes on with is known by then.
-    fn phase(&self, missing: &BTreeSet<u64>) -> u8 {
+    fn phase(&self, late: &BTreeSet<u64>) -> u8 {
         match self {
             Self::Keep(_) => 0,
+            Self::Resize { segment } if late.contains(segment) => 6,
             Self::Resize { .. } => 1,
             Self::Again { .. } => 2,
-            Self::Write { segment, .. } if missing.contains(segment) => 6,
-            Self::Write { .. } => 3,
-            Self::Begin { .. } => 4,
-            Self::Create { .. } => 5,
+            Self::Prepare { .. } => 3,
+            Self::Write { segment, .. } if late.contains(segment) => 7,
+            Self::Write { .. } => 4,
+            Self::Begin { .. } => 5,
+            Self::Create { .. } => 6,
         }
     }
 }
@@ -187,12 +209,10 @@ impl Repair {
         self.damages.iter().map(Damage::records).sum()
     }
 
-    /// Whether more may have been lost than [`records_lost`](Self::records_lost): nothing tells what some of the missing files held.
+    /// Whether more may have been lost than [`records_lost`](Self::records_lost): nothing tells what some of the files held that are missing or were cut.
     #[must_use]
     pub fn may_have_lost_more(&self) -> bool {
-        self.damages
-            .iter()
-            .any(|damage| damage.what == Defect::Gone)
+        self.uncounted
     }
 
     /// Bytes that are copied aside.
@@ -206,12 +226,7 @@ impl Repair {
     /// # Errors
     /// The system's. What was overwritten until then was copied aside; planning anew goes on from there.
     pub fn apply(mut self, files: &mut impl Files) -> Result<(), OpenError> {
-        let created = self.steps.iter().filter_map(|step| match step {
-            Step::Create { segment } => Some(*segment),
-            _ => None,
-        });
-        let missing: BTreeSet<u64> = created.collect();
-        self.steps.sort_by_key(|step| step.phase(&missing));
+        self.steps.sort_by_key(|step| step.phase(&self.late));
         let mut files = Directory::new(files);
         for step in self.steps {
             match step {
@@ -220,18 +235,22 @@ impl Repair {
                     start,
                     end,
                 }) => {
-                    let mut bytes = vec![0; (end - start) as usize];
-                    files.read(segment, start, &mut bytes)?;
-                    files.doing("copy aside bytes of", segment, |files| {
-                        files.keep_aside(segment, start, &bytes)
-                    })?;
+                    for at in (start..end).step_by(KEPT_BYTES) {
+                        let mut bytes = vec![0; (end - at).min(KEPT_BYTES as u64) as usize];
+                        files.read(segment, at, &mut bytes)?;
+                        files.doing("copy aside bytes of", segment, |files| {
+                            files.keep_aside(segment, at, &bytes)
+                        })?;
+                    }
                 }
                 Step::Resize { segment } => {
                     files.doing("give the right length to", segment, |files| {
                         files.resize(segment, self.segment_bytes)
                     })?
                 }
-                Step::Create { segment } => create(&mut files, segment, self.segment_bytes)?,
+                Step::Create { segment } | Step::Prepare { segment } => {
+                    create(&mut files, segment, self.segment_bytes)?;
+                }
                 Step::Again {
                     segment,
                     start,
@@ -247,6 +266,7 @@ impl Repair {
                     bytes,
                 } => write(&mut files, segment, offset, &bytes)?,
                 Step::Begin { segment, page } => {
+                    // What was there before has been copied aside.
                     create(&mut files, segment, self.segment_bytes)?;
                     write(&mut files, segment, 0, &page)?;
                 }
@@ -330,6 +350,15 @@ impl fmt::Display for RepairError {
             Self::Contradiction { segment, says, due } => write!(
                 f,
                 "segment {segment} says that it begins with sequence {says}, the one before that {due} comes next: one of the files belongs elsewhere"
+            ),
+            Self::TooLong {
+                segment,
+                from,
+                bytes,
+            } => write!(
+                f,
+                "{} has {from} bytes instead of {bytes}, too many to copy them aside: cut it to {bytes} if nothing behind them is wanted, and repair again",
+                segment_name(*segment)
             ),
             Self::NoRoom { segment } => {
                 write!(f, "segment {segment} has no room for a seal behind its records")

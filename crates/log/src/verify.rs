@@ -5,6 +5,7 @@
 mod present;
 
 use std::collections::BTreeMap;
+use std::ops::Bound::{Excluded, Unbounded};
 use std::ops::{ControlFlow, Range};
 
 use crate::directory::{Directory, Heads, Listed, is_zero};
@@ -98,6 +99,8 @@ pub(crate) struct Verifier<'a, F, P, V> {
     found: Verified,
     /// Files that belong elsewhere; they are not among those listed.
     foreign: BTreeMap<u64, Defect>,
+    /// Those of them whose numbers no stream comes to.
+    beyond: BTreeMap<u64, Defect>,
     skip: Skip,
     progress: P,
     visit: V,
@@ -127,6 +130,7 @@ where
             durable: Mark::default(),
             found: Verified::default(),
             foreign: BTreeMap::new(),
+            beyond: BTreeMap::new(),
             skip,
             progress,
             visit,
@@ -139,6 +143,12 @@ where
         match self.read_heads()? {
             Some(identity) => self.look(identity)?,
             None => self.no_heads()?,
+        }
+        for (segment, what) in std::mem::take(&mut self.beyond) {
+            if !self.stopped {
+                let none = SEQUENCE_FIRST..SEQUENCE_FIRST;
+                self.note(what, segment, 0..0, none, &Subjects::default());
+            }
         }
         Ok(self.found)
     }
@@ -444,7 +454,7 @@ where
 
     /// The sequence with which the next segment begins that tells.
     fn base_behind(&self, segment: u64) -> Option<u64> {
-        let mut behind = self.heads.range(segment + 1..);
+        let mut behind = self.heads.range((Excluded(segment), Unbounded));
         behind.next().map(|(_, head)| head.base_sequence)
     }
 }

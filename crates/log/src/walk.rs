@@ -117,7 +117,7 @@ fn note(damages: &mut Vec<Damage>, damage: Damage) {
 }
 
 /// The segment's seal and where it starts, if it has a valid one.
-fn seal<'a>(image: &'a [u8], head: &SegmentHead) -> Option<(u64, Seal<'a>)> {
+pub(crate) fn seal<'a>(image: &'a [u8], head: &SegmentHead) -> Option<(u64, Seal<'a>)> {
     let trailer = image.get(image.len().checked_sub(8)?..)?;
     let offset = u64::from(marks::seal_offset(trailer)?);
     let record = image.get(offset as usize..)?;

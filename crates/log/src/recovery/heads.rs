@@ -7,7 +7,6 @@ use crate::layout::{BLOCK_BYTES, SEGMENT_RECORD_BYTES};
 use crate::mark::SEQUENCE_FIRST;
 use crate::marks::{Evidence, Identity};
 use crate::open::{Defect, OpenError};
-use crate::scan;
 
 impl<F: Files> Recoverer<'_, F> {
     /// The segment records of all files, and what they have in common. `None`: a stream that was never used.
@@ -48,14 +47,12 @@ impl<F: Files> Recoverer<'_, F> {
         identity: Identity,
         heads: &Heads,
     ) -> Result<Evidence, OpenError> {
+        let (files, listed) = (&mut self.files, &self.listed);
         let bytes = identity.segment_bytes;
-        let segments = self.listed.keys().copied();
-        directory::find_evidence(segments, heads, bytes, |segment| {
-            let image = self.files.load(segment, bytes)?;
-            Ok(Some(scan::evidence_in(
-                image,
-                segment * bytes,
-                identity.salt,
+        directory::find_evidence(listed, heads, bytes, |segment| {
+            let image = files.load(segment, bytes)?;
+            Ok(Some(directory::told_in(
+                image, segment, listed, heads, identity,
             )))
         })
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use trunkline_wire::record::{Kind, RawRecord};
+use trunkline_wire::record::{Kind, PREFIX_BYTES, RawRecord};
 
 use super::close::Closing;
 use super::proven::Ends;
@@ -92,7 +92,7 @@ impl<F: Files, P: FnMut(u64, u64)> Planner<'_, F, P> {
             return Err(RepairError::Nameless);
         }
         self.repair.segment_bytes = bytes;
-        self.correct_lengths();
+        self.correct_lengths()?;
         self.find_durable()?;
         let start = directory::first_unproven(self.durable, &self.heads, bytes);
         for segment in self
@@ -142,6 +142,9 @@ impl<F: Files, P: FnMut(u64, u64)> Planner<'_, F, P> {
         }
         let most = lengths.into_iter().max_by_key(|(_, count)| *count);
         let bytes = most.map_or(0, |(bytes, _)| bytes);
+        if let Some(segment) = directory::beyond(&self.listed, bytes).next() {
+            return Err(directory::stray(segment).into());
+        }
         for segment in self.listed.keys().copied().collect::<Vec<_>>() {
             let image = self.image_of(segment, bytes)?;
             if let Some(salt) = salt_in(&image, segment * bytes) {
@@ -155,7 +158,7 @@ impl<F: Files, P: FnMut(u64, u64)> Planner<'_, F, P> {
         Err(RepairError::Nameless)
     }
 
-    fn correct_lengths(&mut self) {
+    fn correct_lengths(&mut self) -> Result<(), RepairError> {
         let bytes = self.identity.segment_bytes;
         for (&segment, &from) in self.listed.iter().filter(|(_, length)| **length != bytes) {
             self.repair.damages.push(Damage {
@@ -166,6 +169,13 @@ impl<F: Files, P: FnMut(u64, u64)> Planner<'_, F, P> {
                 first: SEQUENCE_FIRST,
                 last: SEQUENCE_FIRST - 1,
             });
+            if from > bytes + SEGMENT_BYTES_MAX {
+                return Err(RepairError::TooLong {
+                    segment,
+                    from,
+                    bytes,
+                });
+            }
             if from > bytes {
                 let kept = Kept {
                     segment,
@@ -178,20 +188,24 @@ impl<F: Files, P: FnMut(u64, u64)> Planner<'_, F, P> {
             self.repair.changes.push(Change::Length { segment, from });
             self.repair.steps.push(Step::Resize { segment });
         }
+        Ok(())
+    }
+
+    /// Whether the segment's file has lost its end.
+    pub(super) fn is_cut(&self, segment: u64) -> bool {
+        let bytes = self.identity.segment_bytes;
+        self.listed.get(&segment).is_some_and(|from| *from < bytes)
     }
 
     /// As recovery finds it.
     fn find_durable(&mut self) -> Result<(), OpenError> {
-        let Identity {
-            salt,
-            segment_bytes: bytes,
-            ..
-        } = self.identity;
-        let (files, listed) = (&mut self.files, &self.listed);
-        let segments = listed.keys().copied();
-        let evidence = directory::find_evidence(segments, &self.heads, bytes, |segment| {
+        let (files, listed, heads) = (&mut self.files, &self.listed, &self.heads);
+        let (ours, bytes) = (self.identity, self.identity.segment_bytes);
+        let evidence = directory::find_evidence(listed, heads, bytes, |segment| {
             let image = files.padded(listed, segment, bytes)?;
-            Ok(Some(scan::evidence_in(&image, segment * bytes, salt)))
+            Ok(Some(directory::told_in(
+                &image, segment, listed, heads, ours,
+            )))
         })?;
         self.durable = evidence.durable;
         Ok(())
@@ -263,7 +277,7 @@ impl<F: Files, P: FnMut(u64, u64)> Planner<'_, F, P> {
             // What is cut off behind the end may have been handed out.
             Ending::Open => {
                 let cut = scan::beyond(&image, walked.lost_end as usize, scan.next.sequence);
-                cut.max(self.durable.sequence)
+                cut.max(self.durable.sequence) + self.room_cut_off(head.index)
             }
         };
         Ok(Closing {
@@ -276,6 +290,16 @@ impl<F: Files, P: FnMut(u64, u64)> Planner<'_, F, P> {
             next_sequence,
             last_ns: scan.last_ns,
         })
+    }
+
+    /// As many records as can have been in the end that the file of the stream's last segment has lost: their sequences may have been handed out, and nothing tells.
+    fn room_cut_off(&mut self, segment: u64) -> u64 {
+        if !self.is_cut(segment) {
+            return 0;
+        }
+        self.repair.uncounted = true;
+        self.repair.late.insert(segment);
+        (self.identity.segment_bytes - self.listed[&segment]) / PREFIX_BYTES as u64
     }
 
     /// Whether the seal is not valid although the stream goes on behind it, or does not list what there is.
@@ -372,6 +396,7 @@ impl<F: Files, P: FnMut(u64, u64)> Planner<'_, F, P> {
             });
         } else {
             self.repair.changes.push(Change::Missing { segment });
+            self.repair.late.insert(segment);
             self.repair.steps.push(Step::Create { segment });
         }
         self.repair.steps.push(Step::Write {

@@ -5,7 +5,7 @@ use super::tail::Tail;
 use super::{Change, RepairError};
 use crate::files::Files;
 use crate::mark::SEQUENCE_FIRST;
-use crate::marks;
+use crate::marks::{self, Evidence, SegmentHead};
 use crate::open::{Defect, OpenError};
 use crate::subjects::Subjects;
 
@@ -22,10 +22,17 @@ impl<F: Files, P: FnMut(u64, u64)> Planner<'_, F, P> {
     pub(super) fn read_ends(&mut self, segment: u64) -> Result<(), OpenError> {
         let bytes = self.identity.segment_bytes;
         (self.progress)(segment * bytes, self.durable.position);
-        let head = match self.heads.get(&segment) {
-            Some(head) if self.listed.get(&segment) == Some(&bytes) => *head,
-            _ => return Ok(()),
-        };
+        if self.listed.get(&segment) != Some(&bytes) {
+            return Ok(());
+        }
+        // A seal holds on its own: it tells what comes next where the record at the other end is damaged.
+        let head = self.heads.get(&segment).copied().unwrap_or(SegmentHead {
+            identity: self.identity,
+            index: segment,
+            base_sequence: SEQUENCE_FIRST,
+            base_ns: 0,
+            evidence: Evidence::default(),
+        });
         let Some((offset, record)) = self.files.seal(segment, bytes)? else {
             return Ok(());
         };
@@ -66,6 +73,7 @@ impl<F: Files, P: FnMut(u64, u64)> Planner<'_, F, P> {
             0 => (Defect::Missing, SEQUENCE_FIRST),
             _ => (Defect::Gone, next),
         };
+        self.repair.uncounted |= what == Defect::Gone;
         for segment in self.oldest..first {
             let first = if segment == self.oldest { known } else { next };
             self.missing(what, segment, first..next);
@@ -76,25 +84,32 @@ impl<F: Files, P: FnMut(u64, u64)> Planner<'_, F, P> {
         Ok(())
     }
 
-    /// The segments below: those that cannot be told by their ends are walked.
+    /// The segments below: all are walked, for what is lost in them, and those that cannot be told by their ends are closed.
     pub(super) fn look_at_proven(&mut self, start: u64) -> Result<(), RepairError> {
         let mut due = None;
         let mut scan = self.scan(0);
         let mut subjects = Subjects::new(u32::MAX);
         for segment in self.oldest..start {
             let head = self.fitting(segment, due)?;
-            if let (Some(_), Some(ends)) = (head, self.ends.get(&segment))
-                && ends.nameless.iter().all(|id| self.names.contains_key(id))
-            {
-                (due, scan.last_ns) = (Some(ends.next), ends.last_ns);
-                continue;
-            }
+            let by_ends = match (head, self.ends.get(&segment)) {
+                (Some(_), Some(ends))
+                    if ends.nameless.iter().all(|id| self.names.contains_key(id)) =>
+                {
+                    Some((ends.next, ends.last_ns))
+                }
+                _ => None,
+            };
             let head = match head {
                 Some(head) => head,
                 None => self.make_head(segment, due, scan.last_ns)?,
             };
             let closing = self.walk(head, &mut scan, &mut subjects)?;
             self.report(&closing);
+            if let Some((next, last_ns)) = by_ends {
+                // It stays as it is: readers are told what is damaged in it.
+                (due, scan.last_ns) = (Some(next), last_ns);
+                continue;
+            }
             due = Some(closing.next_sequence);
             if self.needs_seal(&closing)? {
                 self.closings.push(closing);

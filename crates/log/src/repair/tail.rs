@@ -59,8 +59,11 @@ impl<F: Files, P: FnMut(u64, u64)> Planner<'_, F, P> {
             let segment = tail.next_segment;
             let synced = segment * bytes < self.durable.position;
             let there = self.listed.contains_key(&segment);
+            let cut = self.is_cut(segment);
             let head = match self.fitting(segment, due) {
                 Ok(Some(head)) => head,
+                // No crash cuts a file, so something was in it.
+                Ok(None) if cut => self.make_head(segment, due, scan.last_ns)?,
                 Err(contradiction) if synced => return Err(contradiction),
                 // The log ends at the segment's start.
                 Ok(None) | Err(_) if !synced => {
@@ -73,7 +76,7 @@ impl<F: Files, P: FnMut(u64, u64)> Planner<'_, F, P> {
             let closing = self.walk(head, &mut scan, &mut subjects)?;
             let stale = self.needs_seal(&closing)?;
             let open = closing.walked.ending == Ending::Open;
-            tail.broken |= stale || !closing.walked.damages.is_empty();
+            tail.broken |= stale || cut || !closing.walked.damages.is_empty();
             self.report(&closing);
             due = Some(closing.next_sequence);
             tail.segments.push(closing);
@@ -120,6 +123,8 @@ impl<F: Files, P: FnMut(u64, u64)> Planner<'_, F, P> {
         if self.listed.contains_key(&segment) {
             let image = self.image(segment)?;
             self.repair.keep(segment, &image, 0..bytes);
+        } else {
+            self.repair.steps.push(Step::Prepare { segment });
         }
         let head = SegmentHead {
             identity: self.identity,
@@ -151,6 +156,7 @@ impl<F: Files, P: FnMut(u64, u64)> Planner<'_, F, P> {
         let bytes = self.identity.segment_bytes;
         let next_sequence = due + bytes / PREFIX_BYTES as u64;
         self.missing(Defect::Gone, segment, due..due);
+        self.repair.uncounted = true;
         let head = self.make_head(segment, Some(due), last_ns)?;
         let unknown = Damage {
             what: Defect::Records,

@@ -10,7 +10,6 @@ use crate::files::Files;
 use crate::layout::{PAGE_BYTES, SEGMENT_RECORD_BYTES};
 use crate::marks::{Evidence, Identity, SegmentHead};
 use crate::open::{Defect, OpenError};
-use crate::scan;
 use crate::subjects::Subjects;
 
 impl<F, P, V> Verifier<'_, F, P, V>
@@ -88,7 +87,13 @@ where
                 error => Err(error),
             })?;
         self.listed.retain(|at, _| !foreign.contains_key(at));
-        Ok(directory::identity(&self.heads).filter(|identity| identity.segment_bytes > 0))
+        let identity =
+            directory::identity(&self.heads).filter(|identity| identity.segment_bytes > 0);
+        if let Some(identity) = identity {
+            let most = directory::segments_max(identity.segment_bytes);
+            self.beyond = foreign.split_off(&most);
+        }
+        Ok(identity)
     }
 
     /// A stream that was never used has one segment, and nothing behind its first page.
@@ -120,21 +125,15 @@ where
 
     /// The durable frontier and the oldest segment that must exist.
     pub(super) fn find_evidence(&mut self, identity: Identity) -> Result<Evidence, OpenError> {
-        let Identity {
-            salt,
-            segment_bytes: bytes,
-            ..
-        } = identity;
-        let (files, listed) = (&mut self.files, &self.listed);
-        let segments = listed.keys().copied();
-        directory::find_evidence(segments, &self.heads, bytes, |segment| {
-            let base = segment * bytes;
+        let (files, listed, heads) = (&mut self.files, &self.listed, &self.heads);
+        let bytes = identity.segment_bytes;
+        directory::find_evidence(listed, heads, bytes, |segment| {
+            let told = |image: &[u8]| directory::told_in(image, segment, listed, heads, identity);
             let read = if listed.get(&segment) == Some(&bytes) {
-                let image = files.load(segment, bytes);
-                image.map(|image| scan::evidence_in(image, base, salt))
+                files.load(segment, bytes).map(told)
             } else {
                 let image = files.padded(listed, segment, bytes);
-                image.map(|image| scan::evidence_in(&image, base, salt))
+                image.map(|image| told(&image))
             };
             match read {
                 Ok(evidence) => Ok(Some(evidence)),

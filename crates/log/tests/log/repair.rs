@@ -13,6 +13,8 @@ struct Repaired {
     world: World,
     changes: Vec<Change>,
     damages: Vec<trunkline_log::Damage>,
+    /// Lost, as far as the plan tells; `None` where it says that more may be.
+    told: Option<u64>,
 }
 
 /// Repairs damaged files of `source` and holds the result against what was appended.
@@ -31,6 +33,7 @@ fn repair(source: &World, files: &MemoryFiles, what: &str) -> Repaired {
     );
     let (changes, damages) = (plan.changes.clone(), plan.damages.clone());
     let kept = plan.bytes_kept();
+    let told = (!plan.may_have_lost_more()).then(|| plan.records_lost());
     plan.apply(&mut repaired)
         .unwrap_or_else(|error| panic!("{what}: {error}"));
     assert!(
@@ -50,6 +53,7 @@ fn repair(source: &World, files: &MemoryFiles, what: &str) -> Repaired {
         world,
         changes,
         damages,
+        told,
     }
 }
 
@@ -326,13 +330,17 @@ fn files_of_another_length_get_the_right_one() {
                 .expect("the segment")
                 .resize(bytes, 7);
             let mut repaired = repair(&world, &files, &what);
-            if segment == last && bytes < 65_535 {
-                continue; // With its end, what says that it was synced is gone, too.
-            }
             let lost = repaired.accounts(&what);
             if bytes >= 65_536 {
                 assert_eq!(lost, 0, "{what}");
             }
+            if segment == last && bytes < 65_536 {
+                assert_eq!(
+                    repaired.told, None,
+                    "{what}: nothing tells what was cut off"
+                );
+            }
+            repaired.goes_on(&what);
         }
     }
 }
@@ -473,13 +481,29 @@ fn an_interrupted_repair_is_repaired() {
     let mut files = without(&world.files, &[1]);
     files.contents_mut(2).expect("the segment")[..64].fill(3);
     files.contents_mut(segment).expect("the segment")[9000] ^= 1;
+    interrupted("several", &world, &files);
+    // The next segment is not prepared, as while a disk is full.
+    interrupted("no next one", &world, &without(&files, &[segment + 1]));
+    // Nothing tells what was in the end of the last one.
+    for bytes in [0, 100, 5000, 30_000] {
+        let mut cut = files.clone();
+        let contents = cut.contents_mut(segment).expect("the segment");
+        contents.truncate(bytes);
+        interrupted(&format!("cut to {bytes}"), &world, &cut);
+        let cut = without(&cut, &[segment + 1]);
+        interrupted(&format!("cut to {bytes}, no next one"), &world, &cut);
+    }
+}
+
+/// However far a repair came, the next one comes to the same.
+fn interrupted(what: &str, world: &World, files: &MemoryFiles) {
     // On the device, too.
-    let files = without(&files, &[]);
-    let mut whole = repair(&world, &files, "at once");
-    let lost = whole.accounts("at once");
+    let files = without(files, &[]);
+    let mut whole = repair(world, &files, what);
+    let lost = whole.accounts(what);
     let mut interrupted = 0;
     for operations in 0.. {
-        let what = format!("after {operations} operations");
+        let what = format!("{what} after {operations} operations");
         let mut cut = files.clone();
         let plan = plan_repair(&mut cut, 99, |_, _| {}).expect("planned");
         cut.operations_left = operations;
@@ -489,12 +513,96 @@ fn an_interrupted_repair_is_repaired() {
         interrupted += 1;
         cut.lose_power(&mut Rng(operations));
         let kept = std::mem::take(&mut cut.kept_aside);
-        let mut again = repair(&world, &cut, &what);
+        let mut again = repair(world, &cut, &what);
         assert_eq!(again.accounts(&what), lost, "{what}");
         again.world.files.kept_aside.extend(kept);
         nothing_is_destroyed(&files, &again.world.files, &what);
     }
     assert!(interrupted > 5);
+}
+
+#[test]
+fn first_pages_of_neighbours_are_made_again_from_the_seals_before_them() {
+    let world = synced(small(), 600, 300);
+    let count = world.log.segment_count();
+    let all: Vec<u64> = (0..count).collect();
+    let pairs = all.windows(2).map(<[u64]>::to_vec);
+    for damaged in pairs.chain([all.clone()]) {
+        let what = format!("first bytes of {damaged:?}");
+        let mut files = world.files.clone();
+        for segment in &damaged {
+            files.contents_mut(*segment).expect("the segment")[..512].fill(0);
+        }
+        let mut repaired = repair(&world, &files, &what);
+        // The one or two records that begin there, and what the way to the next entry of an index costs.
+        few(repaired.accounts(&what), damaged.len() as u64 * 2, &what);
+        repaired.goes_on(&what);
+    }
+}
+
+#[test]
+fn damage_that_keeps_nothing_from_being_opened_is_told_with_the_rest() {
+    let world = synced(small(), 900, 300);
+    let mut files = world.files.clone();
+    files.contents_mut(2).expect("the segment")[20_000..28_000].fill(0);
+    // It can be opened, and yet records are lost.
+    let repaired = repair(&world, &files, "in the middle");
+    assert!(repaired.changes.is_empty());
+    let lost = repaired.told.expect("all is known");
+    assert!((20..30).contains(&lost), "{lost}");
+    // Something else has to be repaired.
+    files.contents_mut(1).expect("the segment")[65_530] ^= 1;
+    let repaired = repair(&world, &files, "in the middle, and a seal");
+    assert!(!repaired.changes.is_empty());
+    assert_eq!(repaired.told, Some(lost));
+}
+
+#[test]
+fn what_lies_behind_a_missing_segment_is_kept_however_far_behind_the_frontier_is() {
+    let mut world = World::new(small(), 9);
+    for _ in 0..20 {
+        world.append_waiting("a", 300);
+    }
+    world.sync_all();
+    // Nothing is synced any more, so that no mark tells of it.
+    while world.log.segment_count() < 6 {
+        world.append_waiting("a", 300);
+    }
+    world.settle();
+    let intact = verify(&mut world.files.clone(), |_, _| {}).expect("verified");
+    let damaged = |segment: u64, cut: bool| match cut {
+        false => without(&world.files, &[segment]),
+        true => {
+            let mut files = world.files.clone();
+            files
+                .contents_mut(segment)
+                .expect("the segment")
+                .truncate(3000);
+            files
+        }
+    };
+    for segment in 1..4 {
+        for cut in [false, true] {
+            let what = format!("segment {segment}, cut: {cut}");
+            let mut repaired = repair(&world, &damaged(segment, cut), &what);
+            let held = intact.segments[segment as usize];
+            let lost = repaired.accounts(&what);
+            assert!(lost <= held.next - held.first, "{what}: {lost}");
+            // The last one is missing, too.
+            let mut files = damaged(segment, cut);
+            files = without(&files, &[5]);
+            let mut repaired = repair(&world, &files, &what);
+            repaired.accounts(&what);
+            assert_eq!(repaired.told, None, "{what}");
+            let found = verify(&mut files, |_, _| {}).expect("verified");
+            let named: Vec<u64> = found.damages.iter().map(|damage| damage.segment).collect();
+            assert!(
+                named.contains(&segment) && named.contains(&5),
+                "{what}: {named:?}"
+            );
+            assert_eq!(found.torn, None, "{what}");
+        }
+    }
 }
 
 #[test]
@@ -505,6 +613,7 @@ fn whatever_is_damaged_a_repaired_stream_opens_and_accounts_for_every_record() {
     for round in 0..400 {
         let mut files = world.files.clone();
         let mut what = format!("round {round}:");
+        let mut is_hidden = false;
         for _ in 0..=rng.below(4) {
             let segments = files.segments();
             let segment = segments[rng.below(segments.len() as u64) as usize];
@@ -513,6 +622,9 @@ fn whatever_is_damaged_a_repaired_stream_opens_and_accounts_for_every_record() {
             let start = rng.below(bytes);
             let len = (1 << rng.below(15)).min(bytes - start);
             what.push_str(&format!(" {kind} in {segment} at {start}+{len};"));
+            // Where the marks of the newest segments are overwritten, or a seal, nothing tells that there was more.
+            is_hidden |= (matches!(kind, 2..=4) || start + len > 48_000)
+                && segment + 2 >= world.log.segment_count();
             let contents = files.contents_mut(segment).expect("listed");
             let stretch = &mut contents[start as usize..(start + len) as usize];
             match kind {
@@ -531,8 +643,7 @@ fn whatever_is_damaged_a_repaired_stream_opens_and_accounts_for_every_record() {
             Ok(plan) => {
                 needed += u32::from(!plan.is_needless());
                 let mut repaired = repair(&world, &files, &what);
-                // What was cut off a torn end was never told to be on the device.
-                if repaired.world.log.received().sequence > world.told.len() as u64 {
+                if !is_hidden || repaired.world.log.received().sequence > world.told.len() as u64 {
                     repaired.accounts(&what);
                 }
                 repaired.goes_on(&what);

@@ -225,13 +225,27 @@ fn a_file_with_a_number_far_behind_the_end_costs_nobody_time() {
     // A number that no stream can come to.
     let mut files = world.files.clone();
     files.insert(u64::MAX, zeros);
-    let said = "cannot place segment 18446744073709551615: no stream gets that long: move the file out of the directory";
-    let verified = verify(&mut files, |_, _| {}).expect_err("it is refused");
-    assert_eq!(verified.to_string(), said);
+    let said =
+        "ffffffffffffffff.seg belongs to another stream: move it out of this stream's directory";
+    let named = verified(&files);
+    assert_eq!(named.segments, found.segments, "the rest is looked at");
+    let [damage] = named.damages[..] else {
+        panic!("{:?}", named.damages);
+    };
+    assert_eq!(damage.to_string(), said);
     let planned = plan_repair(&mut files, 1, |_, _| {}).expect_err("it is refused");
-    assert!(planned.to_string().contains(said), "{planned}");
+    assert_eq!(planned.to_string(), said);
     let opened = World::on(world.config.clone(), files, 0).err();
     assert_eq!(opened.expect("it is refused").to_string(), said);
+    // Without any segment record, too.
+    let mut files = world.files.clone();
+    for segment in files.segments() {
+        files.contents_mut(segment).expect("listed")[..120].fill(1);
+    }
+    files.insert(u64::MAX, vec![7; 100]);
+    assert!(!verified(&files).damages.is_empty());
+    let planned = plan_repair(&mut files, 1, |_, _| {}).expect_err("it is refused");
+    assert_eq!(planned.to_string(), said);
 }
 
 #[test]

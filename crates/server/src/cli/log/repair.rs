@@ -238,6 +238,9 @@ fn look_at(view: &View, name: String, gone: Option<StorageError>) -> Result<Case
             });
         }
     };
+    stream.damages = plan.damages.iter().map(Harm::new).collect();
+    stream.lost_records = plan.records_lost();
+    stream.may_have_lost_more = plan.may_have_lost_more();
     if plan.is_needless() {
         return Ok(Case {
             stream,
@@ -246,9 +249,6 @@ fn look_at(view: &View, name: String, gone: Option<StorageError>) -> Result<Case
         });
     }
     stream.state = State::Damaged;
-    stream.damages = plan.damages.iter().map(Harm::new).collect();
-    stream.lost_records = plan.records_lost();
-    stream.may_have_lost_more = plan.may_have_lost_more();
     stream.changes = plan.changes.iter().map(ToString::to_string).collect();
     let copied = plan.kept.iter().map(|kept| Copied {
         segment: kept.segment,
@@ -309,7 +309,15 @@ impl Stream {
 
     fn print(&self, output: &mut Output) -> Outcome {
         if self.state == State::Sound {
-            return output.line(&format!("{}: can be served as it is", self.name));
+            let but = match self.lost_records {
+                0 => String::new(),
+                count => format!(
+                    "; {} in it {} damaged: `trunkline log verify` names them",
+                    counted(count, "record"),
+                    if count == 1 { "is" } else { "are" }
+                ),
+            };
+            return output.line(&format!("{}: can be served as it is{but}", self.name));
         }
         let what = match self.state {
             State::Unreadable => "cannot be read",
@@ -342,7 +350,7 @@ impl Stream {
             }
             0 => "no record is lost".to_owned(),
             count => format!(
-                "subscribers will be told that {} {} lost",
+                "{} {} lost, and subscribers will be told",
                 counted(count, "record"),
                 if count == 1 { "is" } else { "are" }
             ),
