@@ -83,7 +83,7 @@ impl<F: Files> Recoverer<'_, F> {
         let mut newest = Index::new(BLOCK_BYTES);
         let mut end = self.verify(identity, &heads, durable, start, &mut subjects, &mut newest)?;
         if end.scan.next.position < durable.position {
-            return Err(self.damage_at(&end, identity, &heads, durable)?);
+            return Err(self.damage_at(&end, identity, durable)?);
         }
         let oldest = end.scan.evidence.first_segment;
         // A file goes once the mark that says so is synced. Where only marks behind the end of the log say so, everything before them was synced.
@@ -94,7 +94,7 @@ impl<F: Files> Recoverer<'_, F> {
                 sequence: next.unwrap_or(end.scan.next.sequence),
                 position: behind * identity.segment_bytes,
             };
-            return Err(self.damage_at(&end, identity, &heads, synced)?);
+            return Err(self.damage_at(&end, identity, synced)?);
         }
         let (proven, proven_ns) = self.read_proven(
             identity,
@@ -226,10 +226,7 @@ impl<F: Files> Recoverer<'_, F> {
             let segment = end.segment;
             if !self.listed.contains_key(&segment) {
                 // A segment is sealed only when the next one's file exists.
-                let before = match end.bases.is_empty() {
-                    true => self.sealed_before(identity, heads, segment)?,
-                    false => Some(end.scan.next.sequence),
-                };
+                let before = (!end.bases.is_empty()).then_some(end.scan.next.sequence);
                 return Err(missing(identity, heads, segment, before));
             }
             let continues = |head: &&SegmentHead| {
@@ -254,28 +251,11 @@ impl<F: Files> Recoverer<'_, F> {
         }
     }
 
-    /// The sequence behind the segment in front of one, as its seal tells.
-    fn sealed_before(
-        &mut self,
-        identity: Identity,
-        heads: &Heads,
-        segment: u64,
-    ) -> Result<Option<u64>, OpenError> {
-        let Some(head) = segment.checked_sub(1).and_then(|before| heads.get(&before)) else {
-            return Ok(None);
-        };
-        let sealed = self.files.seal(head.index, identity.segment_bytes)?;
-        Ok(sealed.and_then(|(offset, record)| {
-            marks::read_seal(&record, head, offset).map(|seal| seal.next_sequence)
-        }))
-    }
-
     /// The exact range of damage that lies below the durable frontier.
     fn damage_at(
         &mut self,
         end: &End,
         identity: Identity,
-        heads: &Heads,
         durable: Mark,
     ) -> Result<OpenError, OpenError> {
         let (segment, next) = (end.segment, end.scan.next);
@@ -283,14 +263,10 @@ impl<F: Files> Recoverer<'_, F> {
         let image = self.files.load(segment, identity.segment_bytes)?;
         let offset = (next.position - base) as usize;
         let found = scan::next_in_place(image, offset, base, identity.salt, next.sequence);
-        let limit = identity.segment_bytes.min(durable.position - base);
+        // What was synced ends in this segment, or with it.
         let (stop, sequence) = match found {
-            Some((stop, sequence)) => (stop as u64, Some(sequence)),
-            None if durable.position <= base + limit => (limit, Some(durable.sequence)),
-            None => (
-                limit,
-                heads.get(&(segment + 1)).map(|head| head.base_sequence),
-            ),
+            Some((stop, sequence)) => (stop as u64, sequence),
+            None => (durable.position - base, durable.sequence),
         };
         let what = if end.headless {
             Defect::Head
@@ -302,7 +278,7 @@ impl<F: Files> Recoverer<'_, F> {
             segment,
             offset as u64..stop,
             next.sequence,
-            sequence,
+            Some(sequence),
         ))
     }
 

@@ -1,7 +1,7 @@
 //! Damage to files: found, named, never served.
 
 use trunkline_log::testing::MemoryFiles;
-use trunkline_log::{Damage, Defect, LogConfig, Loss, OpenError, Retention};
+use trunkline_log::{AppendError, Damage, Defect, LogConfig, Loss, OpenError, Retention, verify};
 
 use crate::world::{SECOND, Told, World, small};
 
@@ -444,4 +444,56 @@ fn a_seal_that_told_of_a_removal_is_what_is_damaged_and_not_what_was_removed() {
         }
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn recovery_tells_what_it_made_durable() {
+    let mut world = World::new(small(), 3);
+    for _ in 0..50 {
+        world.append_waiting("a", 300);
+    }
+    world.sync_all();
+    let told = |world: &World| {
+        let found = verify(&mut world.files.clone(), |_, _| {}).expect("readable");
+        assert_eq!((found.torn, &found.damages[..]), (None, &[][..]));
+        found.durable_sequence
+    };
+    assert!(
+        told(&world) < world.log.received().sequence,
+        "no mark tells yet"
+    );
+    world.reopen().expect("intact");
+    assert!(world.recovery.rewritten_bytes > 0);
+    assert_eq!(told(&world), world.log.received().sequence);
+
+    // A segment that a crash left without its record.
+    while world.log.segment_count() < 2 {
+        world.append_waiting("a", 300);
+    }
+    world.settle();
+    let contents = world.files.contents_mut(1).expect("the segment");
+    contents.fill(0);
+    world.reopen().expect("nothing in it was synced");
+    assert_eq!(world.log.received().position, (64 << 10) + 4096);
+    assert_eq!(told(&world), world.log.received().sequence);
+}
+
+#[test]
+fn a_stream_takes_no_larger_records_than_fit_the_segments_that_it_has() {
+    let config = LogConfig {
+        segment_bytes: 1 << 20,
+        record_bytes_max: 100 << 10,
+        tail_bytes: 4 << 20,
+        ..small()
+    };
+    let small = synced(small(), 30, 30);
+    let mut world = World::on(config, small.files, 1).expect("intact");
+    world.told = small.told;
+    let largest = (64 << 10) / 4 - 48;
+    world.append("a", largest).expect("a quarter of a segment");
+    let refused = world.append("a", largest + 1);
+    assert!(
+        matches!(refused, Err(AppendError::TooLarge { .. })),
+        "{refused:?}"
+    );
 }
