@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use sim::{Fault, Options, Small};
+use sim::{Options, Small};
 
 use self::arguments::{Arguments, HELP};
 use self::report::Totals;
@@ -50,15 +50,13 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     totals.print(start.elapsed());
-    let missing: Vec<&str> = Fault::all()
-        .filter(|fault| totals.faults[*fault as usize] == 0)
-        .map(Fault::name)
-        .collect();
-    if arguments.all_faults && !missing.is_empty() {
-        eprintln!("sim: these faults never struck: {}", missing.join(", "));
-        return ExitCode::FAILURE;
+    match arguments.all_faults.then(|| totals.require_all()) {
+        Some(Err(message)) => {
+            eprintln!("sim: {message}");
+            ExitCode::FAILURE
+        }
+        _ => ExitCode::SUCCESS,
     }
-    ExitCode::SUCCESS
 }
 
 /// Tries all sequences of so many operations.

@@ -12,7 +12,7 @@ use crate::shrink;
 pub(crate) struct Totals {
     seeds: u64,
     pub(crate) faults: Vec<u64>,
-    checks: [u64; Invariant::COUNT],
+    pub(crate) checks: [u64; Invariant::COUNT],
     records: (u64, u64),
     events: u64,
     stats: Stats,
@@ -122,6 +122,25 @@ impl Totals {
 }
 
 impl Totals {
+    /// Every kind of fault must have struck, and every invariant been checked.
+    ///
+    /// # Errors
+    /// What never was.
+    pub(crate) fn require_all(&self) -> Result<(), String> {
+        let faults = Fault::all().filter(|fault| self.faults[*fault as usize] == 0);
+        let faults: Vec<&str> = faults.map(Fault::name).collect();
+        if !faults.is_empty() {
+            return Err(format!("these faults never struck: {}", faults.join(", ")));
+        }
+        let unchecked = Invariant::all().filter(|one| self.checks[*one as usize] == 0);
+        let unchecked: Vec<&str> = unchecked.map(Invariant::name).collect();
+        if !unchecked.is_empty() {
+            let names = unchecked.join(", ");
+            return Err(format!("these invariants were never checked: {names}"));
+        }
+        Ok(())
+    }
+
     /// Leaves the counts in a file: name, tab, count.
     pub(crate) fn write(&self, path: &Path, elapsed: Duration) -> Result<(), String> {
         let rows = [
@@ -196,10 +215,15 @@ pub(crate) fn failure(options: &Options, reason: &str, shrinks: bool) {
     eprintln!("sim: replay with\n\n    {}\n", command(&shrunk));
 }
 
-/// The command that runs exactly this.
+/// The command that runs exactly this, built as this program is: without the product's own assertions a seed that broke one does not fail.
 fn command(options: &Options) -> String {
+    let assertions = if cfg!(debug_assertions) {
+        ASSERTIONS
+    } else {
+        ""
+    };
     let mut words = format!(
-        "cargo run -p sim --release -- --seed {} --steps {}",
+        "cargo run -p sim --release{assertions} -- --seed {} --steps {}",
         options.seed, options.steps
     );
     let (off, on): (Vec<Fault>, Vec<Fault>) =
@@ -223,5 +247,38 @@ fn simulated(ns: u64) -> String {
         format!("{hours:.1} hours")
     } else {
         format!("{:.1} days", hours / 24.0)
+    }
+}
+
+/// What `cargo xtask sim` has changed in the release profile.
+const ASSERTIONS: &str =
+    " --config profile.release.debug-assertions=true --config profile.release.overflow-checks=true";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faults_that_never_struck_and_invariants_that_nobody_checked_are_named() {
+        let mut totals = Totals::default();
+        totals.faults.fill(1);
+        totals.checks.fill(1);
+        assert_eq!(totals.require_all(), Ok(()));
+        totals.checks[Invariant::Lock as usize] = 0;
+        let complaint = "these invariants were never checked: lock";
+        assert_eq!(totals.require_all(), Err(complaint.into()));
+        totals.faults[Fault::Kill as usize] = 0;
+        let complaint = "these faults never struck: kill";
+        assert_eq!(totals.require_all(), Err(complaint.into()));
+    }
+
+    #[test]
+    fn a_run_is_replayed_with_the_assertions_that_it_had() {
+        let command = command(&Options::new(7));
+        assert_eq!(command.contains(ASSERTIONS), cfg!(debug_assertions));
+        assert!(
+            command.ends_with(" -- --seed 7 --steps 2500 --trace"),
+            "{command}"
+        );
     }
 }

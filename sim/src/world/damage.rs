@@ -33,9 +33,9 @@ struct Place {
 impl World {
     /// A bit rots, or a write goes to a wrong place, in a copy of the files as they are.
     pub(super) fn try_damage(&mut self) -> Result<(), Violation> {
-        let fault = if self.faults.strikes(Fault::BitRot) {
+        let fault = if self.faults.would_strike(Fault::BitRot) {
             Fault::BitRot
-        } else if self.faults.strikes(Fault::Misdirected) {
+        } else if self.faults.would_strike(Fault::Misdirected) {
             Fault::Misdirected
         } else {
             return Ok(());
@@ -109,6 +109,11 @@ impl World {
         if trial.passes_for_its_own(segment) || places.any(|place| trial.joins(segment, place)) {
             return Ok(());
         }
+        // A page over one that is the same does no damage.
+        if !trial.is_damaged() {
+            return Ok(());
+        }
+        self.faults.count(fault);
         let judged = trial.judge();
         self.checks.result(
             Invariant::Damage,
@@ -131,6 +136,12 @@ fn is_sound(model: &StreamModel, files: &MemoryFiles) -> bool {
 }
 
 impl Trial<'_> {
+    /// Whether a file is not what it was.
+    fn is_damaged(&self) -> bool {
+        let mut segments = self.after.segments().into_iter();
+        segments.any(|segment| self.before.contents(segment) != self.after.contents(segment))
+    }
+
     /// Records of another stream, whole, valid, and of exactly the sequence that is due in their place: nothing in a data record says which stream it is of.
     fn passes_for_its_own(&self, segment: u64) -> bool {
         self.chain(segment, 0).any(|(place, kind)| {

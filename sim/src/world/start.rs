@@ -76,13 +76,17 @@ impl World {
     /// Recovery is killed, and power fails meanwhile, up to three times.
     fn interrupt_recovery(&mut self) {
         for _ in 0..3 {
-            if !self.faults.strikes(Fault::KillInRecovery) {
+            if !self.faults.would_strike(Fault::KillInRecovery) {
                 return;
             }
             let left = self.faults.below(Fault::KillInRecovery, 60);
             self.drive.operations_left = left;
             for number in 0..self.models.len() {
                 if !self.models[number].is_volatile() && self.try_open(number).is_err() {
+                    // Otherwise it had other reasons, or was done before.
+                    if self.drive.operations_left == 0 {
+                        self.faults.count(Fault::KillInRecovery);
+                    }
                     break;
                 }
             }
