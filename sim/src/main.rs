@@ -34,16 +34,16 @@ fn main() -> ExitCode {
     stop_at_panics(&arguments);
     let start = Instant::now();
     let totals = run_all(&arguments, start);
-    if let Some((options, violation)) = &totals.failure {
-        if !arguments.quiet {
-            report::failure(options, violation, arguments.shrink);
-        }
-        return ExitCode::FAILURE;
-    }
     if let Some(path) = &arguments.counts
         && let Err(message) = totals.write(path, start.elapsed())
     {
         eprintln!("sim: {message}");
+        return ExitCode::FAILURE;
+    }
+    if let Some((options, violation)) = &totals.failure {
+        if !arguments.quiet {
+            report::failure(options, violation, arguments.shrink);
+        }
         return ExitCode::FAILURE;
     }
     if arguments.quiet {
@@ -83,18 +83,18 @@ fn small_scope(length: usize, arguments: &Arguments) -> ExitCode {
         }
         trying.join().unwrap_or_else(|_| Err("panicked".into()))
     });
+    if let Some(path) = &arguments.counts
+        && let Err(message) = report::write_small(length, &counts, path, start.elapsed())
+    {
+        eprintln!("sim: {message}");
+        return ExitCode::FAILURE;
+    }
     if let Err(reason) = tried {
         eprintln!("sim: small scope failed: {reason}");
         return ExitCode::FAILURE;
     }
     if !arguments.quiet {
         report::small(length, &counts, start.elapsed());
-    }
-    if let Some(path) = &arguments.counts
-        && let Err(message) = report::write_small(length, &counts, path, start.elapsed())
-    {
-        eprintln!("sim: {message}");
-        return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS
 }

@@ -1,6 +1,7 @@
 //! What is printed.
 
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use sim::{Fault, Invariant, Options, Outcome, Small, Stats};
@@ -16,6 +17,7 @@ pub(crate) struct Totals {
     records: (u64, u64),
     events: u64,
     stats: Stats,
+    violations: u64,
     /// The failing run with the lowest seed, and why it failed.
     pub(crate) failure: Option<(Options, String)>,
 }
@@ -29,6 +31,7 @@ impl Default for Totals {
             records: (0, 0),
             events: 0,
             stats: Stats::default(),
+            violations: 0,
             failure: None,
         }
     }
@@ -52,6 +55,7 @@ impl Totals {
         self.stats.crash_states += outcome.stats.crash_states;
         self.stats.delivered += outcome.stats.delivered;
         if let Some(violation) = outcome.violation {
+            self.violations += 1;
             let first = self
                 .failure
                 .as_ref()
@@ -113,10 +117,11 @@ impl Totals {
             self.stats.crash_states
         );
         println!(
-            "{} faults of {struck} kinds out of {}, {} checks, 0 violations",
+            "{} faults of {struck} kinds out of {}, {} checks, {} violations",
             self.faults.iter().sum::<u64>(),
             Fault::COUNT,
-            self.checks.iter().sum::<u64>()
+            self.checks.iter().sum::<u64>(),
+            self.violations
         );
     }
 }
@@ -157,6 +162,7 @@ impl Totals {
             ("crash states tried beside", self.stats.crash_states),
             ("faults", self.faults.iter().sum()),
             ("checks", self.checks.iter().sum()),
+            ("violations", self.violations),
         ];
         let mut text = format!("seconds\t{:.1}\n", elapsed.as_secs_f64());
         for (name, count) in rows {
@@ -184,8 +190,9 @@ pub(crate) fn small(length: usize, counts: &Small, elapsed: Duration) {
         println!("{count:>12}  {name}");
     }
     println!(
-        "all sequences of up to {length} operations in {:.1} s: 0 violations",
-        elapsed.as_secs_f64()
+        "all sequences of up to {length} operations in {:.1} s: {} violations",
+        elapsed.as_secs_f64(),
+        violations(counts)
     );
 }
 
@@ -201,7 +208,12 @@ pub(crate) fn write_small(
     for (name, count) in counts.rows() {
         text.push_str(&format!("{name}\t{count}\n"));
     }
+    text.push_str(&format!("violations\t{}\n", violations(counts)));
     std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+fn violations(counts: &Small) -> u64 {
+    counts.violations.load(Ordering::Relaxed)
 }
 
 /// Says which seed failed and why, and how to see it again with as little as possible around it.
