@@ -3,6 +3,7 @@
 
 pub(crate) mod machine;
 pub(crate) mod raw;
+pub(crate) mod skipped;
 
 use std::fs;
 use std::io::{Read, Write};
