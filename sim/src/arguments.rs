@@ -19,7 +19,7 @@ pub(crate) struct Arguments {
     pub(crate) shrink: bool,
     /// Where the counts go.
     pub(crate) counts: Option<PathBuf>,
-    /// Fails when a kind of fault never struck.
+    /// Fails when a kind of fault never struck, or an invariant was never checked.
     pub(crate) all_faults: bool,
     /// Instead of seeds, all sequences of so many operations.
     pub(crate) small_scope: Option<u64>,
@@ -124,7 +124,7 @@ Usage: cargo run -p sim --release -- [OPTIONS]
   --counts FILE    writes what was counted
   --no-shrink      looks for no shorter run when a seed fails
   --small-scope N  instead of seeds: every sequence of up to N operations, every crash
-  --all-faults     fails when a kind of fault never struck
+  --all-faults     fails when a kind of fault never struck, or an invariant was never checked
   --quiet          prints nothing; the exit status says whether all invariants held
   --help           prints this
 

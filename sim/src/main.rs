@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use sim::{Fault, Options, Small};
+use sim::{Options, Small};
 
 use self::arguments::{Arguments, HELP};
 use self::report::Totals;
@@ -34,31 +34,29 @@ fn main() -> ExitCode {
     stop_at_panics(&arguments);
     let start = Instant::now();
     let totals = run_all(&arguments, start);
-    if let Some((options, violation)) = &totals.failure {
-        if !arguments.quiet {
-            report::failure(options, violation, arguments.shrink);
-        }
-        return ExitCode::FAILURE;
-    }
     if let Some(path) = &arguments.counts
         && let Err(message) = totals.write(path, start.elapsed())
     {
         eprintln!("sim: {message}");
         return ExitCode::FAILURE;
     }
+    if let Some((options, violation)) = &totals.failure {
+        if !arguments.quiet {
+            report::failure(options, violation, arguments.shrink);
+        }
+        return ExitCode::FAILURE;
+    }
     if arguments.quiet {
         return ExitCode::SUCCESS;
     }
     totals.print(start.elapsed());
-    let missing: Vec<&str> = Fault::all()
-        .filter(|fault| totals.faults[*fault as usize] == 0)
-        .map(Fault::name)
-        .collect();
-    if arguments.all_faults && !missing.is_empty() {
-        eprintln!("sim: these faults never struck: {}", missing.join(", "));
-        return ExitCode::FAILURE;
+    match arguments.all_faults.then(|| totals.require_all()) {
+        Some(Err(message)) => {
+            eprintln!("sim: {message}");
+            ExitCode::FAILURE
+        }
+        _ => ExitCode::SUCCESS,
     }
-    ExitCode::SUCCESS
 }
 
 /// Tries all sequences of so many operations.
@@ -85,18 +83,18 @@ fn small_scope(length: usize, arguments: &Arguments) -> ExitCode {
         }
         trying.join().unwrap_or_else(|_| Err("panicked".into()))
     });
+    if let Some(path) = &arguments.counts
+        && let Err(message) = report::write_small(length, &counts, path, start.elapsed())
+    {
+        eprintln!("sim: {message}");
+        return ExitCode::FAILURE;
+    }
     if let Err(reason) = tried {
         eprintln!("sim: small scope failed: {reason}");
         return ExitCode::FAILURE;
     }
     if !arguments.quiet {
         report::small(length, &counts, start.elapsed());
-    }
-    if let Some(path) = &arguments.counts
-        && let Err(message) = report::write_small(length, &counts, path, start.elapsed())
-    {
-        eprintln!("sim: {message}");
-        return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS
 }

@@ -1,6 +1,7 @@
 //! What is printed.
 
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use sim::{Fault, Invariant, Options, Outcome, Small, Stats};
@@ -12,10 +13,11 @@ use crate::shrink;
 pub(crate) struct Totals {
     seeds: u64,
     pub(crate) faults: Vec<u64>,
-    checks: [u64; Invariant::COUNT],
+    pub(crate) checks: [u64; Invariant::COUNT],
     records: (u64, u64),
     events: u64,
     stats: Stats,
+    violations: u64,
     /// The failing run with the lowest seed, and why it failed.
     pub(crate) failure: Option<(Options, String)>,
 }
@@ -29,6 +31,7 @@ impl Default for Totals {
             records: (0, 0),
             events: 0,
             stats: Stats::default(),
+            violations: 0,
             failure: None,
         }
     }
@@ -52,6 +55,7 @@ impl Totals {
         self.stats.crash_states += outcome.stats.crash_states;
         self.stats.delivered += outcome.stats.delivered;
         if let Some(violation) = outcome.violation {
+            self.violations += 1;
             let first = self
                 .failure
                 .as_ref()
@@ -113,15 +117,35 @@ impl Totals {
             self.stats.crash_states
         );
         println!(
-            "{} faults of {struck} kinds out of {}, {} checks, 0 violations",
+            "{} faults of {struck} kinds out of {}, {} checks, {} violations",
             self.faults.iter().sum::<u64>(),
             Fault::COUNT,
-            self.checks.iter().sum::<u64>()
+            self.checks.iter().sum::<u64>(),
+            self.violations
         );
     }
 }
 
 impl Totals {
+    /// Every kind of fault must have struck, and every invariant been checked.
+    ///
+    /// # Errors
+    /// What never was.
+    pub(crate) fn require_all(&self) -> Result<(), String> {
+        let faults = Fault::all().filter(|fault| self.faults[*fault as usize] == 0);
+        let faults: Vec<&str> = faults.map(Fault::name).collect();
+        if !faults.is_empty() {
+            return Err(format!("these faults never struck: {}", faults.join(", ")));
+        }
+        let unchecked = Invariant::all().filter(|one| self.checks[*one as usize] == 0);
+        let unchecked: Vec<&str> = unchecked.map(Invariant::name).collect();
+        if !unchecked.is_empty() {
+            let names = unchecked.join(", ");
+            return Err(format!("these invariants were never checked: {names}"));
+        }
+        Ok(())
+    }
+
     /// Leaves the counts in a file: name, tab, count.
     pub(crate) fn write(&self, path: &Path, elapsed: Duration) -> Result<(), String> {
         let rows = [
@@ -138,6 +162,7 @@ impl Totals {
             ("crash states tried beside", self.stats.crash_states),
             ("faults", self.faults.iter().sum()),
             ("checks", self.checks.iter().sum()),
+            ("violations", self.violations),
         ];
         let mut text = format!("seconds\t{:.1}\n", elapsed.as_secs_f64());
         for (name, count) in rows {
@@ -165,8 +190,9 @@ pub(crate) fn small(length: usize, counts: &Small, elapsed: Duration) {
         println!("{count:>12}  {name}");
     }
     println!(
-        "all sequences of up to {length} operations in {:.1} s: 0 violations",
-        elapsed.as_secs_f64()
+        "all sequences of up to {length} operations in {:.1} s: {} violations",
+        elapsed.as_secs_f64(),
+        violations(counts)
     );
 }
 
@@ -182,7 +208,12 @@ pub(crate) fn write_small(
     for (name, count) in counts.rows() {
         text.push_str(&format!("{name}\t{count}\n"));
     }
+    text.push_str(&format!("violations\t{}\n", violations(counts)));
     std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+fn violations(counts: &Small) -> u64 {
+    counts.violations.load(Ordering::Relaxed)
 }
 
 /// Says which seed failed and why, and how to see it again with as little as possible around it.
@@ -196,10 +227,15 @@ pub(crate) fn failure(options: &Options, reason: &str, shrinks: bool) {
     eprintln!("sim: replay with\n\n    {}\n", command(&shrunk));
 }
 
-/// The command that runs exactly this.
+/// The command that runs exactly this, built as this program is: without the product's own assertions a seed that broke one does not fail.
 fn command(options: &Options) -> String {
+    let assertions = if cfg!(debug_assertions) {
+        ASSERTIONS
+    } else {
+        ""
+    };
     let mut words = format!(
-        "cargo run -p sim --release -- --seed {} --steps {}",
+        "cargo run -p sim --release{assertions} -- --seed {} --steps {}",
         options.seed, options.steps
     );
     let (off, on): (Vec<Fault>, Vec<Fault>) =
@@ -223,5 +259,38 @@ fn simulated(ns: u64) -> String {
         format!("{hours:.1} hours")
     } else {
         format!("{:.1} days", hours / 24.0)
+    }
+}
+
+/// What `cargo xtask sim` has changed in the release profile.
+const ASSERTIONS: &str =
+    " --config profile.release.debug-assertions=true --config profile.release.overflow-checks=true";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faults_that_never_struck_and_invariants_that_nobody_checked_are_named() {
+        let mut totals = Totals::default();
+        totals.faults.fill(1);
+        totals.checks.fill(1);
+        assert_eq!(totals.require_all(), Ok(()));
+        totals.checks[Invariant::Lock as usize] = 0;
+        let complaint = "these invariants were never checked: lock";
+        assert_eq!(totals.require_all(), Err(complaint.into()));
+        totals.faults[Fault::Kill as usize] = 0;
+        let complaint = "these faults never struck: kill";
+        assert_eq!(totals.require_all(), Err(complaint.into()));
+    }
+
+    #[test]
+    fn a_run_is_replayed_with_the_assertions_that_it_had() {
+        let command = command(&Options::new(7));
+        assert_eq!(command.contains(ASSERTIONS), cfg!(debug_assertions));
+        assert!(
+            command.ends_with(" -- --seed 7 --steps 2500 --trace"),
+            "{command}"
+        );
     }
 }

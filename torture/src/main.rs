@@ -63,30 +63,41 @@ fn run(arguments: &Arguments) -> Result<(), String> {
     let tally = Tally::default();
     let failed = AtomicBool::new(false);
     let mut arenas = Vec::new();
+    let (mut used, mut left_out) = (Vec::new(), Vec::new());
     for io in &arguments.io {
         match Arena::new(arguments, io, &tally, &failed)? {
-            Some(arena) => arenas.push(arena),
-            None => eprintln!(
-                "torture: {} SKIPPED: this machine has none",
-                io.to_uppercase()
-            ),
+            Some(arena) => {
+                arenas.push(arena);
+                used.push(io.as_str());
+            }
+            None => {
+                let name = io.to_uppercase();
+                eprintln!("torture: {name} SKIPPED: this machine has none");
+                left_out.push(io.as_str());
+            }
         }
     }
     let Some(share) = arguments.kills.checked_div(arenas.len() as u64) else {
         return Err("no io back-end can be used".into());
     };
-    side_by_side(
+    let done = side_by_side(
         arenas,
         &failed,
         |arena| arena.torture(share.max(1)),
         || tally.line(arguments.kills, begin.elapsed()),
-    )?;
+    );
+    tally.findings.count(&done);
+    if let Some(path) = &arguments.counts {
+        let mut head = format!("seed\t{}\nback-ends\t{}\n", arguments.seed, used.join(", "));
+        if !left_out.is_empty() {
+            head.push_str(&format!("back-ends left out\t{}\n", left_out.join(", ")));
+        }
+        tally.write(path, head, begin.elapsed())?;
+    }
+    done?;
     tally.print(begin.elapsed());
     if arguments.all_kinds {
         tally.require_all(&[])?;
     }
-    match &arguments.counts {
-        Some(path) => tally.write(path, arguments.seed, begin.elapsed()),
-        None => Ok(()),
-    }
+    Ok(())
 }

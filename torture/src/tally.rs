@@ -8,7 +8,11 @@ macro_rules! counts {
     ($(#[$doc:meta])* $name:ident: $($field:ident $text:literal;)*) => {
         $(#[$doc])*
         #[derive(Debug, Default)]
-        pub(crate) struct $name { $(pub(crate) $field: Count,)* }
+        pub(crate) struct $name {
+            $(pub(crate) $field: Count,)*
+            /// What was wrong.
+            pub(crate) findings: Findings,
+        }
 
         impl $name {
             fn all(&self) -> Vec<(&'static str, u64)> {
@@ -67,6 +71,49 @@ counts! {
     found "records found again, each state counted";
 }
 
+/// What was found wrong, by its kind.
+#[derive(Debug, Default)]
+pub(crate) struct Findings {
+    lost: Count,
+    twice: Count,
+    out_of_order: Count,
+    others: Count,
+}
+
+impl Findings {
+    /// Counts what was said of the parts that failed, a line or more of each, by the words that it begins with or has behind a place.
+    pub(crate) fn count(&self, done: &Result<(), String>) {
+        let Err(said) = done else { return };
+        let kinds = [
+            ("LOST", &self.lost),
+            ("TWICE", &self.twice),
+            ("OUT OF ORDER", &self.out_of_order),
+        ];
+        let mut is_other = true;
+        for line in said.lines() {
+            for (_, count) in kinds.iter().filter(|kind| line.contains(kind.0)) {
+                count.add(1);
+                is_other = false;
+            }
+        }
+        self.others.add(u64::from(is_other));
+    }
+
+    fn rows(&self) -> [(&'static str, u64); 4] {
+        [
+            ("records lost", self.lost.get()),
+            ("records twice", self.twice.get()),
+            ("records out of order", self.out_of_order.get()),
+            ("other findings", self.others.get()),
+        ]
+    }
+
+    fn line(&self) -> String {
+        let [lost, twice, out_of_order, _] = self.rows().map(|row| row.1);
+        format!("{lost} lost, {twice} twice, {out_of_order} out of order")
+    }
+}
+
 /// A number that only grows.
 #[derive(Debug, Default)]
 pub(crate) struct Count(AtomicU64);
@@ -95,15 +142,17 @@ impl Tally {
     pub(crate) fn print(&self, elapsed: Duration) {
         print(&self.all());
         println!(
-            "{} kills in {:.1} s: 0 acknowledged records lost, 0 twice, 0 out of order",
+            "{} kills in {:.1} s: of acknowledged records {}",
             self.kills.get(),
-            elapsed.as_secs_f64()
+            elapsed.as_secs_f64(),
+            self.findings.line()
         );
     }
 
-    /// Leaves the counts in a file.
-    pub(crate) fn write(&self, path: &Path, seed: u64, elapsed: Duration) -> Result<(), String> {
-        write(&self.all(), path, seed, elapsed)
+    /// Leaves the counts in a file, behind rows of the caller's.
+    pub(crate) fn write(&self, path: &Path, head: String, elapsed: Duration) -> Result<(), String> {
+        let rows = [&self.all()[..], &self.findings.rows()].concat();
+        write(&rows, path, head, elapsed)
     }
 }
 
@@ -121,15 +170,17 @@ impl PowerTally {
     pub(crate) fn print(&self, elapsed: Duration) {
         print(&self.all());
         println!(
-            "{} crash states in {:.1} s: 0 synced records lost, 0 twice, 0 out of order",
+            "{} crash states in {:.1} s: of synced records {}",
             self.states.get(),
-            elapsed.as_secs_f64()
+            elapsed.as_secs_f64(),
+            self.findings.line()
         );
     }
 
-    /// Leaves the counts in a file.
-    pub(crate) fn write(&self, path: &Path, seed: u64, elapsed: Duration) -> Result<(), String> {
-        write(&self.all(), path, seed, elapsed)
+    /// Leaves the counts in a file, behind rows of the caller's.
+    pub(crate) fn write(&self, path: &Path, head: String, elapsed: Duration) -> Result<(), String> {
+        let rows = [&self.all()[..], &self.findings.rows()].concat();
+        write(&rows, path, head, elapsed)
     }
 }
 
@@ -150,8 +201,8 @@ fn print(rows: &[(&str, u64)]) {
 }
 
 /// Name, tab, count.
-fn write(rows: &[(&str, u64)], path: &Path, seed: u64, elapsed: Duration) -> Result<(), String> {
-    let mut text = format!("seed\t{seed}\nseconds\t{:.1}\n", elapsed.as_secs_f64());
+fn write(rows: &[(&str, u64)], path: &Path, head: String, elapsed: Duration) -> Result<(), String> {
+    let mut text = format!("{head}seconds\t{:.1}\n", elapsed.as_secs_f64());
     for (name, count) in rows {
         text.push_str(&format!("{name}\t{count}\n"));
     }
@@ -161,6 +212,18 @@ fn write(rows: &[(&str, u64)], path: &Path, seed: u64, elapsed: Duration) -> Res
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn findings_are_counted_by_their_kind() {
+        let findings = Findings::default();
+        findings.count(&Ok(()));
+        assert!(findings.rows().iter().all(|row| row.1 == 0));
+        let said = "epoll after 3 kills: LOST: a ends before 7\nlog\ntorture: direct: LOST, TWICE or OUT OF ORDER: b";
+        findings.count(&Err(said.into()));
+        assert_eq!(findings.line(), "2 lost, 1 twice, 1 out of order");
+        findings.count(&Err("the server ended by itself".into()));
+        assert_eq!(findings.rows()[3], ("other findings", 1));
+    }
 
     #[test]
     fn what_never_happened_is_named_unless_the_machine_lacks_it() {

@@ -23,11 +23,11 @@ pub(crate) fn run() -> Outcome {
         ("miri", &mut miri::where_it_is),
         ("simulation", &mut || whole(sim::run(sim::CI_SEEDS))),
         ("planted bugs", &mut || whole(planted::run(""))),
-        ("torture", &mut || whole(torture::kill(torture::CI_KILLS))),
+        ("torture", &mut || torture::kill(torture::CI_KILLS)),
         ("power loss", &mut || {
             torture::lose_power(torture::CI_STATES)
         }),
-        ("test", &mut || whole(test::all(&mut tally))),
+        ("test", &mut || test::all(&mut tally)),
     ];
     for (name, step) in steps {
         eprintln!("\n== {name}");
@@ -54,7 +54,7 @@ pub(crate) fn run() -> Outcome {
             eprintln!("{name} SKIPPED: {reason}");
         }
     }
-    test::close(tally);
+    test::close(&tally);
     let failed: Vec<&str> = rows
         .iter()
         .filter(|row| row.1.is_err())

@@ -22,7 +22,7 @@ pub(crate) fn run() -> Outcome {
         ("sim", &|| sim::run(sim::CI_SEEDS)),
         ("small", &|| sim::small_scope(sim::OPERATIONS)),
         ("planted", &|| planted::run("")),
-        ("torture", &|| torture::kill(torture::CI_KILLS)),
+        ("torture", &|| torture::kill(torture::CI_KILLS).map(drop)),
         ("power", &|| {
             torture::lose_power(torture::CI_STATES).map(drop)
         }),
@@ -107,16 +107,21 @@ fn page(commit: &str) -> Result<String, String> {
          [docs/TESTING.md](docs/TESTING.md) says what they are.\n"
     );
     simulation(&mut page, &read("sim")?);
-    page.push_str(
-        "\n## Everything that is small\n\nEvery sequence of a few operations on one log, with a crash at every moment: 0 violations.\n",
+    let small = read("small")?;
+    let _ = writeln!(
+        page,
+        "\n## Everything that is small\n\nEvery sequence of a few operations on one log, with a crash at every moment: {} violations.",
+        small.value("violations")
     );
-    table(&mut page, "count", &read("small")?.rows);
+    table(&mut page, "count", &small.rows);
     planted_bugs(&mut page, &read("planted")?);
     let torture = read("torture")?;
     let _ = write!(
         page,
-        "\n## Kills of the real server\n\n{} kills: 0 acknowledged records lost, 0 twice, 0 out of order.\n",
-        torture.value("kills")
+        "\n## Kills of the real server\n\n{} kills with the back-ends {}: of acknowledged records {}.\n",
+        torture.value("kills"),
+        torture.value("back-ends"),
+        findings(&torture)
     );
     table(&mut page, "count", &torture.rows);
     page.push_str("\n## Losses of power under the real server\n\n");
@@ -125,11 +130,23 @@ fn page(commit: &str) -> Result<String, String> {
             let states = power.value("crash states");
             let _ = writeln!(
                 page,
-                "{states} crash states of real file systems: 0 synced records lost, 0 twice, 0 out of order."
+                "{states} crash states of real file systems: of synced records {}.",
+                findings(&power)
             );
             table(&mut page, "count", &power.rows);
         }
         None => page.push_str("Not run: the machine has not what it needs.\n"),
+    }
+    page.push_str("\n## Tests\n\n");
+    match Counted::read("test")?.filter(|test| test.commit == commit) {
+        Some(test) => {
+            let (passed, skipped) = (test.value("passed"), test.value("skipped"));
+            let _ = writeln!(page, "{passed} passed, {skipped} skipped.");
+            for (name, reason) in test.below("skipped: ") {
+                let _ = writeln!(page, "* {name}: {reason}");
+            }
+        }
+        None => page.push_str("Not counted on this commit: `cargo xtask test`, or `ci`.\n"),
     }
     page.push_str("\n## Mutants\n\n");
     match Counted::read("mutants")? {
@@ -153,12 +170,18 @@ fn page(commit: &str) -> Result<String, String> {
     Ok(page)
 }
 
+/// What the torture has counted of what must not be.
+fn findings(counted: &Counted) -> String {
+    let [lost, twice, out_of_order] =
+        ["records lost", "records twice", "records out of order"].map(|name| counted.value(name));
+    format!("{lost} lost, {twice} twice, {out_of_order} out of order")
+}
+
 fn simulation(page: &mut String, sim: &Counted) {
     page.push_str("\n## Simulation\n\n| what | count |\n|---|---:|\n");
     for (name, value) in sim.rows.iter().filter(|(name, _)| !name.contains(": ")) {
         row(page, name, value);
     }
-    row(page, "violations", "0");
     page.push_str("\n| invariant | checks |\n|---|---:|\n");
     for (name, value) in sim.below("invariant: ") {
         row(page, name, value);

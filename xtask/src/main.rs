@@ -52,9 +52,9 @@ fn main() -> ExitCode {
             Ok(operations) => sim::small_scope(operations),
             Err(_) => Err(format!("`{operations}` is not a number of operations")),
         },
-        ["torture"] => torture::kill(torture::CI_KILLS),
+        ["torture"] => told(torture::kill(torture::CI_KILLS)),
         ["torture", "--kills", kills] => match kills.parse() {
-            Ok(kills) => torture::kill(kills),
+            Ok(kills) => told(torture::kill(kills)),
             Err(_) => Err(format!("`{kills}` is not a number of kills")),
         },
         ["torture", "--power-loss"] => told(torture::lose_power(torture::CI_STATES)),

@@ -157,3 +157,34 @@ const FILES: [&str; 8] = [
     "crates/log/src/files.rs",
 ];
 const CAUGHT_PERCENT: u64 = 90;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As cargo-mutants leaves them: what it calls the total are the mutants that it has come to.
+    fn left(name: &str, tried: u64) -> Result<Counts, String> {
+        let name = format!("xtask-mutants-{name}-{}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
+        let output = folder.join("mutants.out");
+        fs::create_dir_all(&output).unwrap();
+        let mutants = "[{}, {}, {}, {}]";
+        fs::write(output.join("mutants.json"), mutants).unwrap();
+        let outcomes = format!(
+            "{{\"total_mutants\": {tried}, \"caught\": {}, \"missed\": 1, \"timeout\": 0, \"unviable\": 1}}",
+            tried - 2
+        );
+        fs::write(output.join("outcomes.json"), outcomes).unwrap();
+        let counts = Counts::read(&folder);
+        fs::remove_dir_all(&folder).unwrap();
+        counts
+    }
+
+    #[test]
+    fn a_folder_in_which_only_some_mutants_were_tried_is_refused() {
+        let refused = left("some", 3).err();
+        assert_eq!(refused.as_deref(), Some("2 mutants of 3 were tried"));
+        let counts = left("all", 4).unwrap();
+        assert_eq!((counts.viable(), counts.caught, counts.missed), (3, 2, 1));
+    }
+}

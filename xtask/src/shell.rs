@@ -1,5 +1,6 @@
 //! Runs other programs, shows what they say, and counts the tests that they report.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, IsTerminal, Read, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -8,11 +9,13 @@ use std::time::{Duration, Instant};
 use crate::Outcome;
 
 /// Tests that were reported by the programs of one task.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
     pub(crate) passed: u64,
     pub(crate) failed: u64,
     pub(crate) skipped: u64,
+    /// Tests that found something missing on this machine, and left themselves out, or a part: why, in their own words.
+    pub(crate) reasons: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl Tally {
@@ -20,6 +23,19 @@ impl Tally {
         self.passed += other.passed;
         self.failed += other.failed;
         self.skipped += other.skipped;
+        self.reasons.extend(other.reasons);
+    }
+
+    /// Takes the lines that tests have left which skip: name, tab, reason. The runners have counted these tests as passed.
+    pub(crate) fn skip(&mut self, lines: &str) {
+        for (test, reason) in lines.lines().filter_map(|line| line.split_once('\t')) {
+            let reasons = self.reasons.entry(test.to_owned()).or_default();
+            if reasons.is_empty() {
+                self.passed = self.passed.saturating_sub(1);
+                self.skipped += 1;
+            }
+            reasons.insert(reason.to_owned());
+        }
     }
 }
 
@@ -238,7 +254,8 @@ mod tests {
             Tally {
                 passed: 4,
                 failed: 1,
-                skipped: 2
+                skipped: 2,
+                ..Tally::default()
             }
         );
         let line = "     Summary [   0.351s] 32 tests run: 31 passed (1 slow), 1 failed, 3 skipped";
@@ -247,10 +264,24 @@ mod tests {
             Tally {
                 passed: 31,
                 failed: 1,
-                skipped: 3
+                skipped: 3,
+                ..Tally::default()
             }
         );
         assert_eq!(summary("2 passed"), Tally::default());
+    }
+
+    #[test]
+    fn a_test_that_skips_is_counted_once_and_not_as_passed() {
+        let mut tally = Tally {
+            passed: 10,
+            ..Tally::default()
+        };
+        tally.skip("syncs: one\tno strace\ndirect: two\tno O_DIRECT\nsyncs: one\tno strace\n");
+        assert_eq!((tally.passed, tally.failed, tally.skipped), (8, 0, 2));
+        let told: Vec<&str> = tally.reasons.keys().map(String::as_str).collect();
+        assert_eq!(told, ["direct: two", "syncs: one"]);
+        assert_eq!(tally.reasons["syncs: one"].len(), 1);
     }
 
     #[test]

@@ -1,20 +1,28 @@
 //! The torture of `torture/`: the real server, killed at random moments under load, and power that fails under it.
 
+use std::fs;
 use std::process::Command;
 
-use crate::{Outcome, Skippable, evidence, shell, workspace};
+use crate::{Skippable, evidence, shell, workspace};
 
-/// Kills so many servers.
-pub(crate) fn kill(kills: u64) -> Outcome {
+/// Kills so many servers. Back-ends that cannot be had are left out, and named.
+pub(crate) fn kill(kills: u64) -> Skippable {
     let mut command = program()?;
     command.args(["--kills", &kills.to_string()]);
     let whole = kills >= CI_KILLS;
     if whole {
         command.arg("--all-kinds");
     }
+    let mut left_out = None;
     evidence::counted("torture", whole, |path| {
-        shell::run(command.arg("--counts").arg(path))
-    })
+        shell::run(command.arg("--counts").arg(path))?;
+        let rows = fs::read_to_string(path);
+        let rows = rows.map_err(|error| format!("{}: {error}", path.display()))?;
+        let names = rows.lines().find_map(|row| row.strip_prefix(LEFT_OUT));
+        left_out = names.map(|names| format!("in part: this machine has no {names}"));
+        Ok(())
+    })?;
+    Ok(left_out)
 }
 
 /// Cuts the power of real file systems so often. What cannot be had is left out, and named.
@@ -69,8 +77,7 @@ fn program() -> Result<Command, String> {
     shell::run(&mut shell::cargo(&build))?;
     let target = workspace::target_dir();
     let directory = target.join("torture");
-    std::fs::create_dir_all(&directory)
-        .map_err(|error| format!("{}: {error}", directory.display()))?;
+    fs::create_dir_all(&directory).map_err(|error| format!("{}: {error}", directory.display()))?;
     let mut command = Command::new(target.join("debug/torture"));
     command
         .arg("--server")
@@ -84,3 +91,5 @@ fn program() -> Result<Command, String> {
 pub(crate) const CI_KILLS: u64 = 300;
 /// What CI runs: one to two minutes on two cores.
 pub(crate) const CI_STATES: u64 = 300;
+/// The row in which the torture names the back-ends that the machine lacks.
+const LEFT_OUT: &str = "back-ends left out\t";

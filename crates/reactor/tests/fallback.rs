@@ -1,11 +1,15 @@
 //! `Auto` where `io_uring` is forbidden: by a seccomp filter, as container runtimes set it, by the sysctl, or by limits. Each case runs
 //! in a process of its own, because none of it can be taken back.
 
+#[path = "../../server/tests/support/skipped.rs"]
+mod skipped;
+
 use std::ffi::CStr;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 
+use skipped::skipped;
 use trunkline_reactor::{AnyReactor, Completion, Config, IoBackend, Op, Reactor, SocketId, Wait};
 
 /// Runs one test of this file again, as a child in which `what` is forbidden.
@@ -52,7 +56,7 @@ fn auto_takes_epoll_and_names_the_sysctl_that_switches_io_uring_off() {
     let test = "auto_takes_epoll_and_names_the_sysctl_that_switches_io_uring_off";
     if let Some(said) = in_a_child(test, "sysctl") {
         if said.contains(NO_MOUNT) {
-            eprintln!("SKIPPED: {NO_MOUNT}");
+            skipped(NO_MOUNT);
             return;
         }
         return assert!(said.contains("it echoes"), "{said}");

@@ -1,9 +1,13 @@
 //! Workers as a whole: start, mesh, wake, jobs, stop.
 
+#[path = "../../server/tests/support/skipped.rs"]
+mod skipped;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
+use skipped::skipped;
 use trunkline_reactor::{Idle, IoBackend, Reactor, Turn, WorkerStrategy, Workers};
 
 #[test]
@@ -113,7 +117,7 @@ fn a_deadline_ends_a_parked_wait() {
 fn what_blocks_runs_on_cpus_that_no_pinned_worker_has() {
     let cpus = rustix::thread::sched_getaffinity(None).unwrap();
     if cpus.count() < 2 {
-        eprintln!("SKIPPED: there is one CPU only");
+        skipped("there is one CPU only");
         return;
     }
     let (say, said) = mpsc::channel();

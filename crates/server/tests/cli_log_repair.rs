@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use support::machine::{contents, segment};
+use support::skipped::skipped;
 use support::{Server, ran, run, trunkline};
 
 const CONFIG: &str = "limits: {max_record: 16KiB}\nstreams:\n\
@@ -224,7 +225,9 @@ fn a_dry_run_leaves_no_trace_and_needs_no_right_to_write() {
             assert_eq!(dry.code, 1, "{}{}", dry.out, dry.err);
             assert!(dry.out.contains("main: cannot be served"), "{}", dry.out);
         }
-        Err(error) => eprintln!("SKIPPED: no other user can run the binary here: {error}"),
+        Err(error) => skipped(format_args!(
+            "no other user can run the binary here: {error}"
+        )),
     }
     assert!(traces(&server.data()) == before, "something was changed");
     for path in before.keys().filter(|path| path.is_dir()) {

@@ -8,7 +8,10 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use support::Server;
-use support::machine::{Ext4, around, descriptors, injected, limit, turn_read_only};
+use support::machine::{
+    Ext4, around, can_trace, descriptors, has_direct_writes, injected, limit, traced,
+    turn_read_only,
+};
 use support::raw::{ACK, DELIVER, ERROR, EXPECTS_RESPONSE, PUBLISH, Raw, Refused, SUBSCRIBE, data};
 use support::raw::{definition, frame, payloads, subscribe};
 
@@ -25,10 +28,15 @@ fn two(level: &str) -> String {
     TWO.replace("LEVEL", level)
 }
 
+/// The same, synced, and past the page cache.
+fn direct() -> String {
+    format!("synced_writes: direct\n{}", two("synced"))
+}
+
 /// A server whose calls on the first segment of `main` fail as `injection` says.
-fn failing(level: &str, injection: &str) -> Option<Server> {
+fn failing(config: &str, injection: &str) -> Option<Server> {
     injected("/".as_ref(), injection, &Command::new("true"))?;
-    Some(Server::inside(&two(level), |directory, mut serve| {
+    Some(Server::inside(config, |directory, mut serve| {
         serve.args(["--io", "epoll"]);
         let segment = directory.join("data/streams/main/0000000000000000.seg");
         injected(&segment, injection, &serve).expect("it worked before")
@@ -169,7 +177,7 @@ fn is_all_there(mut server: Server, publisher: &Publisher, witness: &Publisher) 
 
 #[test]
 fn a_sync_that_fails_makes_its_stream_read_only_and_loses_nothing_acknowledged() {
-    let Some(server) = failing("synced", "fdatasync:error=EIO:when=7+") else {
+    let Some(server) = failing(&two("synced"), "fdatasync:error=EIO:when=7+") else {
         return;
     };
     ends_read_only(server, "input/output error (errno 5)", 100);
@@ -182,7 +190,8 @@ fn a_write_that_fails_makes_its_stream_read_only_and_loses_nothing_acknowledged(
         ("EROFS", "file system is read-only (errno 30)"),
         ("ENOSPC", "no space on the device (errno 28)"),
     ] {
-        let Some(server) = failing("stored", &format!("pwrite64:error={error}:when=20+")) else {
+        let Some(server) = failing(&two("stored"), &format!("pwrite64:error={error}:when=20+"))
+        else {
             return;
         };
         ends_read_only(server, words, 100);
@@ -193,7 +202,8 @@ fn a_write_that_fails_makes_its_stream_read_only_and_loses_nothing_acknowledged(
 #[test]
 fn writes_and_synced_writes_that_are_interrupted_are_made_again() {
     for call in ["pwrite64", "fdatasync"] {
-        let Some(mut server) = failing("synced", &format!("{call}:error=EINTR:when=3+2")) else {
+        let Some(mut server) = failing(&two("synced"), &format!("{call}:error=EINTR:when=3+2"))
+        else {
             return;
         };
         let mut publisher = Publisher::new(&server, "a.x");
@@ -221,6 +231,47 @@ fn a_write_that_is_cut_short_and_then_refused_is_never_taken_for_a_whole_one() {
         limit(server.pid(), "--fsize=300001:unlimited");
         ends_read_only(server, "File too large", 1000);
     }
+}
+
+/// Past the page cache a commit is one call, and its failure is that of a write and of a sync.
+#[test]
+fn a_commit_past_the_page_cache_that_fails_makes_its_stream_read_only_and_loses_nothing_acknowledged()
+ {
+    if !has_direct_writes(tempfile::tempdir().unwrap().path()) {
+        return;
+    }
+    for (error, words) in [
+        ("EIO", "input/output error (errno 5)"),
+        ("ENOSPC", "no space on the device (errno 28)"),
+    ] {
+        let Some(server) = failing(&direct(), &format!("pwritev2:error={error}:when=7+")) else {
+            return;
+        };
+        ends_read_only(server, words, 100);
+    }
+}
+
+/// What a process may write to one file ends within a commit: the system takes its first pages, and refuses the others.
+#[test]
+fn a_commit_past_the_page_cache_that_is_cut_short_is_never_taken_for_a_whole_one() {
+    if !has_direct_writes(tempfile::tempdir().unwrap().path()) || !can_trace() {
+        return;
+    }
+    let trace = tempfile::NamedTempFile::new().unwrap();
+    let mut ignoring = Command::new("sh");
+    ignoring.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]);
+    let server = Server::inside(&direct(), |_, mut serve| {
+        serve.args(["--io", "epoll"]);
+        around(ignoring, &traced(&serve, "pwritev2", trace.path()))
+    });
+    // Commits are of five pages, so most ends of pages are within one.
+    limit(server.pid(), "--fsize=307200:unlimited");
+    ends_read_only(server, "fewer bytes written than asked", 17_000);
+    let trace = std::fs::read_to_string(trace.path()).unwrap();
+    // The commit at 290816: four pages of five were written before the limit.
+    let short = ["RWF_DSYNC) = 16384", "pwritev2 resumed>) = 16384"];
+    let is_short = |line: &str| short.iter().any(|end| line.ends_with(end));
+    assert!(trace.lines().any(is_short), "{trace}");
 }
 
 /// A real ext4 turns read-only under the stream that lies on it, as one does that finds an error in itself.

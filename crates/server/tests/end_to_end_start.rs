@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use support::machine::{contents, mount_namespace, mounted, segments};
+use support::skipped::skipped;
 use support::{SMALL, Server, finish, refused, refused_command, trunkline};
 
 const REFUSED_BY_MACHINE: i32 = 6;
@@ -56,7 +57,9 @@ fn a_data_directory_that_cannot_be_written_is_refused_with_its_name_and_why() {
                 ran.err
             );
         }
-        Err(error) => eprintln!("SKIPPED: no other user can run the binary here: {error}"),
+        Err(error) => skipped(format_args!(
+            "no other user can run the binary here: {error}"
+        )),
     }
 
     // A read-only file system.
@@ -270,7 +273,7 @@ fn a_lock_that_outlives_its_process_is_waited_for() {
             .args(["sleep", seconds])
             .spawn();
         let Ok(holder) = holder else {
-            eprintln!("SKIPPED: there is no flock here");
+            skipped("there is no flock here");
             return None;
         };
         let end = Instant::now() + Duration::from_secs(10);

@@ -29,10 +29,12 @@ pub struct Small {
     pub crash_states: AtomicU64,
     /// Those of them that were new, and were recovered and read.
     pub distinct: AtomicU64,
+    /// Those after which something was wrong: the first ends everything.
+    pub violations: AtomicU64,
 }
 
 impl Small {
-    /// Names and counts.
+    /// Names and counts of what was covered.
     pub fn rows(&self) -> [(&'static str, u64); 4] {
         [
             ("sequences of operations", load(&self.sequences)),
@@ -245,6 +247,7 @@ impl Explorer<'_> {
 
     fn fail(&self, reason: String) {
         self.has_failed.store(true, Ordering::Relaxed);
+        self.counts.violations.fetch_add(1, Ordering::Relaxed);
         let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
         failure.get_or_insert(reason);
     }

@@ -1,11 +1,15 @@
 //! The end of an incarnation, however it comes.
 
-use trunkline_log::{Log, LogId};
+use trunkline_log::testing::Rng;
+use trunkline_log::{Log, LogId, Mark, Seek};
 
 use super::World;
+use super::start::check_replay;
 use crate::disk::{Drive, StreamFiles};
 use crate::faults::{Fault, Faults};
 use crate::invariant::{Invariant, Violation};
+use crate::ledger::Ledger;
+use crate::model::StreamModel;
 
 impl World {
     /// The process is killed, or power fails.
@@ -73,7 +77,7 @@ impl World {
                 faults: &mut faults,
             };
             let opened = Log::open(LogId(number as u32), &model.config, &mut files);
-            let (log, _) = match opened {
+            let (mut log, _) = match opened {
                 Ok(opened) => opened,
                 Err(error) => {
                     return self.checks.check(invariant, false, || {
@@ -92,6 +96,11 @@ impl World {
                         model.name
                     )
                 })?;
+            let read = read_some(model, &self.ledger, &mut log, &drive, promised, &mut rng);
+            self.checks.result(
+                invariant,
+                read.map_err(|reason| format!("after a crash now (power loss: {power}), {reason}")),
+            )?;
         }
         Ok(())
     }
@@ -114,3 +123,40 @@ impl World {
             })
     }
 }
+
+/// Reads some of what a log has after a crash, and holds it against the model: the last records that were promised, which are the likeliest to be wrong, or some
+/// from anywhere. All of them would take as long as the rest of a run.
+fn read_some(
+    model: &StreamModel,
+    ledger: &Ledger,
+    log: &mut Log,
+    drive: &Drive,
+    promised: u64,
+    rng: &mut Rng,
+) -> Result<(), String> {
+    let (first, end) = (log.first().sequence, log.received());
+    if end.sequence > model.next() {
+        let (name, next) = (model.name, model.next());
+        return Err(format!("{name} has {end}, and {next} was never given"));
+    }
+    let from = if rng.below(2) == 0 {
+        promised.saturating_sub(READ_RECORDS).max(first)
+    } else {
+        first + rng.below(end.sequence - first + 1)
+    };
+    let last = from + READ_RECORDS;
+    let upto = match model.get(last) {
+        Some(entry) if last < end.sequence => Mark {
+            sequence: last,
+            position: entry.position,
+        },
+        _ => end,
+    };
+    let Seek::At(cursor) = log.seek(from) else {
+        return Err(format!("sequence {from} of {} is out of range", model.name));
+    };
+    check_replay(model, ledger, log, drive, (cursor, upto), from)
+}
+
+/// How many are read after a crash that was only tried.
+const READ_RECORDS: u64 = 64;

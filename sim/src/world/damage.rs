@@ -1,5 +1,8 @@
 //! Damage to what the device holds, tried on a copy of one stream's files: it is found, named exactly, and no reader gets a wrong byte.
 
+use std::cell::Cell;
+use std::ops::Range;
+
 use trunkline_log::testing::MemoryFiles;
 use trunkline_log::{Damage, Defect, Log, LogId, Loss, OpenError, verify};
 use trunkline_wire::Kind;
@@ -33,9 +36,9 @@ struct Place {
 impl World {
     /// A bit rots, or a write goes to a wrong place, in a copy of the files as they are.
     pub(super) fn try_damage(&mut self) -> Result<(), Violation> {
-        let fault = if self.faults.strikes(Fault::BitRot) {
+        let fault = if self.faults.would_strike(Fault::BitRot) {
             Fault::BitRot
-        } else if self.faults.strikes(Fault::Misdirected) {
+        } else if self.faults.would_strike(Fault::Misdirected) {
             Fault::Misdirected
         } else {
             return Ok(());
@@ -109,6 +112,11 @@ impl World {
         if trial.passes_for_its_own(segment) || places.any(|place| trial.joins(segment, place)) {
             return Ok(());
         }
+        // A page over one that is the same does no damage.
+        if !trial.is_damaged() {
+            return Ok(());
+        }
+        self.faults.count(fault);
         let judged = trial.judge();
         self.checks.result(
             Invariant::Damage,
@@ -131,6 +139,12 @@ fn is_sound(model: &StreamModel, files: &MemoryFiles) -> bool {
 }
 
 impl Trial<'_> {
+    /// Whether a file is not what it was.
+    fn is_damaged(&self) -> bool {
+        let mut segments = self.after.segments().into_iter();
+        segments.any(|segment| self.before.contents(segment) != self.after.contents(segment))
+    }
+
     /// Records of another stream, whole, valid, and of exactly the sequence that is due in their place: nothing in a data record says which stream it is of.
     fn passes_for_its_own(&self, segment: u64) -> bool {
         self.chain(segment, 0).any(|(place, kind)| {
@@ -211,10 +225,13 @@ impl Trial<'_> {
                 end.sequence
             ));
         }
+        // What the reader had in hand when it told of a loss: from where it goes on, it knows by that and by its memory.
+        let buffer = Cell::new((0, 0..0));
         let read = |segment, offset: u64, len: u32| {
             let bytes = files.contents(segment).unwrap_or_default();
-            let end = bytes.len().min(offset as usize + len as usize);
-            bytes.get(offset as usize..end).unwrap_or_default().to_vec()
+            let range = offset as usize..bytes.len().min(offset as usize + len as usize);
+            buffer.set((segment, range.clone()));
+            bytes.get(range).unwrap_or_default().to_vec()
         };
         let cursor = log.seek_first();
         replay(&mut log, read, cursor, end, |found| {
@@ -246,6 +263,9 @@ impl Trial<'_> {
                         return Err(format!("{first} to {last} are lost where {next} is due"));
                     }
                     self.begins_at_damage(first)?;
+                    let (segment, range) = buffer.take();
+                    buffer.set((segment, range.clone()));
+                    self.ends_behind_damage(files, first, last, segment, range)?;
                     next = last + 1;
                 }
                 Found::Lost(lost) => return Err(format!("{lost:?} from {next} on")),
@@ -272,18 +292,71 @@ impl Trial<'_> {
             entry.position / segment_bytes,
             entry.position % segment_bytes + u64::from(entry.len),
         );
-        let before = self
-            .model
-            .get(first - 1)
-            .filter(|before| before.position / segment_bytes == segment);
-        let start = before.map_or(0, |before| {
-            before.position % segment_bytes + u64::from(before.len)
-        });
-        if self.changed(segment, start as usize..end as usize) {
+        let start = self.end_before(first, segment);
+        if self.changed(segment, start..end as usize) {
             Ok(())
         } else {
             Err(format!("{first} is told lost, and is not damaged"))
         }
+    }
+
+    /// Where the record before this one ends in the segment: between them are the log's own records.
+    fn end_before(&self, sequence: u64, segment: u64) -> usize {
+        let segment_bytes = self.segment_bytes();
+        let before = self.model.get(sequence - 1);
+        let before = before.filter(|before| before.position / segment_bytes == segment);
+        before.map_or(0, |before| {
+            (before.position % segment_bytes + u64::from(before.len)) as usize
+        })
+    }
+
+    /// What is told lost ends with the damaged record where its length and the next record, which the reader had in hand, tell where that is. Elsewhere it ends
+    /// at the next place that the log knows by heart: one of its index, or the beginning of a segment.
+    fn ends_behind_damage(
+        &self,
+        files: &MemoryFiles,
+        first: u64,
+        last: u64,
+        segment: u64,
+        in_hand: Range<usize>,
+    ) -> Result<(), String> {
+        let wrong = |why: &str| Err(format!("{first} to {last} are told lost: {why}"));
+        let (Some(begins), Some(ends)) = (self.model.get(first), self.model.get(last)) else {
+            return wrong("not all of them ever were");
+        };
+        let segment_bytes = self.segment_bytes();
+        if begins.position / segment_bytes != ends.position / segment_bytes {
+            return wrong("a segment begins between them");
+        }
+        if ends.position - begins.position > INDEX_BYTES + u64::from(ends.len) + PAGE_BYTES as u64 {
+            return wrong("the index knows a place between them");
+        }
+        let bytes = files.contents(segment).unwrap_or_default();
+        let at = (begins.position % segment_bytes) as usize;
+        let whole = |at: usize| {
+            let rest = bytes.get(at..in_hand.end.min(bytes.len()))?;
+            RawRecord::peek(rest, u32::MAX).ok()?
+        };
+        let is_next = |raw: &RawRecord<'_>| {
+            let sound = match raw.kind() {
+                Kind::Data => raw.sequence() == first + 1,
+                Kind::Batch => true,
+                _ => false,
+            };
+            sound && raw.verify().is_ok()
+        };
+        // Where the damage begins in front of it, the reader did not get as far as its length.
+        let follows = begins.position / segment_bytes == segment
+            && in_hand.contains(&at)
+            && !self.changed(segment, self.end_before(first, segment)..at)
+            && whole(at).is_some_and(|raw| {
+                raw.len() == begins.len as usize
+                    && whole(at + raw.len()).as_ref().is_some_and(is_next)
+            });
+        if follows && first != last {
+            return wrong("the next record follows the first of them");
+        }
+        Ok(())
     }
 
     /// The range is what is damaged, up to the next record from which others lead to a mark; and the sequences are those that lie in it.
@@ -468,6 +541,8 @@ impl Trial<'_> {
 
 const LOG: LogId = LogId(0);
 const PAGE_BYTES: usize = 4096;
+/// How far apart the places are that the log's index knows, at most, but for a record and a mark.
+const INDEX_BYTES: u64 = 64 << 10;
 /// Bytes of a segment record.
 const HEAD_BYTES: usize = 120;
 

@@ -1,6 +1,6 @@
 //! The beginning of an incarnation: recovery, and everything that must be true of what it finds.
 
-use trunkline_log::{Log, LogId, Loss, OpenError, Seek};
+use trunkline_log::{Cursor, Log, LogId, Loss, Mark, OpenError, Seek};
 
 use super::World;
 use crate::client::RECORD_BYTES_MAX;
@@ -76,13 +76,17 @@ impl World {
     /// Recovery is killed, and power fails meanwhile, up to three times.
     fn interrupt_recovery(&mut self) {
         for _ in 0..3 {
-            if !self.faults.strikes(Fault::KillInRecovery) {
+            if !self.faults.would_strike(Fault::KillInRecovery) {
                 return;
             }
             let left = self.faults.below(Fault::KillInRecovery, 60);
             self.drive.operations_left = left;
             for number in 0..self.models.len() {
                 if !self.models[number].is_volatile() && self.try_open(number).is_err() {
+                    // Otherwise it had other reasons, or was done before.
+                    if self.drive.operations_left == 0 {
+                        self.faults.count(Fault::KillInRecovery);
+                    }
                     break;
                 }
             }
@@ -157,8 +161,8 @@ impl World {
                     model.name, model.first
                 )
             })?;
-        let cursor = log.seek_first();
-        let replayed = check_replay(model, &self.ledger, log, &self.drive, cursor, first);
+        let (cursor, end) = (log.seek_first(), log.received());
+        let replayed = check_replay(model, &self.ledger, log, &self.drive, (cursor, end), first);
         self.checks.result(Invariant::Replay, replayed)?;
         // From somewhere, by sequence and by time.
         let some = first + self.rng.below(found - first + 1);
@@ -167,26 +171,33 @@ impl World {
                 format!("sequence {some} of {} is out of range", model.name)
             });
         };
-        let replayed = check_replay(model, &self.ledger, log, &self.drive, cursor, some);
+        let replayed = check_replay(model, &self.ledger, log, &self.drive, (cursor, end), some);
         self.checks.result(Invariant::Replay, replayed)?;
         let time = model.get(some).map_or(u64::MAX, |entry| entry.timestamp_ns);
         let expected = model.at_time(time).max(first).min(found);
         let cursor = log.seek_time(time);
-        let replayed = check_replay(model, &self.ledger, log, &self.drive, cursor, expected);
+        let replayed = check_replay(
+            model,
+            &self.ledger,
+            log,
+            &self.drive,
+            (cursor, end),
+            expected,
+        );
         self.checks.result(Invariant::Replay, replayed)
     }
 }
 
-/// Everything from a cursor on is what the model has from `next` on.
-fn check_replay(
+/// Everything from a cursor up to an end is what the model has from `next` on.
+pub(super) fn check_replay(
     model: &StreamModel,
     ledger: &Ledger,
     log: &mut Log,
     drive: &crate::disk::Drive,
-    cursor: trunkline_log::Cursor,
+    (cursor, end): (Cursor, Mark),
     mut next: u64,
 ) -> Result<(), String> {
-    let (name, end) = (model.name, log.received());
+    let name = model.name;
     let directory = log.id().0;
     let read = |segment, offset, len| drive.read(directory, segment, offset, len);
     replay(log, read, cursor, end, |found| {
@@ -218,7 +229,7 @@ fn check_replay(
         Ok(())
     } else {
         Err(format!(
-            "reading {name} ends before {next}, it has everything before {}",
+            "reading {name} ends before {next}, and not before {}",
             end.sequence
         ))
     }

@@ -15,7 +15,10 @@ impl World {
         self.stats.steps += 1;
         self.clock.suffer(&mut self.faults);
         let now = self.clock.now();
-        if self.faults.strikes(Fault::Kill) {
+        if self.faults.would_strike(Fault::Kill) {
+            if self.process.is_some() {
+                self.faults.count(Fault::Kill);
+            }
             self.crash(false);
         }
         // The moments at which names are not certain are few and short.

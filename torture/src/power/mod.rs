@@ -84,12 +84,18 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
     }
     let share = |nth| arguments.states / count + u64::from(nth < arguments.states % count);
     let shared = sites.into_iter().zip((0..).map(share));
-    side_by_side(
+    let done = side_by_side(
         shared.collect(),
         &failed,
         |(site, share)| site.lose_power(share),
         || tally.line(arguments.states, begin.elapsed()),
-    )?;
+    );
+    tally.findings.count(&done);
+    if let Some(path) = &arguments.counts {
+        let head = format!("seed\t{}\n", arguments.seed);
+        tally.write(path, head, begin.elapsed())?;
+    }
+    done?;
     tally.print(begin.elapsed());
     if arguments.all_kinds {
         let lacking = FileSystem::ALL.iter().filter(|one| one.missing().is_some());
@@ -105,10 +111,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
         let except: Vec<&str> = except.iter().map(String::as_str).collect();
         tally.require_all(&except)?;
     }
-    match &arguments.counts {
-        Some(path) => tally.write(path, arguments.seed, begin.elapsed()),
-        None => Ok(()),
-    }
+    Ok(())
 }
 
 /// Becomes the same program with the same arguments in a mount namespace of its own; returns only when that fails.

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::IoSlice;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::Server;
+use super::skipped::skipped;
 
 /// The segment files of stream `main`, oldest first.
 pub(crate) fn segments(server: &Server) -> Vec<PathBuf> {
@@ -47,7 +50,7 @@ pub(crate) fn mount_namespace() -> Option<&'static str> {
         tried.is_ok_and(|output| output.status.success())
     });
     if found.is_none() {
-        eprintln!("SKIPPED: this user cannot mount a small file system (unshare -Urm)");
+        skipped("this user cannot mount a small file system (unshare -Urm)");
     }
     found
 }
@@ -88,11 +91,42 @@ pub(crate) fn can_trace() -> bool {
         .output();
     let can = tried.is_ok_and(|tried| tried.status.success());
     if !can {
-        eprintln!(
-            "SKIPPED: system calls cannot be seen or made to fail here: strace is missing (cargo xtask setup), or may not trace"
+        skipped(
+            "system calls cannot be seen or made to fail here: strace is missing (cargo xtask setup), or may not trace",
         );
     }
     can
+}
+
+/// Whether the file system of a folder has writes that go past the page cache and are on the device when they return; says so if not.
+pub(crate) fn has_direct_writes(folder: &Path) -> bool {
+    let path = folder.join("direct");
+    let flags = rustix::fs::OFlags::DIRECT.bits() as i32;
+    let mut options = fs::OpenOptions::new();
+    let file = options
+        .write(true)
+        .create(true)
+        .custom_flags(flags)
+        .open(&path);
+    let bytes = vec![1; 2 * BLOCK_BYTES];
+    let block = &bytes[bytes.as_ptr().align_offset(BLOCK_BYTES)..][..BLOCK_BYTES];
+    let synced = rustix::io::ReadWriteFlags::DSYNC;
+    let written = file.and_then(|file| {
+        let written = rustix::io::pwritev2(&file, &[IoSlice::new(block)], 0, synced);
+        Ok(written?)
+    });
+    let _ = fs::remove_file(&path);
+    match written {
+        Ok(count) => assert_eq!(count, BLOCK_BYTES),
+        Err(error) => {
+            skipped(format_args!(
+                "{} has no synced writes past the page cache: {error}",
+                folder.display()
+            ));
+            return false;
+        }
+    }
+    true
 }
 
 /// The command behind the words of another one.
@@ -154,7 +188,9 @@ impl Ext4 {
             Ok(output) => String::from_utf8_lossy(&output.stderr).trim().to_owned(),
             Err(error) => error.to_string(),
         };
-        eprintln!("SKIPPED: this user cannot mount a file system in a file: {why}");
+        skipped(format_args!(
+            "this user cannot mount a file system in a file: {why}"
+        ));
         None
     }
 
@@ -205,5 +241,7 @@ pub(crate) fn mounted(namespace: &str, options: &str, at: &Path, command: &Comma
     around(outer, command)
 }
 
+/// What direct writes are aligned to: the largest block of any device that is in use.
+const BLOCK_BYTES: usize = 4096;
 /// Where programs for file systems are, whatever the user looks through.
 const WITH_SBIN: &str = "/usr/sbin:/sbin:/usr/bin:/bin";

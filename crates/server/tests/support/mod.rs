@@ -3,6 +3,7 @@
 
 pub(crate) mod machine;
 pub(crate) mod raw;
+pub(crate) mod skipped;
 
 use std::fs;
 use std::io::{Read, Write};
@@ -393,7 +394,12 @@ pub(crate) fn send_signal(process: u32, signal: &str) {
         .unwrap();
     assert!(status.success());
     // On a busy machine threads run on for a while after the signal was sent.
+    let end = Instant::now() + Duration::from_secs(20);
     while signal == "STOP" && !has_stopped(process) {
+        assert!(
+            Instant::now() < end,
+            "process {process} was sent SIGSTOP, and not all of its threads have stopped"
+        );
         std::thread::sleep(Duration::from_millis(1));
     }
 }
