@@ -18,6 +18,7 @@
 mod created;
 mod lock;
 mod removal;
+mod segment_file;
 mod stream_dir;
 mod view;
 

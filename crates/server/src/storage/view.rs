@@ -1,10 +1,11 @@
 //! A data directory looked at without owning it: nothing is changed, and a server may be using it.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::OFlags;
 use trunkline_log::{Files, SegmentFile, segment_index, segment_name};
 
 use super::created::CREATED;
@@ -12,7 +13,7 @@ use super::removal::REMOVED;
 use super::stream_dir::{QUARANTINE, REPAIRS, Space, StreamDir};
 use super::{
     ADDED, CURSORS, FORMAT, STREAMS, StorageError, failed, has_segments, is_begun, lock, names,
-    read_format, stream_path,
+    read_format, segment_file, stream_path,
 };
 
 /// A data directory that somebody else may be using, or one stream's directory alone, such as a copy of one.
@@ -259,7 +260,11 @@ impl Files for Segments {
     fn read_at(&mut self, segment: u64, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let file = match self.reading.take() {
             Some((open, file)) if open == segment => file,
-            _ => File::open(self.path.join(segment_name(segment)))?,
+            _ => {
+                let path = self.path.join(segment_name(segment));
+                // Who only looks waits for nothing, whatever has taken the place of the file.
+                segment_file::open(&path, OpenOptions::new().read(true), OFlags::NONBLOCK)?
+            }
         };
         let read = file.read_exact_at(out, offset);
         self.reading = Some((segment, file));
