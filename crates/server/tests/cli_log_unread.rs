@@ -186,3 +186,35 @@ fn damage_is_named_although_the_quarantine_cannot_be_read() {
     assert_eq!(main["damages"].as_array().unwrap().len(), 1);
     assert!(main["problem"].as_str().unwrap().contains(place), "{main}");
 }
+
+#[test]
+fn a_repair_that_fails_keeps_no_other_stream_from_being_repaired() {
+    let server = stopped();
+    for name in ["logs", "main"] {
+        let folder = server.data().join("streams").join(name);
+        let path = folder.join("0000000000000000.seg");
+        let bytes = fs::read(&path).unwrap();
+        // What is cut off is copied, which needs the folder.
+        fs::write(&path, [&bytes[..], b"more"].concat()).unwrap();
+    }
+    let quarantine = server.data().join("streams/logs/quarantine");
+    fs::write(&quarantine, "").unwrap();
+    let place = quarantine.to_str().unwrap();
+    let repaired = server.run_log(&["repair", "--yes", "--json"]);
+    says(&repaired, 6, &["stream logs: ", place]);
+    let found = repaired.json();
+    assert_eq!(found["sound"], false);
+    assert_eq!(named(&found, "main")["state"], "repaired");
+    assert_eq!(named(&found, "main")["problem"], Value::Null);
+    let logs = named(&found, "logs");
+    assert_eq!(logs["state"], "damaged");
+    assert!(logs["problem"].as_str().unwrap().contains(place), "{logs}");
+    assert_eq!(server.run_log(&["verify", "main"]).code, 0);
+
+    fs::remove_file(&quarantine).unwrap();
+    says(
+        &server.run_log(&["repair", "--yes"]),
+        0,
+        &["logs: repaired", "main: can be served"],
+    );
+}
