@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
-use support::machine::{segment, segments};
+use support::machine::{contents, segment, segments};
 use support::{Ran, Server};
 
 const CONFIG: &str = "limits: {max_record: 16KiB}\nstreams:\n\
@@ -166,6 +166,40 @@ fn a_directory_in_the_place_of_a_segment_in_preparation_is_named() {
 }
 
 #[test]
+fn a_stream_in_whose_place_there_is_no_directory_is_named() {
+    let server = stopped();
+    let folder = server.data().join("streams/main");
+    let place = folder.to_str().unwrap();
+    fs::rename(&folder, server.data().join("aside")).unwrap();
+    fs::write(&folder, "").unwrap();
+    for command in ["verify", "inspect", "repair", "export"] {
+        let ran = server.run_log(&[command, "main"]);
+        says(
+            &ran,
+            6,
+            &["main: ", place, "Not a directory", "put it back"],
+        );
+    }
+    says(
+        &server.run_log(&["verify"]),
+        6,
+        &["main: cannot be read", "logs: 1 records"],
+    );
+    fs::remove_file(&folder).unwrap();
+    symlink("main", &folder).unwrap();
+    for command in [&["verify"][..], &["export", "main"]] {
+        says(&server.run_log(command), 6, &[place, "symbolic links"]);
+    }
+    fs::remove_file(&folder).unwrap();
+    symlink("nowhere", &folder).unwrap();
+    says(
+        &server.run_log(&["verify"]),
+        1,
+        &["main: missing", "logs: 1 records"],
+    );
+}
+
+#[test]
 fn damage_is_named_although_the_quarantine_cannot_be_read() {
     let server = stopped();
     let quarantine = server.data().join("streams/main/quarantine");
@@ -217,4 +251,85 @@ fn a_repair_that_fails_keeps_no_other_stream_from_being_repaired() {
         0,
         &["logs: repaired", "main: can be served"],
     );
+}
+
+#[test]
+fn lost_cursors_are_named_and_a_server_begins_new_ones() {
+    let mut server = stopped();
+    let folder = server.data().join("cursors");
+    let log = folder.join("0");
+    let place = log.to_str().unwrap();
+    let kept = contents(&folder);
+    fs::remove_dir_all(&folder).unwrap();
+    for command in [&["verify"][..], &["verify", "cursors/0"]] {
+        says(
+            &server.run_log(command),
+            1,
+            &["cursors/0: missing", place, "put them back"],
+        );
+    }
+    says(
+        &server.run_log(&["repair", "--yes"]),
+        0,
+        &["cursors/0: can be served as it is"],
+    );
+    for (path, bytes) in kept {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+    assert_eq!(server.run_log(&["verify"]).code, 0);
+
+    let aside = server.data().join("aside");
+    fs::rename(&log, &aside).unwrap();
+    fs::write(&log, "").unwrap();
+    says(
+        &server.run_log(&["verify"]),
+        6,
+        &["cursors/0: cannot be read", place],
+    );
+    says(&server.refused(), 6, &[place, "move it away"]);
+    fs::remove_file(&log).unwrap();
+    server.restart();
+    assert_eq!(server.end("TERM"), 0, "{}", server.log());
+    assert_eq!(server.run_log(&["verify"]).code, 0);
+}
+
+#[test]
+fn a_number_of_cursor_logs_that_cannot_be_is_refused_at_once() {
+    let mut server = stopped();
+    let note = server.data().join("created/cursors.workers");
+    let place = note.to_str().unwrap();
+    for nonsense in [&b"99999999999"[..], b"257", b"0", b"", b"two", b"\xff\xfe"] {
+        fs::write(&note, nonsense).unwrap();
+        let words = [place, "a number from 1 to 256", "remove the file"];
+        says(&server.run_log(&["verify"]), 6, &words);
+        says(&server.refused(), 6, &words);
+    }
+    fs::remove_file(&note).unwrap();
+    server.restart();
+    assert_eq!(server.end("TERM"), 0, "{}", server.log());
+    assert_eq!(fs::read_to_string(&note).unwrap().trim(), "1");
+}
+
+#[test]
+fn a_format_that_was_lost_is_said_with_what_to_write() {
+    let server = stopped();
+    let format = server.data().join("FORMAT");
+    let text = fs::read_to_string(&format).unwrap();
+    let words = [
+        "write the line `trunkline data directory, format 1` to ",
+        format.to_str().unwrap(),
+    ];
+    fs::remove_file(&format).unwrap();
+    says(&server.run_log(&["verify"]), 6, &words);
+    says(&server.refused(), 6, &words);
+    fs::write(&format, "").unwrap();
+    let words = [
+        "write the line `trunkline data directory, format 1` to it",
+        format.to_str().unwrap(),
+    ];
+    says(&server.run_log(&["verify"]), 6, &words);
+    says(&server.refused(), 6, &words);
+    fs::write(&format, text).unwrap();
+    assert_eq!(server.run_log(&["verify"]).code, 0);
 }

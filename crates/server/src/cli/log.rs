@@ -71,7 +71,7 @@ impl Log {
 }
 
 impl Selection {
-    /// The streams that are meant. With `everything`, the logs of durable cursors are among them, and streams whose files are missing.
+    /// The streams that are meant. With `everything`, the logs of durable cursors are among them, and those whose files are missing.
     fn names(&self, view: &View, everything: bool) -> Result<Vec<String>, Failure> {
         let mut streams = view.streams().map_err(machine)?;
         if everything {
@@ -79,7 +79,13 @@ impl Selection {
             streams.sort();
             streams.dedup();
         }
-        let logs = view.cursors().map_err(machine)?;
+        let mut logs = view.cursors().map_err(machine)?;
+        if everything {
+            // Where it is not known which there were, who asks for them says so.
+            logs.extend(view.lost_cursors().unwrap_or_default());
+            logs.sort();
+            logs.dedup();
+        }
         for name in &self.streams {
             if !streams.contains(name) && !logs.contains(name) {
                 return Err(Failure::Usage(format!(

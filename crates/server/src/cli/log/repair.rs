@@ -121,8 +121,14 @@ impl Repair {
             view.refuse_served().map_err(machine)?;
         }
         let missing = view.missing().map_err(machine)?;
+        // Where nothing is left of cursors, there is nothing to repair, and a server begins new ones. Who cannot tell looks at what is there.
+        let lost = view.lost_cursors().unwrap_or_default();
         let mut cases = Vec::new();
         for name in self.selection.names(&view, true)? {
+            if lost.contains(&name) {
+                cases.push(Case::sound(&view, name));
+                continue;
+            }
             let gone = missing.contains(&name).then(|| view.gone(&name));
             cases.push(look_at(&view, name, gone)?);
         }

@@ -160,9 +160,21 @@ impl Verify {
         let served_by = view.holder();
         let missing = view.missing().map_err(machine)?;
         let mut streams = Vec::new();
+        let lost = view.lost_cursors().unwrap_or_else(|error| {
+            if self.selection.streams.is_empty() {
+                let problem = error.to_string();
+                streams.push(Stream::unknown("cursors".to_owned(), false, problem));
+            }
+            Vec::new()
+        });
         for name in self.selection.names(&view, true)? {
             if missing.contains(&name) {
                 let problem = view.gone(&name).to_string();
+                streams.push(Stream::unknown(name, true, problem));
+                continue;
+            }
+            if lost.contains(&name) {
+                let problem = lost_cursors(&view, &name);
                 streams.push(Stream::unknown(name, true, problem));
                 continue;
             }
@@ -184,6 +196,15 @@ impl Verify {
             streams,
         })
     }
+}
+
+/// What there is to say of a log of durable cursors of which nothing is left.
+fn lost_cursors(view: &View, name: &str) -> String {
+    format!(
+        "durable cursors are lost: all files that they were kept in, in {}, are missing or hold nothing but zeros; \
+         put them back before the server is started, or who reads with one of them begins with the first record",
+        view.path_of(name).display()
+    )
 }
 
 impl Stream {
