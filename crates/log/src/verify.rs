@@ -2,6 +2,7 @@
 //!
 //! The rules are those of recovery, in `docs/format/log.md`; where recovery stops at the first damage and refuses, this goes on behind it.
 
+mod misfits;
 mod present;
 
 use std::collections::BTreeMap;
@@ -232,7 +233,9 @@ where
         let bytes = identity.segment_bytes;
         let synced = segment * bytes < self.durable.position;
         if let Some((what, range)) = self.misfit(segment, bytes) {
-            self.damage(what, segment, range, scan, subjects);
+            if !(synced && self.misshapen(segment, identity, ended, scan, subjects)?) {
+                self.damage(what, segment, range, scan, subjects);
+            }
             return Ok(true);
         }
         if ended && !synced {

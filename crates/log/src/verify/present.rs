@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::ops::{ControlFlow, Range};
+use std::ops::ControlFlow;
 
 use super::{Seen, Verifier, unknown};
 use crate::directory::{self, is_zero};
@@ -39,15 +39,6 @@ where
         all.into_iter()
     }
 
-    /// Why a file cannot be the segment that its name says, and which of its bytes are affected. A server never makes such a one, nor for a moment.
-    pub(super) fn misfit(&self, segment: u64, bytes: u64) -> Option<(Defect, Range<u64>)> {
-        if let Some(what) = self.misfits.get(&segment) {
-            return Some((*what, 0..bytes));
-        }
-        let length = *self.listed.get(&segment)?;
-        (length != bytes).then_some((Defect::Length { bytes: length }, length..bytes))
-    }
-
     /// The segment's record. One that was not there may be by now: the frontier was read after the records.
     pub(super) fn begun(
         &mut self,
@@ -60,51 +51,6 @@ where
             self.heads.extend(head.map(|head| (segment, head)));
         }
         Ok(self.heads.get(&segment).copied())
-    }
-
-    /// Takes a file that cannot be read out of those that are looked at. What else went wrong is handed back.
-    pub(super) fn set_aside(
-        &mut self,
-        segment: u64,
-        error: OpenError,
-    ) -> Result<Defect, OpenError> {
-        let OpenError::Io {
-            segment: Some(unread),
-            error: ref refused,
-            ..
-        } = error
-        else {
-            return Err(error);
-        };
-        if unread != segment {
-            return Err(error);
-        }
-        let what = Defect::unread(refused);
-        self.misfits.insert(segment, what);
-        self.listed.remove(&segment);
-        Ok(what)
-    }
-
-    /// Opens the files that are too short for a segment record, and reads nothing: what is no regular file may have any length. Returns the first error.
-    fn open_short(&mut self) -> Option<OpenError> {
-        let mut first = None;
-        let short = |(_, bytes): &(&u64, &u64)| **bytes < SEGMENT_RECORD_BYTES;
-        for (&segment, _) in self.listed.iter().filter(short) {
-            match self.files.read(segment, 0, &mut []) {
-                Err(error) if !is_gone(&error) => {
-                    let OpenError::Io {
-                        error: ref refused, ..
-                    } = error
-                    else {
-                        continue;
-                    };
-                    self.misfits.insert(segment, Defect::unread(refused));
-                    first.get_or_insert(error);
-                }
-                _ => {}
-            }
-        }
-        first
     }
 
     /// Reads the segment records. `None`: not one of them is valid.
