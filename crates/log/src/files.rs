@@ -1,6 +1,7 @@
 //! The blocking side of the disk: what opening a log needs.
 
-use std::io;
+use std::path::PathBuf;
+use std::{fmt, io};
 
 /// One stream's directory. The log calls it only from [`Log::open`](crate::Log::open), [`verify`](crate::verify()),
 /// [`extract`](crate::extract()) and repair, never while it is served.
@@ -8,7 +9,8 @@ use std::io;
 /// Who implements it also keeps a second process out (a lock file is not the log's), and can use the same functions to answer
 /// [`Request::Prepare`](crate::Request) and [`Request::Remove`](crate::Request) on a background thread.
 pub trait Files {
-    /// The segments there are, in any order. Files in preparation ([`segment_name`] and `.new`) are removed, other
+    /// The segments there are, in any order; what has a segment's name and is no regular file is refused with [`NotRegular`], or listed and refused
+    /// by [`read_at`](Self::read_at). Files in preparation ([`segment_name`] and `.new`) are removed, other
     /// files are not the log's. When it returns, the names survive a crash: the process before may have been killed between the
     /// renaming of a segment and the sync of the directory, and records that go into a file are worth no more than its name.
     ///
@@ -74,6 +76,74 @@ pub struct SegmentFile {
     /// Bytes of the file.
     pub bytes: u64,
 }
+
+/// Something that has a segment's name and is not a regular file: to be found inside the [`io::Error`]s of [`Files`]. Nothing is read from it or written to it: a link
+/// may lead into another stream, and a pipe keeps who opens it waiting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotRegular {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What it is.
+    pub is: FileKind,
+}
+
+/// What there is in place of a regular file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileKind {
+    /// A directory.
+    Directory,
+    /// A symbolic link, wherever it leads.
+    Link,
+    /// A named pipe.
+    Pipe,
+    /// A socket.
+    Socket,
+    /// A device, or something else that only the system knows.
+    Device,
+}
+
+impl NotRegular {
+    /// What an error of [`Files`] says of this.
+    #[must_use]
+    pub fn of(error: &io::Error) -> Option<&Self> {
+        error.get_ref()?.downcast_ref()
+    }
+}
+
+impl From<NotRegular> for io::Error {
+    fn from(found: NotRegular) -> Self {
+        Self::other(found)
+    }
+}
+
+impl fmt::Display for NotRegular {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path.display(), self.is)
+    }
+}
+
+impl std::error::Error for NotRegular {}
+
+impl fmt::Display for FileKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (what, remedy) = match self {
+            Self::Link => (
+                "a symbolic link",
+                "put the file that it leads to in its place",
+            ),
+            Self::Directory => ("a directory", MOVE),
+            Self::Pipe => ("a named pipe", MOVE),
+            Self::Socket => ("a socket", MOVE),
+            Self::Device => ("a device", MOVE),
+        };
+        write!(
+            f,
+            "it is {what}, and only a regular file is a segment; {remedy}"
+        )
+    }
+}
+
+const MOVE: &str = "move it out of the stream's directory, and put the segment back";
 
 /// The name of a segment's file.
 pub fn segment_name(index: u64) -> String {

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::{fmt, io};
 
 use crate::config::{ConfigError, LogConfig, Storage};
-use crate::files::{Files, segment_name};
+use crate::files::{FileKind, Files, NotRegular, segment_name};
 use crate::index::Index;
 use crate::layout::BLOCK_BYTES;
 use crate::log::{Log, Parts};
@@ -135,6 +135,38 @@ pub enum Defect {
         /// Its bytes.
         bytes: u64,
     },
+    /// The file, or a part of it, cannot be read: whether what it holds is in place is not known. Only verification goes on behind it.
+    Unreadable(Refusal),
+    /// What has the segment's name is no regular file. Only verification goes on behind it.
+    NotRegular(FileKind),
+}
+
+/// What the system said when a file was to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// What it comes to.
+    pub kind: io::ErrorKind,
+    /// The system's number; 0 where it did not come from the system.
+    pub errno: i32,
+}
+
+impl Defect {
+    /// Why the file of a segment is not read.
+    pub(crate) fn unread(error: &io::Error) -> Self {
+        match NotRegular::of(error) {
+            Some(found) => Self::NotRegular(found.is),
+            None => Self::Unreadable(Refusal {
+                kind: error.kind(),
+                errno: error.raw_os_error().unwrap_or(0),
+            }),
+        }
+    }
+
+    /// Whether all that is known is that the file cannot be read: what it holds may be in place.
+    #[must_use]
+    pub fn is_unread(&self) -> bool {
+        matches!(self, Self::Unreadable(_) | Self::NotRegular(_))
+    }
 }
 
 impl Log {
@@ -260,13 +292,19 @@ impl fmt::Display for Damage {
                 other_stream,
             } => {
                 write_foreign(f, *segment, *index, *other_stream)?;
-                if last >= first {
-                    write!(f, "; in its place were sequences {first} to {last}")?;
-                }
-                return Ok(());
+                return write_place(f, *first, *last);
             }
             Defect::Length { bytes } => {
                 write!(f, "segment {segment} has {bytes} bytes instead of {end}")?
+            }
+            Defect::Unreadable(refusal) => {
+                write!(f, "segment {segment} cannot be read: {refusal}")?;
+                return write_place(f, *first, *last);
+            }
+            Defect::NotRegular(is) => {
+                let name = segment_name(*segment);
+                write!(f, "segment {segment} cannot be read from {name}: {is}")?;
+                return write_place(f, *first, *last);
             }
             Defect::Records => write!(f, "segment {segment} is damaged at bytes {start}..{end}")?,
             Defect::Head => write!(
@@ -282,6 +320,23 @@ impl fmt::Display for Damage {
             write!(f, ", which held sequences {first} to {last}")
         } else {
             Ok(())
+        }
+    }
+}
+
+/// The sequences that belong where a file is, whatever it holds.
+fn write_place(f: &mut fmt::Formatter<'_>, first: u64, last: u64) -> fmt::Result {
+    match last >= first {
+        true => write!(f, "; in its place were sequences {first} to {last}"),
+        false => Ok(()),
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.errno {
+            0 => self.kind.fmt(f),
+            errno => io::Error::from_raw_os_error(errno).fmt(f),
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! The rules are those of recovery, in `docs/format/log.md`; where recovery stops at the first damage and refuses, this goes on behind it.
 
+mod misfits;
 mod present;
 
 use std::collections::BTreeMap;
@@ -59,7 +60,7 @@ pub struct SegmentReport {
 /// A file that somebody removes meanwhile, as retention does, is passed over.
 ///
 /// # Errors
-/// As [`Log::open`](crate::Log::open), but for damage, which is part of what is returned.
+/// As [`Log::open`](crate::Log::open), but for damage, which is part of what is returned; so are files that cannot be read, unless none can.
 pub fn verify(
     files: &mut impl Files,
     progress: impl FnMut(u64, u64),
@@ -97,8 +98,8 @@ pub(crate) struct Verifier<'a, F, P, V> {
     heads: Heads,
     durable: Mark,
     found: Verified,
-    /// Files that belong elsewhere; they are not among those listed.
-    foreign: BTreeMap<u64, Defect>,
+    /// Files that belong elsewhere or cannot be read; they are not among those listed.
+    misfits: BTreeMap<u64, Defect>,
     /// Those of them whose numbers no stream comes to.
     beyond: BTreeMap<u64, Defect>,
     skip: Skip,
@@ -129,7 +130,7 @@ where
             heads: Heads::new(),
             durable: Mark::default(),
             found: Verified::default(),
-            foreign: BTreeMap::new(),
+            misfits: BTreeMap::new(),
             beyond: BTreeMap::new(),
             skip,
             progress,
@@ -191,7 +192,11 @@ where
                     self.gone = self.gone.max(segment + 1);
                     scan.next = Mark::default();
                 }
-                Err(error) => return Err(error),
+                Err(error) => {
+                    let what = self.set_aside(segment, error)?;
+                    self.damage(what, segment, 0..bytes, &mut scan, &subjects);
+                    ended = true;
+                }
             }
         }
         if !self.stopped && !ended {
@@ -207,13 +212,13 @@ where
     /// The segment to look at after one: the next, but where several are missing that nothing says were synced, the first of them tells enough.
     fn behind(&self, segment: u64, bytes: u64) -> u64 {
         let next = segment + 1;
-        let is_there = self.listed.contains_key(&segment) || self.foreign.contains_key(&segment);
+        let is_there = self.listed.contains_key(&segment) || self.misfits.contains_key(&segment);
         if is_there || next * bytes < self.durable.position {
             return next;
         }
         let listed = self.listed.range(next..).map(|(at, _)| *at);
-        let foreign = self.foreign.range(next..).map(|(at, _)| *at);
-        listed.take(1).chain(foreign.take(1)).min().unwrap_or(next)
+        let misfits = self.misfits.range(next..).map(|(at, _)| *at);
+        listed.take(1).chain(misfits.take(1)).min().unwrap_or(next)
     }
 
     /// One segment, the log having `ended` before it or not. Whether it has ended behind it.
@@ -228,7 +233,9 @@ where
         let bytes = identity.segment_bytes;
         let synced = segment * bytes < self.durable.position;
         if let Some((what, range)) = self.misfit(segment, bytes) {
-            self.damage(what, segment, range, scan, subjects);
+            if !(synced && self.misshapen(segment, identity, ended, scan, subjects)?) {
+                self.damage(what, segment, range, scan, subjects);
+            }
             return Ok(true);
         }
         if ended && !synced {

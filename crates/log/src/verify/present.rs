@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::ops::{ControlFlow, Range};
+use std::ops::ControlFlow;
 
 use super::{Seen, Verifier, unknown};
 use crate::directory::{self, is_zero};
@@ -22,30 +22,21 @@ where
     pub(super) fn is_listed(&mut self, segment: u64) -> Result<bool, OpenError> {
         if !self.listed.contains_key(&segment) {
             self.listed = self.files.list()?;
-            let foreign = &self.foreign;
-            self.listed.retain(|at, _| !foreign.contains_key(at));
+            let misfits = &self.misfits;
+            self.listed.retain(|at, _| !misfits.contains_key(at));
         }
         Ok(self.listed.contains_key(&segment))
     }
 
-    /// All files, those that belong elsewhere too, in order.
+    /// All files, those that belong elsewhere or cannot be read too, in order.
     pub(super) fn there(&self) -> impl DoubleEndedIterator<Item = u64> {
         let all: BTreeSet<u64> = self
             .listed
             .keys()
-            .chain(self.foreign.keys())
+            .chain(self.misfits.keys())
             .copied()
             .collect();
         all.into_iter()
-    }
-
-    /// Why a file cannot be the segment that its name says, and which of its bytes are affected. A server never makes such a one, nor for a moment.
-    pub(super) fn misfit(&self, segment: u64, bytes: u64) -> Option<(Defect, Range<u64>)> {
-        if let Some(what) = self.foreign.get(&segment) {
-            return Some((*what, 0..bytes));
-        }
-        let length = *self.listed.get(&segment)?;
-        (length != bytes).then_some((Defect::Length { bytes: length }, length..bytes))
     }
 
     /// The segment's record. One that was not there may be by now: the frontier was read after the records.
@@ -64,7 +55,8 @@ where
 
     /// Reads the segment records. `None`: not one of them is valid.
     pub(super) fn read_heads(&mut self) -> Result<Option<Identity>, OpenError> {
-        let (gone, foreign) = (&mut self.gone, &mut self.foreign);
+        let mut unread = self.open_short();
+        let (gone, misfits) = (&mut self.gone, &mut self.misfits);
         self.heads = self
             .files
             .heads(&self.listed, |segment, error| match error {
@@ -77,29 +69,40 @@ where
                         index,
                         other_stream,
                     };
-                    foreign.insert(segment, what);
+                    misfits.insert(segment, what);
                     Ok(())
                 }
                 error if is_gone(&error) => {
                     *gone = segment + 1;
                     Ok(())
                 }
+                OpenError::Io {
+                    error: ref refused, ..
+                } => {
+                    misfits.insert(segment, Defect::unread(refused));
+                    unread.get_or_insert(error);
+                    Ok(())
+                }
                 error => Err(error),
             })?;
-        self.listed.retain(|at, _| !foreign.contains_key(at));
+        self.listed.retain(|at, _| !misfits.contains_key(at));
         let identity =
             directory::identity(&self.heads).filter(|identity| identity.segment_bytes > 0);
         if let Some(identity) = identity {
             let most = directory::segments_max(identity.segment_bytes);
-            self.beyond = foreign.split_off(&most);
+            self.beyond = misfits.split_off(&most);
         }
-        Ok(identity)
+        match unread {
+            // Without a segment record, nothing tells what a file that cannot be read is to the others.
+            Some(error) if identity.is_none() => Err(error),
+            _ => Ok(identity),
+        }
     }
 
     /// A stream that was never used has one segment, and nothing behind its first page.
     pub(super) fn no_heads(&mut self) -> Result<(), OpenError> {
         let mut scan = unknown(0);
-        for segment in self.foreign.keys().copied().collect::<Vec<_>>() {
+        for segment in self.misfits.keys().copied().collect::<Vec<_>>() {
             if let Some((what, range)) = self.misfit(segment, 0) {
                 self.damage(what, segment, range, &mut scan, &Subjects::default());
             }
@@ -125,10 +128,20 @@ where
 
     /// The durable frontier and the oldest segment that must exist.
     pub(super) fn find_evidence(&mut self, identity: Identity) -> Result<Evidence, OpenError> {
-        let (files, listed, heads) = (&mut self.files, &self.listed, &self.heads);
         let bytes = identity.segment_bytes;
-        directory::find_evidence(listed, heads, bytes, |segment| {
-            let told = |image: &[u8]| directory::told_in(image, segment, listed, heads, identity);
+        // A file that cannot be read is there all the same, and may be whole.
+        let mut there = self.listed.clone();
+        let may_be_whole = |(at, what): (&u64, &Defect)| {
+            matches!(what, Defect::Unreadable(_)).then_some((*at, bytes))
+        };
+        there.extend(self.misfits.iter().filter_map(may_be_whole));
+        let (files, listed, heads) = (&mut self.files, &self.listed, &self.heads);
+        let mut unread = Vec::new();
+        let evidence = directory::find_evidence(&there, heads, bytes, |segment| {
+            if !listed.contains_key(&segment) {
+                return Ok(Some(Evidence::default()));
+            }
+            let told = |image: &[u8]| directory::told_in(image, segment, &there, heads, identity);
             let read = if listed.get(&segment) == Some(&bytes) {
                 files.load(segment, bytes).map(told)
             } else {
@@ -142,9 +155,18 @@ where
                     self.gone = self.gone.max(segment + 1);
                     Ok(None)
                 }
+                // What its marks say is not known; those before it may say something.
+                Err(error @ OpenError::Io { .. }) => {
+                    unread.push((segment, error));
+                    Ok(Some(Evidence::default()))
+                }
                 Err(error) => Err(error),
             }
-        })
+        })?;
+        for (segment, error) in unread {
+            self.set_aside(segment, error)?;
+        }
+        Ok(evidence)
     }
 }
 

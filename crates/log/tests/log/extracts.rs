@@ -130,3 +130,37 @@ fn a_file_that_is_missing_or_short_is_told_in_its_place() {
     };
     assert_eq!(extracted(&world, &files, from).1, []);
 }
+
+#[test]
+fn what_is_left_of_a_file_of_another_length_comes() {
+    let world = synced(small(), 600, 300);
+    let bytes = world.config.segment_bytes as usize;
+    let last = world.log.segment_count() - 1;
+    assert!(last >= 2);
+    for segment in 0..=last {
+        let mut before = 0;
+        for length in [100, 500, 5000, 30_000, 50_000, bytes - 1, bytes + 1] {
+            let mut files = world.files.clone();
+            let contents = files.contents_mut(segment).expect("the segment");
+            contents.resize(length, 0);
+            let (came, lost) = extracted(&world, &files, Beginning::default());
+            let [(first, end)] = lost[..] else {
+                panic!("segment {segment} of {length} bytes: {lost:?}");
+            };
+            // Each record came, or is among those that are told as lost.
+            let all = came.iter().copied().chain(first..=end);
+            let all: std::collections::BTreeSet<u64> = all.collect();
+            assert_eq!(all.len() as u64, came.len() as u64 + end + 1 - first);
+            assert_eq!(all.first(), Some(&1));
+            assert_eq!(all.last(), Some(&(all.len() as u64)), "without a gap");
+            // How far the last segment went, only its own marks say.
+            if segment < last {
+                assert_eq!(all.len(), 600, "segment {segment} of {length} bytes");
+            }
+            assert!(came.len() >= before, "the more is left, the more comes");
+            before = came.len();
+        }
+        // Of the last segment, what is behind its records; of the others, the seal.
+        assert_eq!(before, 600);
+    }
+}

@@ -1,11 +1,12 @@
 //! Verification of files that nobody has opened.
 
+use std::io;
 use std::ops::ControlFlow;
 
 use trunkline_log::testing::MemoryFiles;
 use trunkline_log::{
-    Beginning, Damage, Defect, Extracted, Files, Log, LogId, OpenError, Verified, extract,
-    plan_repair, verify,
+    Beginning, Damage, Defect, Extracted, FileKind, Files, Log, LogId, NotRegular, OpenError,
+    SegmentFile, Verified, extract, plan_repair, verify,
 };
 
 use crate::damage::{stranger, synced};
@@ -124,11 +125,12 @@ fn a_missing_a_shortened_and_a_foreign_file_are_named() {
     let found = verified(&files);
     assert_eq!(found.damages.len(), 1, "{:?}", found.damages);
     assert_eq!(found.damages[0].what, Defect::Length { bytes: 30_000 });
-    assert_eq!(
-        (found.damages[0].first, found.damages[0].last + 1),
-        (second.first, second.next)
-    );
-    assert_eq!(records(&found) + second.records, 600);
+    // What lies in front of the end of the file is intact.
+    let lost = found.damages[0];
+    assert!((second.first + 1..second.next).contains(&lost.first));
+    assert_eq!(lost.last + 1, second.next);
+    assert_eq!(records(&found) + lost.records(), 600);
+    assert_eq!(found.segments[1].next, lost.first);
 
     let mut files = MemoryFiles::default();
     for segment in world
@@ -392,4 +394,145 @@ fn damage_ends_where_anything_was_synced_although_the_next_segment_has_begun() {
         panic!("it was synced");
     };
     assert_eq!(refused, damage);
+}
+
+/// Files of which some cannot be read, from a byte on.
+struct Unread {
+    files: MemoryFiles,
+    segments: Vec<u64>,
+    from: u64,
+    error: fn() -> io::Error,
+}
+
+impl Files for Unread {
+    fn list(&mut self) -> io::Result<Vec<SegmentFile>> {
+        self.files.list()
+    }
+
+    fn read_at(&mut self, segment: u64, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        match self.segments.contains(&segment) && offset + out.len() as u64 >= self.from {
+            true => Err((self.error)()),
+            false => self.files.read_at(segment, offset, out),
+        }
+    }
+
+    fn create(&mut self, _: u64, _: u64) -> io::Result<()> {
+        unreachable!("nothing is changed")
+    }
+
+    fn write_at(&mut self, _: u64, _: u64, _: &[u8]) -> io::Result<()> {
+        unreachable!("nothing is changed")
+    }
+
+    fn sync(&mut self, _: u64) -> io::Result<()> {
+        unreachable!("nothing is changed")
+    }
+
+    fn remove(&mut self, _: u64) -> io::Result<()> {
+        unreachable!("nothing is changed")
+    }
+}
+
+fn input_output_error() -> io::Error {
+    io::Error::from_raw_os_error(5)
+}
+
+fn a_link() -> io::Error {
+    let path = "orders/0000000000000001.seg".into();
+    let is = FileKind::Link;
+    NotRegular { path, is }.into()
+}
+
+#[test]
+fn a_segment_that_cannot_be_read_is_named_and_the_others_are_checked() {
+    let world = synced(small(), 600, 300);
+    let intact = verified(&world.files);
+    let last = intact.segments.len() - 1;
+    assert!(last >= 2);
+    // The whole file, and all but the page of its head, of which the sequence is known then.
+    for (at, segment) in intact.segments.iter().enumerate() {
+        for (from, link) in [(0, false), (4096, false), (0, true)] {
+            let mut unread = Unread {
+                files: world.files.clone(),
+                segments: vec![segment.index],
+                from,
+                error: if link { a_link } else { input_output_error },
+            };
+            let found = verify(&mut unread, |_, _| {}).expect("the others can be read");
+            let [damage] = found.damages[..] else {
+                panic!("segment {at} from {from}: {:?}", found.damages);
+            };
+            let bytes = world.config.segment_bytes;
+            assert_eq!(
+                (damage.segment, damage.start, damage.end),
+                (segment.index, 0, bytes)
+            );
+            assert!(damage.what.is_unread(), "{damage}");
+            let is_link = damage.what == Defect::NotRegular(FileKind::Link);
+            assert_eq!(is_link, link, "{damage}");
+            assert_eq!(damage.first, segment.first, "segment {at} from {from}");
+            // How far the last one went, only its own marks say.
+            if at < last {
+                assert_eq!(damage.last + 1, segment.next);
+            }
+            let others = intact.segments.iter().filter(|other| *other != segment);
+            assert!(found.segments.iter().eq(others), "{:?}", found.segments);
+
+            let (mut came, mut lost) = (0, Vec::new());
+            extract(
+                &mut unread,
+                Beginning::default(),
+                |_, _| {},
+                |one| {
+                    match one {
+                        Extracted::Record { .. } => came += 1,
+                        Extracted::Lost(damage) => lost.push(damage),
+                    }
+                    ControlFlow::Continue(())
+                },
+            )
+            .expect("the others can be read");
+            assert_eq!((came, &lost[..]), (600 - segment.records, &[damage][..]));
+        }
+    }
+    let mut unread = Unread {
+        files: world.files,
+        segments: vec![1],
+        from: 0,
+        error: input_output_error,
+    };
+    let found = verify(&mut unread, |_, _| {}).expect("the others can be read");
+    let said = found.damages[0].to_string();
+    let second = intact.segments[1];
+    let (first, end) = (second.first, second.next - 1);
+    assert_eq!(
+        said,
+        format!(
+            "segment 1 cannot be read: Input/output error (os error 5); in its place were sequences {first} to {end}"
+        )
+    );
+}
+
+#[test]
+fn two_segments_that_cannot_be_read_are_told_apart_from_damage_between_them() {
+    let world = synced(small(), 2000, 300);
+    let intact = verified(&world.files);
+    assert!(intact.segments.len() >= 5);
+    let mut files = world.files.clone();
+    files.contents_mut(2).expect("the segment")[10_000] ^= 1;
+    let mut unread = Unread {
+        files,
+        segments: vec![1, 3],
+        from: 0,
+        error: input_output_error,
+    };
+    let found = verify(&mut unread, |_, _| {}).expect("the others can be read");
+    let told: Vec<_> = found
+        .damages
+        .iter()
+        .map(|damage| (damage.segment, damage.what.is_unread()))
+        .collect();
+    assert_eq!(told, [(1, true), (2, false), (3, true)]);
+    let lost: u64 = found.damages.iter().map(Damage::records).sum();
+    assert_eq!(records(&found) + lost, 2000, "{:?}", found.damages);
 }

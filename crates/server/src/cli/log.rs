@@ -9,7 +9,7 @@ use std::io;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use trunkline_log::{OpenError, segment_name};
+use trunkline_log::{Damage, Defect, NotRegular, OpenError, segment_name};
 
 use super::exit::{Failure, Outcome};
 use crate::plan::DEFAULT_DATA_DIR;
@@ -71,7 +71,7 @@ impl Log {
 }
 
 impl Selection {
-    /// The streams that are meant. With `everything`, the logs of durable cursors are among them, and streams whose files are missing.
+    /// The streams that are meant. With `everything`, the logs of durable cursors are among them, and those whose files are missing.
     fn names(&self, view: &View, everything: bool) -> Result<Vec<String>, Failure> {
         let mut streams = view.streams().map_err(machine)?;
         if everything {
@@ -79,7 +79,13 @@ impl Selection {
             streams.sort();
             streams.dedup();
         }
-        let logs = view.cursors().map_err(machine)?;
+        let mut logs = view.cursors().map_err(machine)?;
+        if everything {
+            // Where it is not known which there were, who asks for them says so.
+            logs.extend(view.lost_cursors().unwrap_or_default());
+            logs.sort();
+            logs.dedup();
+        }
         for name in &self.streams {
             if !streams.contains(name) && !logs.contains(name) {
                 return Err(Failure::Usage(format!(
@@ -113,6 +119,9 @@ fn unread(view: &View, name: &str, error: &OpenError) -> String {
     else {
         return error.to_string();
     };
+    if let Some(found) = NotRegular::of(error) {
+        return format!("cannot read {found}");
+    }
     let folder = view.path_of(name);
     let refused = match segment {
         Some(segment) => {
@@ -121,9 +130,36 @@ fn unread(view: &View, name: &str, error: &OpenError) -> String {
         }
         None => format!("cannot {doing} in {}: {error}", folder.display()),
     };
-    match error.kind() {
-        io::ErrorKind::PermissionDenied => format!("{refused}; run as a user who may read there"),
-        _ => refused,
+    format!("{refused}{}", remedy(error.kind()))
+}
+
+/// What there is to say of damage: of a file that cannot be read, also where it is and what to do.
+fn told(view: &View, name: &str, damage: &Damage) -> String {
+    let file = view.path_of(name).join(segment_name(damage.segment));
+    let why = match damage.what {
+        Defect::Unreadable(refusal) => format!("{refusal}{}", remedy(refusal.kind)),
+        Defect::NotRegular(is) => is.to_string(),
+        _ => return damage.to_string(),
+    };
+    let held = match damage.records() {
+        0 => String::new(),
+        _ => format!(", with sequences {} to {}", damage.first, damage.last),
+    };
+    let Damage { segment, .. } = damage;
+    format!(
+        "cannot read segment {segment}{held}: {}: {why}",
+        file.display()
+    )
+}
+
+/// What to do about a refusal, where that is known.
+fn remedy(kind: io::ErrorKind) -> &'static str {
+    match kind {
+        io::ErrorKind::PermissionDenied => "; run as a user who may read there",
+        io::ErrorKind::NotADirectory => {
+            "; the stream's directory has to be there: move what has its name, and put it back"
+        }
+        _ => "",
     }
 }
 

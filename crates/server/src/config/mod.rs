@@ -26,7 +26,7 @@ use serde_saphyr::{DuplicateKeyPolicy, Error, Location, Spanned};
 pub use problem::{Place, Problem, Problems};
 pub use schema::{
     Ack, Config, Idle, Io, Limits, Listener, Pin, Retention, Storage, Stream, SyncedWrites,
-    Visible, Workers,
+    Visible, WORKERS_MAX, Workers,
 };
 use shape::Value;
 pub use suggest::closest;

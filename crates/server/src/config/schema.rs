@@ -287,15 +287,18 @@ impl<'de> Deserialize<'de> for Workers {
     }
 }
 
+/// The most workers that a configuration can ask for.
+pub const WORKERS_MAX: u32 = 256;
+
 impl std::str::FromStr for Workers {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         match (text, text.parse::<u32>()) {
             ("auto", _) => Ok(Self::Auto),
-            (_, Ok(count @ 1..=256)) => Ok(Self::Count(count)),
+            (_, Ok(count @ 1..=WORKERS_MAX)) => Ok(Self::Count(count)),
             _ => Err(format!(
-                "`{text}` workers is not possible; write `auto` or a number from 1 to 256"
+                "`{text}` workers is not possible; write `auto` or a number from 1 to {WORKERS_MAX}"
             )),
         }
     }

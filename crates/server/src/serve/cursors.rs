@@ -26,7 +26,7 @@ use crate::storage::{DataDir, Space, StreamDir, entropy, is_begun};
 pub(super) fn open(plan: &Plan, data: &DataDir) -> Result<Vec<(Log, StreamDir)>, Error> {
     let folder = data.path().join(FOLDER);
     settle(data.path()).map_err(system("put the durable cursors in their place"))?;
-    let kept = kept(&folder).map_err(system("look for durable cursors"))?;
+    let kept = kept(&folder).map_err(looking(&folder))?;
     tell_lost(data, &folder)?;
     if !kept.is_empty() && kept != (0..plan.workers.len()).collect::<Vec<_>>() {
         data.note_cursors(None)?;
@@ -43,7 +43,7 @@ pub(super) fn open(plan: &Plan, data: &DataDir) -> Result<Vec<(Log, StreamDir)>,
 fn tell_lost(data: &DataDir, folder: &Path) -> Result<(), Error> {
     for worker in 0..data.cursors_noted()?.unwrap_or(0) {
         let path = folder.join(worker.to_string());
-        if !is_begun(&path).map_err(system("look for durable cursors"))? {
+        if !is_begun(&path).map_err(looking(&path))? {
             tracing::error!(
                 path = %path.display(),
                 "durable cursors are lost, as all files that they were kept in are missing or hold nothing but zeros: who reads with one of them begins with the first record; \
@@ -131,8 +131,7 @@ fn kept(folder: &Path) -> io::Result<Vec<usize>> {
 
 /// Opens the log that a worker keeps durable cursors in.
 fn open_log(path: &Path, id: LogId) -> Result<(Log, StreamDir), Error> {
-    let mut dir =
-        StreamDir::open(path, Space::Written).map_err(system("create the directory of cursors"))?;
+    let mut dir = StreamDir::open(path, Space::Written).map_err(looking(path))?;
     let entropy = entropy().map_err(system("get random bytes"))?;
     let (log, _) = Log::open(id, &Shard::cursor_log_config(entropy), &mut dir)
         .map_err(|error| failed(path.to_owned(), error))?;
@@ -155,6 +154,25 @@ fn failed(path: PathBuf, error: trunkline_log::OpenError) -> Error {
 
 fn system(doing: &'static str) -> impl Fn(io::Error) -> Error {
     move |error| Error::System { doing, error }
+}
+
+/// With the place, which the system does not name.
+fn looking(path: &Path) -> impl Fn(io::Error) -> Error {
+    move |error| Error::System {
+        doing: "look for durable cursors",
+        error: io::Error::new(
+            error.kind(),
+            format!(
+                "{}: {error}{}",
+                path.display(),
+                match error.kind() {
+                    io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists =>
+                        "; it is not a directory: move it away, and put the directory back if there is a copy",
+                    _ => "",
+                }
+            ),
+        ),
+    }
 }
 
 /// A new or renamed name survives a crash only once its directory is synced.

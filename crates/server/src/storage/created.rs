@@ -6,7 +6,9 @@
 
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use crate::config::WORKERS_MAX;
 
 use super::{DataDir, StorageError, StreamDir, failed, is_begun, make_dir, replace, sync_dir};
 
@@ -42,14 +44,9 @@ impl DataDir {
     /// For how many workers there are durable cursors, as far as a start has noted it.
     ///
     /// # Errors
-    /// The system's.
+    /// [`StorageError::Note`], and the system's.
     pub fn cursors_noted(&self) -> Result<Option<usize>, StorageError> {
-        let note = self.note(CURSORS_NOTE);
-        match fs::read_to_string(&note) {
-            Ok(text) => Ok(text.trim().parse().ok()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(failed("read", &note)(error)),
-        }
+        cursors_noted(&self.path)
     }
 
     /// Notes it; nothing is noted any more with `None`, while that changes. When this returns, it survives a crash.
@@ -80,6 +77,22 @@ impl DataDir {
 
     fn note(&self, name: &str) -> PathBuf {
         self.path.join(CREATED).join(name)
+    }
+}
+
+/// For how many workers there are durable cursors in a data directory, as far as a start has noted it.
+pub(super) fn cursors_noted(data: &Path) -> Result<Option<usize>, StorageError> {
+    let note = data.join(CREATED).join(CURSORS_NOTE);
+    let text = match fs::read(&note) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed("read", &note)(error)),
+    };
+    // As many logs are looked for as it says, so it is not believed whatever it says.
+    let said = String::from_utf8(text).ok();
+    match said.and_then(|text| text.trim().parse::<u32>().ok()) {
+        Some(workers @ 1..=WORKERS_MAX) => Ok(Some(workers as usize)),
+        _ => Err(StorageError::Note { path: note }),
     }
 }
 

@@ -18,6 +18,7 @@
 mod created;
 mod lock;
 mod removal;
+mod segment_file;
 mod stream_dir;
 mod view;
 
@@ -26,6 +27,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+use crate::config::WORKERS_MAX;
 use lock::Lock;
 pub use stream_dir::{ALIGN_BYTES, Space, StreamDir};
 use trunkline_log::segment_index;
@@ -87,6 +89,11 @@ pub enum StorageError {
         path: PathBuf,
         /// The file that says so.
         note: PathBuf,
+    },
+    /// The file that says how many logs of durable cursors there are does not.
+    Note {
+        /// The file.
+        path: PathBuf,
     },
     /// The system refused.
     Io {
@@ -246,17 +253,19 @@ impl fmt::Display for StorageError {
             Self::Foreign { path, example } => write!(
                 f,
                 "{} is not empty and not a data directory of trunkline (it holds {example}); \
-                 name an empty or a new directory with --data",
-                path.display()
+                 name an empty or a new directory with --data{}",
+                path.display(),
+                lost_format(path)
             ),
             Self::NotOurs { path } => write!(
                 f,
-                "{} {}; name with --data what `trunkline serve` has there: a directory with a file {FORMAT} and a folder {STREAMS}",
+                "{} {}; name with --data what `trunkline serve` has there: a directory with a file {FORMAT} and a folder {STREAMS}{}",
                 path.display(),
                 match path.symlink_metadata() {
                     Err(_) => "is not there",
                     Ok(_) => "is no data directory of trunkline",
-                }
+                },
+                lost_format(path)
             ),
             Self::OneStream { path } => write!(
                 f,
@@ -265,7 +274,14 @@ impl fmt::Display for StorageError {
             ),
             Self::Unreadable { path } => write!(
                 f,
-                "{} does not say a format; it was not written by trunkline, or is damaged",
+                "{} does not say a format; it was not written by trunkline, or is damaged: \
+                 if the directory is one of this version, write the line `{FORMAT_WORDS} {FORMAT_VERSION}` to it",
+                path.display()
+            ),
+            Self::Note { path } => write!(
+                f,
+                "{} does not say how many logs of durable cursors there are, a number from 1 to {WORKERS_MAX}: \
+                 remove the file; the next start writes it again",
                 path.display()
             ),
             Self::Gone { name, path, note } => write!(
@@ -301,6 +317,17 @@ impl std::error::Error for StorageError {
             Self::Io { error, .. } => Some(error),
             _ => None,
         }
+    }
+}
+
+/// What else to do where a directory has streams and no `FORMAT`.
+fn lost_format(path: &Path) -> String {
+    match path.join(STREAMS).is_dir() {
+        true => format!(
+            "; if it is one of this version whose {FORMAT} was lost, write the line `{FORMAT_WORDS} {FORMAT_VERSION}` to {}",
+            path.join(FORMAT).display()
+        ),
+        false => String::new(),
     }
 }
 

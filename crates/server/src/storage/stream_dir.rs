@@ -5,10 +5,10 @@ use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Advice, FallocateFlags};
+use rustix::fs::{Advice, FallocateFlags, OFlags};
 use trunkline_log::{Files, SegmentFile, segment_index, segment_name};
 
-use super::{make_dir, sync_dir};
+use super::{make_dir, segment_file, sync_dir};
 
 /// The segments of one stream. Cheap to clone: clones name the same directory and share nothing else, so that
 /// preparing and removing segments can go on elsewhere while the log is open.
@@ -79,12 +79,11 @@ impl StreamDir {
     /// A segment's file for reading and writing by a reactor.
     ///
     /// # Errors
-    /// The system's.
+    /// [`NotRegular`](trunkline_log::NotRegular), and the system's.
     pub fn segment(&self, segment: u64) -> io::Result<File> {
-        OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(self.segment_path(segment))
+        let mut options = OpenOptions::new();
+        let options = options.read(true).write(true);
+        segment_file::open(&self.segment_path(segment), options, OFlags::empty())
     }
 
     /// How the space of new segments is made sure of.
@@ -96,12 +95,11 @@ impl StreamDir {
     /// A segment's file for writes past the page cache: whole blocks of [`ALIGN_BYTES`], from memory that lies as they do.
     ///
     /// # Errors
-    /// The system's; [`io::ErrorKind::InvalidInput`] where the file system has no such writes.
+    /// [`NotRegular`](trunkline_log::NotRegular), and the system's; [`io::ErrorKind::InvalidInput`] where the file system has no such writes.
     pub fn segment_past_cache(&self, segment: u64) -> io::Result<File> {
-        OpenOptions::new()
-            .write(true)
-            .custom_flags(DIRECT)
-            .open(self.segment_path(segment))
+        let mut options = OpenOptions::new();
+        let options = options.write(true);
+        segment_file::open(&self.segment_path(segment), options, OFlags::DIRECT)
     }
 
     /// Where bytes are copied to.
@@ -129,8 +127,16 @@ impl StreamDir {
     /// The folder for copies, created if it is not there.
     fn make_quarantine(&self) -> io::Result<PathBuf> {
         let folder = self.quarantine();
-        make_dir(&folder)?;
-        Ok(folder)
+        match make_dir(&folder) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                let folder = folder.display();
+                Err(io::Error::new(
+                    error.kind(),
+                    format!("{folder} is no directory, and copies go there; move it away"),
+                ))
+            }
+            made => made.map(|()| folder),
+        }
     }
 
     /// A file for a copy, named by the segment and the first byte that is in it. One that is there is never overwritten: the same place
@@ -195,13 +201,15 @@ impl Files for StreamDir {
             let name = entry.file_name();
             let name = name.to_string_lossy();
             if let Some(index) = segment_index(&name) {
+                // Whatever else has the name of a segment, nothing is read from it or written to it.
+                let file = segment_file::regular(&entry.path())?;
                 segments.push(SegmentFile {
                     index,
-                    bytes: entry.metadata()?.len(),
+                    bytes: file.len(),
                 });
             } else if !self.as_it_is && name.strip_suffix(".new").and_then(segment_index).is_some()
             {
-                fs::remove_file(entry.path())?;
+                remove_prepared(&entry.path())?;
             }
         }
         if !self.as_it_is {
@@ -213,6 +221,9 @@ impl Files for StreamDir {
     fn create(&mut self, segment: u64, bytes: u64) -> io::Result<()> {
         let path = self.segment_path(segment);
         let fresh = self.path.join(format!("{}.new", segment_name(segment)));
+        if fresh.symlink_metadata().is_ok_and(|found| !found.is_file()) {
+            remove_prepared(&fresh)?;
+        }
         let written =
             make_space(&fresh, bytes, self.space).and_then(|()| fs::rename(&fresh, &path));
         if let Err(error) = written {
@@ -267,6 +278,19 @@ impl Files for StreamDir {
     }
 }
 
+/// Removes what is left of a segment in preparation.
+fn remove_prepared(path: &Path) -> io::Result<()> {
+    fs::remove_file(path).map_err(|error| {
+        let remedy = match error.kind() {
+            io::ErrorKind::IsADirectory => "; move it out of the stream's directory",
+            _ => "",
+        };
+        let path = path.display();
+        let what = "a segment in preparation has this name and is to be removed";
+        io::Error::new(error.kind(), format!("{path}: {what}: {error}{remedy}"))
+    })
+}
+
 /// A file of `bytes` zeros.
 fn make_space(path: &Path, bytes: u64, space: Space) -> io::Result<()> {
     let file = OpenOptions::new()
@@ -307,7 +331,7 @@ fn zeros_past_cache(path: &Path, bytes: u64) -> io::Result<bool> {
     let written = || -> io::Result<()> {
         let file = OpenOptions::new()
             .write(true)
-            .custom_flags(DIRECT)
+            .custom_flags(OFlags::DIRECT.bits() as i32)
             .open(path)?;
         let memory = vec![0_u8; DIRECT_FILL_BYTES + ALIGN_BYTES];
         let start = memory.as_ptr().align_offset(ALIGN_BYTES);
@@ -337,11 +361,7 @@ struct Reader {
 
 impl Reader {
     fn open(path: &Path) -> io::Result<Self> {
-        match OpenOptions::new()
-            .read(true)
-            .custom_flags(DIRECT)
-            .open(path)
-        {
+        match segment_file::open(path, OpenOptions::new().read(true), OFlags::DIRECT) {
             Ok(file) => Ok(Self {
                 file,
                 bounce: vec![0; CHUNK_BYTES + ALIGN_BYTES],
@@ -353,7 +373,7 @@ impl Reader {
     }
 
     fn cached(path: &Path) -> io::Result<Self> {
-        let file = File::open(path)?;
+        let file = segment_file::open(path, OpenOptions::new().read(true), OFlags::empty())?;
         // Clean pages go, so that what is read comes from the device; it is only a request.
         let _ = rustix::fs::fadvise(&file, 0, None, Advice::DontNeed);
         Ok(Self {
@@ -401,4 +421,3 @@ const FILL_BYTES: usize = 64 << 10;
 const DIRECT_FILL_BYTES: usize = 256 << 10;
 /// The largest block of any device that is in use.
 pub const ALIGN_BYTES: usize = 4096;
-const DIRECT: i32 = rustix::fs::OFlags::DIRECT.bits() as i32;

@@ -1,18 +1,20 @@
 //! A data directory looked at without owning it: nothing is changed, and a server may be using it.
 
-use std::fs::{self, File};
+use std::ffi::OsStr;
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::OFlags;
 use trunkline_log::{Files, SegmentFile, segment_index, segment_name};
 
-use super::created::CREATED;
+use super::created::{CREATED, cursors_noted};
 use super::removal::REMOVED;
 use super::stream_dir::{QUARANTINE, REPAIRS, Space, StreamDir};
 use super::{
     ADDED, CURSORS, FORMAT, STREAMS, StorageError, failed, has_segments, is_begun, lock, names,
-    read_format, stream_path,
+    read_format, segment_file, stream_path,
 };
 
 /// A data directory that somebody else may be using, or one stream's directory alone, such as a copy of one.
@@ -89,15 +91,23 @@ impl View {
         }
     }
 
-    /// Names of the durable streams that have a directory, sorted.
+    /// Names of the durable streams that have a directory, sorted, and of those that had one, in whose place there is something else now.
     ///
     /// # Errors
     /// The system's.
     pub fn streams(&self) -> Result<Vec<String>, StorageError> {
-        match &self.alone {
-            Some(name) => Ok(vec![name.clone()]),
-            None => self.folders(STREAMS),
+        if let Some(name) = &self.alone {
+            return Ok(vec![name.clone()]);
         }
+        let mut streams = self.folders(STREAMS)?;
+        for name in self.noted()? {
+            if is_begun(&self.path_of(&name)).is_err() {
+                streams.push(name);
+            }
+        }
+        streams.sort();
+        streams.dedup();
+        Ok(streams)
     }
 
     /// The streams that had segments and have none, or one of zeros, sorted by name: their directories cannot tell, and may have gone, too.
@@ -105,24 +115,41 @@ impl View {
     /// # Errors
     /// The system's.
     pub fn missing(&self) -> Result<Vec<String>, StorageError> {
+        let mut missing = self.noted()?;
+        // What cannot be looked at is not known to be missing.
+        missing.retain(|name| !is_begun(&self.path_of(name)).unwrap_or(true));
+        Ok(missing)
+    }
+
+    /// The streams that have had segments, and are not being removed, sorted by name.
+    fn noted(&self) -> Result<Vec<String>, StorageError> {
         let folder = self.path.join(CREATED);
         let noted = names(&folder, |entry| Some(entry.file_name()));
-        let noted = match noted {
+        let mut noted = match noted {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             noted => noted.map_err(failed("read", &folder))?,
         };
-        let mut missing = Vec::new();
-        // No name of a stream has a dot: those that have one are on their way.
-        for name in noted.into_iter().filter(|name| !name.contains('.')) {
-            let path = self.path_of(&name);
-            // What cannot be looked at is not known to be missing.
-            let there = is_begun(&path).unwrap_or(true);
-            let removed = self.path.join(ADDED).join(format!("{name}.{REMOVED}"));
-            if !there && !removed.exists() {
-                missing.push(name);
-            }
+        let added = self.path.join(ADDED);
+        // No name of a stream has a dot: those that have one are on their way, or are not of streams.
+        noted.retain(|name| {
+            !name.contains('.') && !added.join(format!("{name}.{REMOVED}")).exists()
+        });
+        Ok(noted)
+    }
+
+    /// The logs of durable cursors of which nothing is left, as `cursors/0`. A server begins new ones in their place.
+    ///
+    /// # Errors
+    /// [`StorageError::Note`], and the system's.
+    pub fn lost_cursors(&self) -> Result<Vec<String>, StorageError> {
+        if self.alone.is_some() {
+            return Ok(Vec::new());
         }
-        Ok(missing)
+        let workers = cursors_noted(&self.path)?.unwrap_or(0);
+        let logs = (0..workers).map(|worker| format!("{CURSORS}{worker}"));
+        Ok(logs
+            .filter(|log| !is_begun(&self.path_of(log)).unwrap_or(true))
+            .collect())
     }
 
     /// What there is to say of one of [`missing`](Self::missing).
@@ -149,11 +176,22 @@ impl View {
         if self.alone.is_some() {
             return Ok(Vec::new());
         }
-        let folders = self.folders(CURSORS)?;
-        Ok(folders
-            .into_iter()
-            .map(|name| format!("{CURSORS}{name}"))
-            .collect())
+        let path = self.path.join(CURSORS);
+        let found = names(&path, |entry| {
+            // A server minds whatever has the number of a worker.
+            let numbered = |name: &OsStr| {
+                name.to_str()
+                    .is_some_and(|name| name.parse::<u32>().is_ok())
+            };
+            let name = entry.file_name();
+            (entry.path().is_dir() || numbered(&name)).then_some(name)
+        });
+        let found = match found {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            found => found.map_err(failed("read", &path))?,
+        };
+        let logs = found.into_iter().map(|name| format!("{CURSORS}{name}"));
+        Ok(logs.collect())
     }
 
     fn folders(&self, of: &str) -> Result<Vec<String>, StorageError> {
@@ -259,7 +297,11 @@ impl Files for Segments {
     fn read_at(&mut self, segment: u64, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let file = match self.reading.take() {
             Some((open, file)) if open == segment => file,
-            _ => File::open(self.path.join(segment_name(segment)))?,
+            _ => {
+                let path = self.path.join(segment_name(segment));
+                // Who only looks waits for nothing, whatever has taken the place of the file.
+                segment_file::open(&path, OpenOptions::new().read(true), OFlags::NONBLOCK)?
+            }
         };
         let read = file.read_exact_at(out, offset);
         self.reading = Some((segment, file));

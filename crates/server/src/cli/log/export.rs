@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use trunkline_log::{Beginning, Damage, Extracted, extract};
 
-use super::{Selection, machine, progress, unread};
+use super::{Selection, machine, progress, told, unread};
 use crate::cli::exit::{Failure, Outcome};
 use crate::cli::output::{Output, counted};
 use crate::cli::record::Record;
@@ -29,7 +29,7 @@ Examples:
   trunkline log export pkg --raw | grep error
 
 Exit codes: 0 everything that was asked for came, also when that was no record, which is said on standard error; 1 acknowledged data is damaged, and it ends there or leaves it out; 2 the \
-range ends before it begins; 6 the files cannot be read.")]
+range ends before it begins; 6 files cannot be read, and it ends there.")]
 pub(super) struct Export {
     #[command(flatten)]
     selection: Selection,
@@ -152,7 +152,7 @@ impl Export {
                 Extracted::Lost(damage) => {
                     // In its place among the lines, where both go to a terminal.
                     let flushed = output.flush();
-                    flushed.and_then(|()| self.damaged(name, &damage, tally))
+                    flushed.and_then(|()| self.damaged(view, name, &damage, tally))
                 }
             };
             match done {
@@ -195,9 +195,10 @@ impl Export {
         ))
     }
 
-    fn damaged(&self, stream: &str, damage: &Damage, tally: &mut Tally) -> Outcome {
+    fn damaged(&self, view: &View, stream: &str, damage: &Damage, tally: &mut Tally) -> Outcome {
+        let what = told(view, stream, damage);
         if self.skip_damaged {
-            eprintln!("{stream}: {damage}: left out");
+            eprintln!("{stream}: {what}: left out");
             tally.damaged += 1;
             tally.lost += damage.records();
             return Ok(());
@@ -207,9 +208,13 @@ impl Export {
         } else {
             String::new()
         };
-        Err(Failure::Absent(format!(
-            "stream {stream} ends here: {damage}; have it left out with --skip-damaged{more}"
-        )))
+        let ended = format!(
+            "stream {stream} ends here: {what}; have it left out with --skip-damaged{more}"
+        );
+        Err(match damage.what.is_unread() {
+            true => Failure::Machine(ended),
+            false => Failure::Absent(ended),
+        })
     }
 
     fn beginning(&self) -> Result<Beginning, Failure> {

@@ -72,7 +72,7 @@ struct Stream {
     copied: Vec<Copied>,
     copied_bytes: u64,
     quarantine: PathBuf,
-    /// Why it cannot be repaired.
+    /// Why it cannot be repaired, or was not to the end.
     problem: Option<String>,
 }
 
@@ -81,7 +81,7 @@ struct Stream {
 enum State {
     /// It can be opened as it is.
     Sound,
-    /// It cannot, and was not changed.
+    /// It cannot, and was not changed; or not to the end, where there is a problem.
     Damaged,
     Repaired,
     /// It cannot, and nothing is known to help.
@@ -121,8 +121,14 @@ impl Repair {
             view.refuse_served().map_err(machine)?;
         }
         let missing = view.missing().map_err(machine)?;
+        // Where nothing is left of cursors, there is nothing to repair, and a server begins new ones. Who cannot tell looks at what is there.
+        let lost = view.lost_cursors().unwrap_or_default();
         let mut cases = Vec::new();
         for name in self.selection.names(&view, true)? {
+            if lost.contains(&name) {
+                cases.push(Case::sound(&view, name));
+                continue;
+            }
             let gone = missing.contains(&name).then(|| view.gone(&name));
             cases.push(look_at(&view, name, gone)?);
         }
@@ -138,10 +144,15 @@ impl Repair {
             }
             output.flush()?;
         }
+        let mut failed = Vec::new();
         let question = format!("Repair {}?", counted(needed, "stream"));
         if needed > 0 && !self.dry_run && (self.yes || confirmed(&question)?) {
             for case in &mut cases {
-                case.repair()?;
+                // One that fails keeps no other from being repaired.
+                if let Err(problem) = case.repair() {
+                    failed.push(format!("stream {}: {problem}", case.stream.name));
+                    case.stream.problem = Some(problem);
+                }
                 if !self.json && case.stream.state == State::Repaired {
                     output.line(&format!("{}: repaired", case.stream.name))?;
                 }
@@ -165,7 +176,8 @@ impl Repair {
         let needs_more = cases
             .iter()
             .any(|case| matches!(case.stream.state, State::Damaged | State::Hopeless));
-        let why = if !hopeless.is_empty() {
+        let is_hopeless = !hopeless.is_empty();
+        let why = if is_hopeless {
             format!("cannot be repaired: {}", hopeless.join(", "))
         } else if self.dry_run {
             format!(
@@ -183,6 +195,11 @@ impl Repair {
             output.json(&Found { sound, streams })?;
         }
         output.flush()?;
+        if !failed.is_empty() {
+            failed.extend(unread);
+            failed.extend(is_hopeless.then_some(why));
+            return Err(Failure::Machine(failed.join("; ")));
+        }
         match (sound, unread.is_empty()) {
             (true, _) => Ok(()),
             (false, true) => Err(Failure::Absent(why)),
@@ -197,30 +214,15 @@ impl Repair {
 
 /// Plans a repair; nothing is changed.
 fn look_at(view: &View, name: String, gone: Option<StorageError>) -> Result<Case, Failure> {
-    let mut files = view.files(&name);
-    let mut stream = Stream {
-        name,
-        state: State::Sound,
-        damages: Vec::new(),
-        lost_records: 0,
-        may_have_lost_more: false,
-        changes: Vec::new(),
-        copied: Vec::new(),
-        copied_bytes: 0,
-        quarantine: files.quarantine(),
-        problem: None,
-    };
+    let mut case = Case::sound(view, name);
+    let (stream, files) = (&mut case.stream, &mut case.files);
     if let Some(gone) = gone {
         stream.state = State::Hopeless;
         stream.problem = Some(gone.to_string());
-        return Ok(Case {
-            stream,
-            files,
-            plan: None,
-        });
+        return Ok(case);
     }
     let random = entropy().map_err(|error| Failure::Machine(error.to_string()))?;
-    let planned = plan_repair(&mut files, random, progress("bytes looked at"));
+    let planned = plan_repair(files, random, progress("bytes looked at"));
     let plan = match planned {
         Ok(plan) => plan,
         Err(error) => {
@@ -231,22 +233,14 @@ fn look_at(view: &View, name: String, gone: Option<StorageError>) -> Result<Case
                 }
                 error => (State::Hopeless, Some(error.to_string())),
             };
-            return Ok(Case {
-                stream,
-                files,
-                plan: None,
-            });
+            return Ok(case);
         }
     };
     stream.damages = plan.damages.iter().map(Harm::new).collect();
     stream.lost_records = plan.records_lost();
     stream.may_have_lost_more = plan.may_have_lost_more();
     if plan.is_needless() {
-        return Ok(Case {
-            stream,
-            files,
-            plan: None,
-        });
+        return Ok(case);
     }
     stream.state = State::Damaged;
     stream.changes = plan.changes.iter().map(ToString::to_string).collect();
@@ -257,37 +251,54 @@ fn look_at(view: &View, name: String, gone: Option<StorageError>) -> Result<Case
     });
     stream.copied = copied.collect();
     stream.copied_bytes = plan.bytes_kept();
-    Ok(Case {
-        stream,
-        files,
-        plan: Some(plan),
-    })
+    case.plan = Some(plan);
+    Ok(case)
 }
 
 impl Case {
-    fn repair(&mut self) -> Outcome {
+    /// A stream for which nothing is to be done.
+    fn sound(view: &View, name: String) -> Self {
+        let files = view.files(&name);
+        let stream = Stream {
+            name,
+            state: State::Sound,
+            damages: Vec::new(),
+            lost_records: 0,
+            may_have_lost_more: false,
+            changes: Vec::new(),
+            copied: Vec::new(),
+            copied_bytes: 0,
+            quarantine: files.quarantine(),
+            problem: None,
+        };
+        Self {
+            stream,
+            files,
+            plan: None,
+        }
+    }
+
+    /// Repairs it, and looks at it once more. Otherwise, why not.
+    fn repair(&mut self) -> Result<(), String> {
         let Some(plan) = self.plan.take() else {
             return Ok(());
         };
-        let failed = |name: &str, error: &dyn std::fmt::Display| {
-            Failure::Machine(format!(
-                "stream {name}: {error}; what was overwritten is in quarantine, and repair can be tried again"
-            ))
+        let failed = |error: &dyn std::fmt::Display| {
+            format!("{error}; what was overwritten is in quarantine, and repair can be tried again")
         };
-        let name = self.stream.name.clone();
         plan.apply(&mut self.files)
-            .map_err(|error| failed(&name, &error))?;
+            .map_err(|error| failed(&error))?;
         let again = plan_repair(&mut self.files, 0, |_, _| {});
         match again {
             Ok(again) if again.is_needless() => {}
-            Ok(_) => return Err(failed(&name, &"it cannot be opened yet")),
-            Err(error) => return Err(failed(&name, &error)),
+            Ok(_) => return Err(failed(&"it cannot be opened yet")),
+            Err(error) => return Err(failed(&error)),
         }
         self.stream.state = State::Repaired;
         self.stream
             .receipt()
             .and_then(|line| self.files.remember_repair(&line))
-            .map_err(|error| failed(&name, &error))
+            .map_err(|error| failed(&error))
     }
 }
 

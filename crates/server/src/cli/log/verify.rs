@@ -4,10 +4,10 @@ use clap::Args;
 use serde::Serialize;
 use trunkline_log::{Damage, SegmentReport, Verified, verify};
 
-use super::{Selection, machine, progress, unread};
+use super::{Selection, machine, progress, told, unread};
 use crate::cli::exit::{Failure, Outcome};
 use crate::cli::output::{Output, Table, grouped, time};
-use crate::storage::View;
+use crate::storage::{StorageError, View};
 
 /// Which streams, and how it is told.
 #[derive(Debug, Args)]
@@ -24,7 +24,7 @@ pub(super) const VERIFY_HELP: &str = "\
 Nothing is changed, and a server may be running on the directory. Every byte is read: framing, checksums, the order of \
 sequences and times, seals. Damage is named with its segment, its bytes and the sequences that they held, and so is a stream \
 whose files have all gone. The logs that durable cursors are kept in are checked too; they are called cursors/0, cursors/1 \
-and so on. What cannot be read is named, and the rest is checked all the same.
+and so on. What cannot be read is named with the sequences that it may hold, and the rest is checked all the same.
 
 Examples:
   trunkline log verify
@@ -71,8 +71,14 @@ struct Stream {
     segments: Vec<Segment>,
     /// All its files are missing.
     missing: bool,
-    /// Why nothing else is known of it: it is missing, or cannot be read.
+    /// What of it is missing, or cannot be read, and why.
     problem: Option<String>,
+    /// That is all that is known of it.
+    #[serde(skip)]
+    unknown: bool,
+    /// Why the copies cannot be counted; part of `problem`.
+    #[serde(skip)]
+    quarantine_problem: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -84,6 +90,9 @@ pub(super) struct Harm {
     first_sequence: Option<u64>,
     last_sequence: Option<u64>,
     pub(super) message: String,
+    /// It cannot be read, and may be intact.
+    #[serde(skip)]
+    unread: bool,
 }
 
 #[derive(Serialize)]
@@ -151,21 +160,32 @@ impl Verify {
         let served_by = view.holder();
         let missing = view.missing().map_err(machine)?;
         let mut streams = Vec::new();
+        let lost = view.lost_cursors().unwrap_or_else(|error| {
+            if self.selection.streams.is_empty() {
+                let problem = error.to_string();
+                streams.push(Stream::unknown("cursors".to_owned(), false, problem));
+            }
+            Vec::new()
+        });
         for name in self.selection.names(&view, true)? {
             if missing.contains(&name) {
                 let problem = view.gone(&name).to_string();
                 streams.push(Stream::unknown(name, true, problem));
                 continue;
             }
+            if lost.contains(&name) {
+                let problem = lost_cursors(&view, &name);
+                streams.push(Stream::unknown(name, true, problem));
+                continue;
+            }
             let verified = verify(&mut view.stream(&name), progress("bytes verified"));
             let quarantine = view.quarantine(&name);
-            streams.push(match (verified, quarantine) {
-                (Ok(verified), Ok(quarantine)) => Stream::new(name, &verified, quarantine),
-                (Err(error), _) => {
+            streams.push(match verified {
+                Ok(verified) => Stream::found(&view, name, &verified, quarantine),
+                Err(error) => {
                     let problem = unread(&view, &name, &error);
                     Stream::unknown(name, false, problem)
                 }
-                (_, Err(error)) => Stream::unknown(name, false, error.to_string()),
             });
         }
         Ok(Found {
@@ -176,6 +196,15 @@ impl Verify {
             streams,
         })
     }
+}
+
+/// What there is to say of a log of durable cursors of which nothing is left.
+fn lost_cursors(view: &View, name: &str) -> String {
+    format!(
+        "durable cursors are lost: all files that they were kept in, in {}, are missing or hold nothing but zeros; \
+         put them back before the server is started, or who reads with one of them begins with the first record",
+        view.path_of(name).display()
+    )
 }
 
 impl Stream {
@@ -201,7 +230,29 @@ impl Stream {
             segments: verified.segments.iter().map(Segment::new).collect(),
             missing: false,
             problem: None,
+            unknown: false,
+            quarantine_problem: None,
         }
+    }
+
+    /// One of which files were read, if not all of them.
+    fn found(
+        view: &View,
+        name: String,
+        verified: &Verified,
+        quarantine: Result<(u64, u64), StorageError>,
+    ) -> Self {
+        let copies = *quarantine.as_ref().unwrap_or(&(0, 0));
+        let mut stream = Self::new(name, verified, copies);
+        for (harm, damage) in stream.damages.iter_mut().zip(&verified.damages) {
+            harm.message = told(view, &stream.name, damage);
+        }
+        let unread = stream.damages.iter().filter(|harm| harm.unread);
+        let unread = unread.map(|harm| harm.message.clone());
+        stream.quarantine_problem = quarantine.err().map(|error| error.to_string());
+        let problems: Vec<_> = unread.chain(stream.quarantine_problem.clone()).collect();
+        stream.problem = (!problems.is_empty()).then(|| problems.join("; "));
+        stream
     }
 
     /// One of which only this is known.
@@ -210,16 +261,17 @@ impl Stream {
         Self {
             missing,
             problem: Some(problem),
+            unknown: true,
             ..Self::new(name, &nothing, (0, 0))
         }
     }
 
     fn is_damaged(&self) -> bool {
-        self.missing || !self.damages.is_empty()
+        self.missing || self.damages.iter().any(|harm| !harm.unread)
     }
 
     fn print(&self, served_by: Option<u32>, output: &mut Output) -> Outcome {
-        if let Some(problem) = &self.problem {
+        if let (Some(problem), true) = (&self.problem, self.unknown) {
             let what = if self.missing {
                 "missing"
             } else {
@@ -233,10 +285,21 @@ impl Stream {
             (Some(first), Some(last)) => format!(" ({} to {})", grouped(first), grouped(last)),
             _ => String::new(),
         };
-        let verdict = match self.damages.len() {
-            0 => output.paint("all intact", "32"),
-            1 => output.paint("1 place is damaged", "31"),
-            count => output.paint(&format!("{count} places are damaged"), "31"),
+        let unread = self.damages.iter().filter(|harm| harm.unread).count();
+        let verdict = match (self.damages.len() - unread, unread) {
+            (0, 0) => output.paint("all intact", "32"),
+            (0, 1) => output.paint("1 segment cannot be read", "31"),
+            (0, count) => output.paint(&format!("{count} segments cannot be read"), "31"),
+            (damaged, unread) => {
+                let mut said = match damaged {
+                    1 => "1 place is damaged".to_owned(),
+                    count => format!("{count} places are damaged"),
+                };
+                if unread > 0 {
+                    said += &format!(", {unread} cannot be read");
+                }
+                output.paint(&said, "31")
+            }
         };
         output.line(&format!(
             "{}: {} records{range} in {} segments, {} bytes, synced up to {}: {verdict}",
@@ -248,6 +311,9 @@ impl Stream {
         ))?;
         for damage in &self.damages {
             output.line(&format!("  {}", damage.message))?;
+        }
+        if let Some(problem) = &self.quarantine_problem {
+            output.line(&format!("  {problem}"))?;
         }
         if self.quarantine_files > 0 {
             output.line(&format!(
@@ -318,6 +384,7 @@ impl Harm {
             first_sequence: some.then_some(damage.first),
             last_sequence: some.then_some(damage.last),
             message: damage.to_string(),
+            unread: damage.what.is_unread(),
         }
     }
 }
