@@ -316,7 +316,7 @@ fn a_server_none_of_whose_streams_can_be_opened_runs_and_says_so() {
 fn a_subscriber_that_comes_back_is_told_that_its_stream_is_not_served_any_more() {
     let mut server = stopped(&[]);
     server.restart();
-    let mut sub = server.command(&["sub", "b.>", "--count", "1", "--timeout", "8s"]);
+    let mut sub = server.command(&["sub", "b.>", "--count", "1", "--timeout", "25s"]);
     sub.stdout(std::process::Stdio::piped())
         .stderr(std::process::Stdio::piped());
     let sub = sub.spawn().unwrap();
@@ -326,7 +326,7 @@ fn a_subscriber_that_comes_back_is_told_that_its_stream_is_not_served_any_more()
     server.kill();
     break_other(&server, "missing");
     server.restart_in_place();
-    let ran = finish(sub, Duration::from_secs(30));
+    let ran = finish(sub, Duration::from_secs(40));
     assert_eq!(ran.code, 1, "{}", ran.err);
     assert!(
         ran.err.contains("stream other is not served"),
