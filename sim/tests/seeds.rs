@@ -27,3 +27,15 @@ fn seed_538_damage_that_ends_where_anything_was_synced() {
 fn seed_5835_a_page_of_another_stream_that_joins_a_mark() {
     holds(5835);
 }
+
+/// What had been found was judged by the page cache, which held records that recovery, reading past it, had not found.
+#[test]
+fn seed_1543_records_that_only_the_page_cache_had() {
+    holds(1543);
+}
+
+/// A reader went on behind a page of another stream with what followed on it, whose sequence was one too high.
+#[test]
+fn seed_3121_a_page_of_another_stream_whose_sequences_are_one_ahead() {
+    holds(3121);
+}

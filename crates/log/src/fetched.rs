@@ -241,10 +241,14 @@ impl Log {
         })
     }
 
-    /// The record behind the damaged one, if the damaged one's length is right and the next one valid.
+    /// The record behind the damaged one, if the damaged one's length is right and the next one valid. One that is whole and only not due here belongs
+    /// elsewhere, and so does what follows it.
     fn follower(&self, fetched: &Fetched, bytes: &[u8], cursor: Cursor) -> Option<Cursor> {
         let rest = bytes.get((cursor.position - fetched.position) as usize..)?;
         let raw = RawRecord::peek(rest, RECORD_BYTES_MAX).ok()??;
+        if raw.verify().is_ok() {
+            return None;
+        }
         let behind = rest.get(raw.len()..).filter(|behind| !behind.is_empty())?;
         [cursor.at + 1, cursor.at].into_iter().find_map(|at| {
             let next = cursor.moved(cursor.position + raw.len() as u64, at);

@@ -2,6 +2,7 @@
 
 use trunkline_log::testing::MemoryFiles;
 use trunkline_log::{AppendError, Damage, Defect, LogConfig, Loss, OpenError, Retention, verify};
+use trunkline_wire::record::{self, Kind, RawRecord, Stamp};
 
 use crate::world::{SECOND, Told, World, small};
 
@@ -498,4 +499,32 @@ fn a_stream_takes_no_larger_records_than_fit_the_segments_that_it_has() {
         matches!(refused, Err(AppendError::TooLarge { .. })),
         "{refused:?}"
     );
+}
+
+#[test]
+fn what_follows_a_record_that_belongs_elsewhere_is_not_taken_for_the_next_one() {
+    let mut world = synced(small(), 900, 300);
+    let contents = world.files.contents_mut(0).expect("the segment");
+    let (mut at, mut due) = (120, 0);
+    while due < 20 {
+        let raw = RawRecord::peek(&contents[at..], u32::MAX).expect("framed");
+        let raw = raw.expect("whole");
+        at += raw.len();
+        due = raw.sequence() + u64::from(raw.kind() == Kind::Data);
+    }
+    // As on a page of another stream: a definition, and a record of the sequence behind the one that is due here.
+    for kind in [Kind::Definition, Kind::Data] {
+        let stamp = Stamp {
+            kind,
+            sequence: due + 1,
+            timestamp_ns: world.told[due as usize].timestamp_ns,
+            subject_id: 1,
+            ..Stamp::DATA
+        };
+        let len = record::body_record_bytes(40);
+        record::encode(&mut contents[at..at + len], &stamp, &[b'x'; 40]).expect("it fits");
+        at += len;
+    }
+    // Each record that comes is compared with what was appended.
+    open(&world.config, &world.files, &world.told).expect("only readers see it");
 }
