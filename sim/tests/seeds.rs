@@ -39,3 +39,9 @@ fn seed_1543_records_that_only_the_page_cache_had() {
 fn seed_3121_a_page_of_another_stream_whose_sequences_are_one_ahead() {
     holds(3121);
 }
+
+/// A removal that failed was not tried again where the stream had nothing else to do.
+#[test]
+fn seed_3249_the_last_removal_that_failed() {
+    holds(3249);
+}

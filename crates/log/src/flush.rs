@@ -54,6 +54,7 @@ impl Log {
             self.writer.frontier_due_ns,
             ageing.then(|| self.keeper.next_look_ns()),
             self.preparation.next_try_ns(),
+            self.keeper.next_try_ns(),
         ]
         .into_iter()
         .flatten()

@@ -26,7 +26,7 @@ pub(crate) struct Keeper {
     telling: Option<(u64, u64)>,
     in_flight: Option<Token>,
     /// When a removal that failed is tried again.
-    retry_at_ns: u64,
+    retry_at_ns: Option<u64>,
     /// Look at the limits at the next turn.
     pub(crate) due: bool,
     next_look_ns: u64,
@@ -55,7 +55,7 @@ impl Keeper {
             removable: first_segment,
             telling: None,
             in_flight: None,
-            retry_at_ns: 0,
+            retry_at_ns: None,
             due: true,
             next_look_ns: 0,
             wall: WallClock::new(newest_ns),
@@ -76,6 +76,10 @@ impl Keeper {
 
     pub(crate) fn next_look_ns(&self) -> u64 {
         self.next_look_ns
+    }
+
+    pub(crate) fn next_try_ns(&self) -> Option<u64> {
+        self.retry_at_ns
     }
 }
 
@@ -197,7 +201,8 @@ impl Log {
         {
             self.keeper.removable = first_segment;
         }
-        let waits = now.mono_ns < self.keeper.retry_at_ns;
+        self.keeper.retry_at_ns.take_if(|at| *at <= now.mono_ns);
+        let waits = self.keeper.retry_at_ns.is_some();
         let busy = waits || self.keeper.in_flight.is_some() || self.reads.touch(segment);
         if segment == self.keeper.removable || busy || matches!(self.state, State::Poisoned(_)) {
             return;
@@ -216,7 +221,7 @@ impl Log {
             Ok(_) => {}
             Err(error) if error.kind == DiskErrorKind::NotFound => {}
             Err(error) => {
-                self.keeper.retry_at_ns = now.mono_ns + LOOK_NS;
+                self.keeper.retry_at_ns = Some(now.mono_ns + LOOK_NS);
                 self.stats.removes_failed += 1;
                 self.stats.last_error = Some(error);
                 return;

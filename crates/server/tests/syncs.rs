@@ -160,7 +160,7 @@ fn events(trace: &str, data: &Path) -> Vec<Event> {
         let (thread, call) = line.split_once(' ').expect("a thread and its call");
         let call = call.trim_start();
         if let Some(first) = call.strip_suffix("<unfinished ...>") {
-            begun.insert(thread, first);
+            begun.insert(thread, first.trim_end());
             continue;
         }
         let call = match call.split_once(" resumed>") {

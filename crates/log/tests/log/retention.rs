@@ -418,3 +418,49 @@ fn a_failed_removal_is_tried_again_later() {
     assert_eq!(world.log.stats().removes_failed, 1);
     assert!(world.log.stats().segments_removed > 5);
 }
+
+#[test]
+fn the_last_removal_is_tried_again_although_nothing_else_is_to_be_done() {
+    let config = keeping(Retention {
+        age_ns_max: Some(60 * SECOND),
+        ..Retention::default()
+    });
+    let mut world = World::new(config, 4);
+    for _ in 0..1000 {
+        world.append_waiting("a", 500);
+    }
+    world.sync_all();
+    let mut failed = 0;
+    for _ in 0..80 {
+        world.advance(SECOND);
+        world.flush();
+        while !world.queue.requests.is_empty() {
+            let (_, token, request) = world.queue.requests[0];
+            let is_removal = matches!(request, Request::Remove { .. });
+            if is_removal && world.files.segments().len() == 3 {
+                world.queue.requests.remove(0);
+                world.answer(token, Err(trunkline_log::DiskError::from_errno(5)));
+                failed += 1;
+            } else {
+                world.complete(0);
+            }
+        }
+        if failed == 1 {
+            break;
+        }
+    }
+    assert_eq!((failed, world.log.segment_count()), (1, 1));
+    // Who only comes back when there is something to do, does so for this, and in the end for nothing any more.
+    let mut turns = 0;
+    while let Some(due_ns) = world.log.next_deadline_ns() {
+        world.advance(due_ns - world.now.mono_ns);
+        world.settle();
+        turns += 1;
+    }
+    assert!((1..5).contains(&turns), "{turns}");
+    assert_eq!(
+        world.files.segments().len(),
+        2,
+        "the one in use and the next"
+    );
+}
