@@ -361,12 +361,13 @@ impl Trial<'_> {
             };
             sound && raw.verify().is_ok()
         };
-        // Where the damage begins in front of it, the reader did not get as far as its length.
+        // Where the damage begins in front of it, the reader did not get as far as its length. Behind a whole record that is not due it trusts nothing.
         let follows = begins.position / segment_bytes == segment
             && in_hand.contains(&at)
             && !self.changed(segment, self.end_before(first, segment)..at)
             && whole(at).is_some_and(|raw| {
                 raw.len() == begins.len as usize
+                    && raw.verify().is_err()
                     && whole(at + raw.len()).as_ref().is_some_and(is_next)
             });
         if follows && first != last {
