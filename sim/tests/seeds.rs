@@ -45,3 +45,16 @@ fn seed_3121_a_page_of_another_stream_whose_sequences_are_one_ahead() {
 fn seed_3249_the_last_removal_that_failed() {
     holds(3249);
 }
+
+/// Where what was held for a subscriber left no room to tell of a removal, nothing told the stream when there was.
+#[test]
+fn seed_7124_a_removal_that_waits_for_room() {
+    holds(7124);
+}
+
+/// A page whose whole record was not due had a length that led to the next one; what the index knows is up to two strides apart.
+#[test]
+fn seeds_3638_and_5771_a_reader_that_trusts_nothing_behind_a_page_of_another_stream() {
+    holds(3638);
+    holds(5771);
+}

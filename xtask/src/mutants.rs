@@ -76,7 +76,7 @@ fn try_all(file: &str, folder: &Path, is_sound: bool) -> Outcome {
     if has_nextest {
         command.args(["--test-tool", "nextest"]);
     }
-    command.args(["--timeout", "120", "--output"]).arg(folder);
+    command.args(["--timeout", "60", "--output"]).arg(folder);
     // Nothing is built that is not run.
     for argument in ["--locked", "--lib", "--test=log"] {
         command.args(["--cargo-arg", argument]);

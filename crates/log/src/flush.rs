@@ -52,7 +52,8 @@ impl Log {
         [
             self.writer.sync_due_ns.filter(|_| self.writer.is_dirty()),
             self.writer.frontier_due_ns,
-            ageing.then(|| self.keeper.next_look_ns()),
+            // Where there was no room to tell of a removal, nothing else says when there is.
+            (ageing || self.wants_removal_told()).then(|| self.keeper.next_look_ns()),
             self.preparation.next_try_ns(),
             self.keeper.next_try_ns(),
         ]

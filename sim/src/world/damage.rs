@@ -558,8 +558,8 @@ impl Trial<'_> {
 
 const LOG: LogId = LogId(0);
 const PAGE_BYTES: usize = 4096;
-/// How far apart the places are that the log's index knows, at most, but for a record and a mark.
-const INDEX_BYTES: u64 = 64 << 10;
+/// How far apart the places are that the log's index knows, at most, but for a record and a mark: after a start they are counted anew, so twice the stride.
+const INDEX_BYTES: u64 = 128 << 10;
 /// Bytes of a segment record.
 const HEAD_BYTES: usize = 120;
 
