@@ -10,7 +10,7 @@
 //!  after   S d d d ▒▒▒ d d d d b [  seal  ]     S b          the next segment: everything before it is durable
 //! ```
 //! Where the stream's last segment is missing, nothing tells which sequences it held: a file that holds nothing takes its place and uses up as many as it
-//! can have held, and the stream goes on behind it.
+//! can have held, and the stream goes on behind it. So does the end of one whose file was cut.
 //!
 //! What is overwritten is copied aside first. Nothing is changed until [`Repair::apply`], which can be interrupted anywhere: what it leaves is
 //! repaired by the next one.
@@ -32,7 +32,7 @@ pub use plan::plan_repair;
 /// What is wrong with a stream, and what is to be done about it.
 #[derive(Debug, Default)]
 pub struct Repair {
-    /// What is damaged of what had been synced, as far as it keeps the stream from being opened, and what else was found on the way.
+    /// What is damaged of what had been synced, whether it keeps the stream from being opened or not.
     pub damages: Vec<Damage>,
     /// What will be done, in the order of the stream. Nothing: the stream can be opened as it is.
     pub changes: Vec<Change>,

@@ -21,7 +21,6 @@ impl<F: Files, P: FnMut(u64, u64)> Planner<'_, F, P> {
     /// What a segment's seal says, if that is what recovery would believe.
     pub(super) fn read_ends(&mut self, segment: u64) -> Result<(), OpenError> {
         let bytes = self.identity.segment_bytes;
-        (self.progress)(segment * bytes, self.durable.position);
         if self.listed.get(&segment) != Some(&bytes) {
             return Ok(());
         }
@@ -89,7 +88,9 @@ impl<F: Files, P: FnMut(u64, u64)> Planner<'_, F, P> {
         let mut due = None;
         let mut scan = self.scan(0);
         let mut subjects = Subjects::new(u32::MAX);
+        let bytes = self.identity.segment_bytes;
         for segment in self.oldest..start {
+            (self.progress)(segment * bytes, self.durable.position);
             let head = self.fitting(segment, due)?;
             let by_ends = match (head, self.ends.get(&segment)) {
                 (Some(_), Some(ends))

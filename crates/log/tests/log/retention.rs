@@ -88,8 +88,8 @@ fn records_are_a_floor() {
     world.read_all();
 }
 
-#[test]
-fn old_segments_go_when_their_youngest_record_is_too_old() {
+/// Several segments, all synced, of a stream that keeps records for a minute.
+fn of_a_minute() -> World {
     let config = keeping(Retention {
         age_ns_max: Some(60 * SECOND),
         ..Retention::default()
@@ -99,6 +99,12 @@ fn old_segments_go_when_their_youngest_record_is_too_old() {
         world.append_waiting("a", 500);
     }
     world.sync_all();
+    world
+}
+
+#[test]
+fn old_segments_go_when_their_youngest_record_is_too_old() {
+    let mut world = of_a_minute();
     world.advance(50 * SECOND);
     world.settle();
     assert_eq!(world.log.first().sequence, 1);
@@ -421,15 +427,7 @@ fn a_failed_removal_is_tried_again_later() {
 
 #[test]
 fn the_last_removal_is_tried_again_although_nothing_else_is_to_be_done() {
-    let config = keeping(Retention {
-        age_ns_max: Some(60 * SECOND),
-        ..Retention::default()
-    });
-    let mut world = World::new(config, 4);
-    for _ in 0..1000 {
-        world.append_waiting("a", 500);
-    }
-    world.sync_all();
+    let mut world = of_a_minute();
     let mut failed = 0;
     for _ in 0..80 {
         world.advance(SECOND);
