@@ -219,6 +219,17 @@ fn a_subscription_that_saw_nothing_yet_still_misses_nothing() {
 }
 
 #[test]
+fn a_connection_that_was_lost_and_made_again_is_counted() {
+    let server = TestServer::start();
+    let client = client(&server);
+    for lost in 0..3 {
+        assert_eq!(client.connections_lost(), lost);
+        server.drop_connections();
+        eventually(|| client.connections_lost() == lost + 1 && client.is_connected());
+    }
+}
+
+#[test]
 fn a_record_that_comes_after_a_later_one_is_an_error() {
     let server = TestServer::start();
     for body in [b"1", b"2", b"3"] {

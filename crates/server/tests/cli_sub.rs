@@ -2,7 +2,8 @@
 
 mod support;
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::{Child, Stdio};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Duration;
@@ -91,6 +92,48 @@ fn why_the_server_went_is_said() {
     let back = format!("connected to {} again", server.address);
     assert_eq!(next(&said), back);
     assert_eq!(staying.interrupt().code, 0);
+}
+
+/// Stands before a server: where, and what breaks the connection that it carries. It takes the next one at once.
+fn breakable(server: &str) -> (String, Sender<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let server = server.to_owned();
+    let (breaks, broken) = mpsc::channel();
+    std::thread::spawn(move || {
+        while let Ok((client, _)) = listener.accept() {
+            let server = TcpStream::connect(&server).unwrap();
+            for (from, to) in [(&client, &server), (&server, &client)] {
+                let (mut from, mut to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
+                std::thread::spawn(move || io::copy(&mut from, &mut to));
+            }
+            let over = broken.recv().is_err();
+            for end in [client, server] {
+                let _ = end.shutdown(Shutdown::Both);
+            }
+            if over {
+                break;
+            }
+        }
+    });
+    (address, breaks)
+}
+
+#[test]
+fn a_connection_that_is_back_at_once_was_lost_all_the_same() {
+    let server = Server::start();
+    let (address, breaks) = breakable(&server.address);
+    let mut sub = Running::start(&server, &["a", "--server", &address], 1);
+    let said = lines(sub.child().stderr.take());
+    for _ in 0..3 {
+        breaks.send(()).unwrap();
+        assert_eq!(
+            next(&said),
+            format!("{address} closed the connection; trying again")
+        );
+        assert_eq!(next(&said), format!("connected to {address} again"));
+    }
+    assert_eq!(sub.interrupt().code, 0);
 }
 
 #[test]

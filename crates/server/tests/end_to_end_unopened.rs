@@ -316,7 +316,7 @@ fn a_server_none_of_whose_streams_can_be_opened_runs_and_says_so() {
 fn a_subscriber_that_comes_back_is_told_that_its_stream_is_not_served_any_more() {
     let mut server = stopped(&[]);
     server.restart();
-    let mut sub = server.command(&["sub", "b.>", "--count", "1", "--timeout", "25s"]);
+    let mut sub = server.command(&["sub", "b.>", "--count", "1", "--timeout", "8s"]);
     sub.stdout(std::process::Stdio::piped())
         .stderr(std::process::Stdio::piped());
     let sub = sub.spawn().unwrap();

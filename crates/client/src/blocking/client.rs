@@ -94,6 +94,11 @@ impl Client {
         self.inner.shared.lock().stream.is_some()
     }
 
+    /// How many connections have been lost so far, those that the server never greeted on among them. Who compares it with an earlier one learns of a connection that was lost and made again in between.
+    pub fn connections_lost(&self) -> u64 {
+        self.inner.shared.lock().generation
+    }
+
     /// Why there is no connection now, or what ended the one before it: with [`Error::Refused`] the server said so itself. `None` as
     /// long as none has broken.
     pub fn disconnected_by(&self) -> Option<Arc<Error>> {

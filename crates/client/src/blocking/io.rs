@@ -254,7 +254,6 @@ impl<'s> Worker<'s> {
                     };
                     let mut state = self.shared.lock();
                     state.outlet.set_limits(limits);
-                    state.generation += 1;
                     answered = true;
                 }
                 event => answered |= on_control(self.shared, &mut self.channels, event)?,

@@ -42,7 +42,7 @@ pub(super) struct State {
     pub(super) sending: bool,
     /// The thread sleeps, or is about to.
     pub(super) asleep: bool,
-    /// Counts connections: channels and correlations of another one mean nothing.
+    /// Counts connections that were lost: channels and correlations of an earlier one mean nothing.
     pub(super) generation: u64,
     pub(super) subscriptions: Vec<Subscribed>,
     /// Number of the next subscription of this client, and on this connection.

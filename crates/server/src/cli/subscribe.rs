@@ -234,6 +234,7 @@ impl Subscribe {
         // Records that are there are printed at once, and seen before there is a wait for more.
         let mut pause = Duration::ZERO;
         let mut away = false;
+        let mut lost_before = 0;
         loop {
             match subscriber.next_delivery(Some(pause)) {
                 Ok(Some(delivery)) => {
@@ -256,21 +257,22 @@ impl Subscribe {
                     });
                 }
                 Ok(None) => {
-                    let lost = !client.is_connected();
-                    if lost && !stays {
+                    // Counted, as a connection may be lost and made again between two looks.
+                    let lost = client.connections_lost();
+                    let connected = client.is_connected();
+                    if !connected && !stays {
                         return Err(Failure::Connection(self.target.lost(client)));
                     }
-                    if lost != std::mem::replace(&mut away, lost) {
-                        let what = if lost {
-                            format!("{}; trying again", self.target.lost(client))
-                        } else {
-                            format!("connected to {} again", self.target.server)
-                        };
-                        let _ = writeln!(io::stderr(), "{what}");
-                        if !lost {
-                            // It is another server, maybe, or the same one after a start that not all of its streams came through.
-                            self.warn(client);
-                        }
+                    if std::mem::replace(&mut lost_before, lost) != lost && !away {
+                        away = true;
+                        let lost = self.target.lost(client);
+                        let _ = writeln!(io::stderr(), "{lost}; trying again");
+                    }
+                    if connected && away {
+                        away = false;
+                        let _ = writeln!(io::stderr(), "connected to {} again", self.target.server);
+                        // It is another server, maybe, or the same one after a start that not all of its streams came through.
+                        self.warn(client);
                     }
                 }
                 Err(error) => return Err(self.target.failed(&error)),
