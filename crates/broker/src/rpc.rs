@@ -312,6 +312,15 @@ impl Shard {
         }
     }
 
+    /// The responder has no room for a call that was passed to it: the caller is told.
+    pub fn reject_call(&mut self, session: SessionId, correlation: u16, out: &mut impl Out) {
+        if let Some(call) = self.answered(session, correlation) {
+            let message = "the responder has not read earlier calls yet; try again";
+            let error = ErrorBody::new(ErrorCode::TOO_MANY, message);
+            out.refused(call.caller_id, call.correlation, &error);
+        }
+    }
+
     /// The call that a session answers under this correlation, which is over.
     fn answered(&mut self, session: SessionId, correlation: u16) -> Option<Call> {
         let responder = self.session_key(session)?;

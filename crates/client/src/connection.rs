@@ -4,6 +4,7 @@ use std::io;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use trunkline_wire::frame::FRAME_BYTES_MAX;
 use trunkline_wire::{
     Ack, AckLevel, ClientHello, Close, Confirm, Credit, ErrorBody, ErrorFlags, Event as Wire,
     Failure, FrameFlags, Gap, Hello, Kind, Limits, Opcode, PROTOCOL_VERSION, RpcCall, Run,
@@ -177,11 +178,7 @@ impl Connection {
     /// # Errors
     /// When it cannot be made non-blocking.
     pub fn from_stream(stream: TcpStream, options: &ConnectionOptions) -> Result<Self, Error> {
-        let limits = Limits {
-            max_record_bytes: u32::MAX,
-            ..Limits::default()
-        };
-        let link = Link::new(stream, limits)?;
+        let link = Link::new(stream)?;
         let mut outlet = Outlet::new(OutletLimits {
             buffer_bytes: options.buffer_bytes,
             in_flight_records: options.in_flight_records,
@@ -189,7 +186,7 @@ impl Connection {
         });
         let hello = ClientHello {
             version: PROTOCOL_VERSION,
-            max_frame_bytes: limits.max_frame_bytes,
+            max_frame_bytes: FRAME_BYTES_MAX,
             name: &options.name,
         };
         outlet

@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use trunkline_wire::frame::FRAME_BYTES_MAX;
 use trunkline_wire::{Client, Event, Limits, Session};
 
 use crate::error::Error;
@@ -49,7 +50,12 @@ impl Link {
         Ok(stream)
     }
 
-    pub(crate) fn new(stream: TcpStream, limits: Limits) -> io::Result<Self> {
+    pub(crate) fn new(stream: TcpStream) -> io::Result<Self> {
+        // Whatever records its server takes: nothing is allocated for a length before the bytes are there.
+        let limits = Limits {
+            max_frame_bytes: FRAME_BYTES_MAX,
+            max_record_bytes: u32::MAX,
+        };
         stream.set_nonblocking(true)?;
         Ok(Self {
             stream: Arc::new(stream),

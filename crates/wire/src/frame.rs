@@ -399,6 +399,8 @@ const ACK_LEVEL_SHIFT: u8 = 6;
 pub const FRAME_BYTES_MAX_BEFORE_HELLO: u32 = 4096;
 /// Longest body of a frame unless configured otherwise.
 pub const FRAME_BYTES_MAX_DEFAULT: u32 = 4 << 20;
+/// Longest body of a frame that anybody may announce.
+pub const FRAME_BYTES_MAX: u32 = 64 << 20;
 /// Longest `payload_len` of a record unless configured otherwise.
 pub const RECORD_BYTES_MAX_DEFAULT: u32 = 1 << 20;
 /// Longest body of a frame that is neither a run of records nor a call nor a Subscribe.

@@ -190,7 +190,7 @@ impl Client {
     fn enlist(&self, subscription: &Subscription) -> Result<(u64, Arc<Queue>), Error> {
         check_pattern(&subscription.pattern).map_err(PublishError::Subject)?;
         let shared = &self.inner.shared;
-        let queue = Arc::new(Queue::new(queue_bytes(subscription)));
+        let queue = Arc::new(Queue::new(subscription.credit_bytes));
         let slot = Arc::new(Slot::new());
         // A connection that is being made again is waited for; if there is none in time, the request says so.
         let timeout = Some(shared.options.request_timeout);
@@ -246,15 +246,5 @@ impl Drop for Inner {
     }
 }
 
-/// More than a server that keeps to its credit ever sends: some channels' credit, and a frame.
-fn queue_bytes(subscription: &Subscription) -> usize {
-    usize::try_from(subscription.credit_bytes)
-        .unwrap_or(usize::MAX)
-        .saturating_mul(QUEUE_CHANNELS)
-        .saturating_add(8 << 20)
-}
-
-/// Channels of one subscription whose credit may be used up at the same time.
-const QUEUE_CHANNELS: usize = 16;
 /// What is added to a call's time for the server to say that it is over.
 const GRACE: Duration = Duration::from_millis(500);

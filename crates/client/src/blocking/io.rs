@@ -5,6 +5,7 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use trunkline_wire::frame::FRAME_BYTES_MAX;
 use trunkline_wire::{
     ClientHello, Close, ErrorBody, ErrorCode, ErrorFlags, Event, FrameFlags, Hello, Kind, Limits,
     Opcode, PROTOCOL_VERSION, Positions, Run, Start, Subscribe, Subscribed as Opened,
@@ -124,14 +125,10 @@ struct Channel {
 impl<'s> Worker<'s> {
     /// Takes a stream that is connected: says Hello and what is left from the last connection.
     fn new(shared: &'s Shared, stream: TcpStream) -> Result<Self, Error> {
-        let limits = Limits {
-            max_record_bytes: u32::MAX,
-            ..Limits::default()
-        };
-        let link = Link::new(stream, limits)?;
+        let link = Link::new(stream)?;
         let hello = ClientHello {
             version: PROTOCOL_VERSION,
-            max_frame_bytes: limits.max_frame_bytes,
+            max_frame_bytes: FRAME_BYTES_MAX,
             name: &shared.options.name,
         };
         let mut state = shared.lock();

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use trunkline_ring::wait::{Signal, Strategy};
 use trunkline_wire::GapReason;
+use trunkline_wire::frame::FRAME_BYTES_MAX;
 
 /// What comes for a subscriber.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,22 +42,33 @@ pub(super) enum Entry<'a> {
 pub(super) struct Queue {
     inner: Mutex<Inner>,
     signal: Signal,
-    limit_bytes: usize,
+    /// What each channel may add to what may wait.
+    channel_bytes: usize,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inner {
     bytes: Vec<u8>,
+    /// The connection that the channels are of.
+    generation: u64,
+    /// How much may wait before more of it is refused.
+    limit_bytes: usize,
     ended: bool,
 }
 
 impl Queue {
-    /// Takes at most some `limit_bytes`: a server that keeps to its credit never comes near.
-    pub(super) fn new(limit_bytes: usize) -> Self {
+    /// Takes the credit of each channel that is opened, and one run that overdraws it: a server that keeps to its credit never sends more.
+    pub(super) fn new(credit_bytes: u64) -> Self {
+        let credit_bytes = usize::try_from(credit_bytes).unwrap_or(usize::MAX);
         Self {
-            inner: Mutex::default(),
+            inner: Mutex::new(Inner {
+                bytes: Vec::new(),
+                generation: 0,
+                limit_bytes: OTHER_BYTES,
+                ended: false,
+            }),
             signal: Signal::new(),
-            limit_bytes,
+            channel_bytes: credit_bytes.saturating_add(FRAME_BYTES_MAX as usize),
         }
     }
 
@@ -67,7 +79,15 @@ impl Queue {
             if inner.ended {
                 return true;
             }
-            if inner.bytes.len() > self.limit_bytes {
+            if let Entry::Opened { generation, .. } = entry {
+                if *generation != inner.generation {
+                    inner.generation = *generation;
+                    // What is left of the last connection is no fault of this one.
+                    inner.limit_bytes = inner.bytes.len().saturating_add(OTHER_BYTES);
+                }
+                inner.limit_bytes = inner.limit_bytes.saturating_add(self.channel_bytes);
+            }
+            if inner.bytes.len() > inner.limit_bytes {
                 return false;
             }
             write(entry, &mut inner.bytes);
@@ -184,6 +204,9 @@ pub(super) fn read(bytes: &[u8]) -> Option<(Entry<'_>, usize)> {
 
 const HEADER_BYTES: usize = 32;
 
+/// What may wait beside records: calls, and what is said of channels.
+const OTHER_BYTES: usize = 64 << 20;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -247,10 +270,23 @@ mod tests {
     #[test]
     fn a_server_that_ignores_its_credit_is_noticed() {
         let queue = Queue::new(1000);
+        let records = vec![7; 8 << 20];
         let run = Entry::Run {
             channel: 9,
-            records: &[7; 600],
+            records: &records,
         };
-        assert!(queue.push(&run) && queue.push(&run) && !queue.push(&run));
+        let taken = || (0..).take_while(|_| queue.push(&run)).count();
+        let none = taken();
+        for generation in [1, 1, 2] {
+            assert!(none > 0 && !queue.push(&run));
+            queue.push(&Entry::Opened {
+                generation,
+                channel: 9,
+                next: 1,
+                stream: "main",
+            });
+            let more = taken();
+            assert!((8..=17).contains(&more), "{more} more for a channel");
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde_saphyr::Spanned;
 use trunkline_route::Pattern;
+use trunkline_wire::frame::FRAME_BYTES_MAX;
 
 use super::{
     BUFFER_BYTES, DEFAULT_ADDRESS, DEFAULT_DATA_DIR, Limits, ListenerPlan, Machine, Plan,
@@ -266,7 +267,7 @@ impl Draft<'_> {
                 "max_frame",
                 (4 << 20).max(frame_min),
                 frame_min,
-                64 << 20,
+                FRAME_BYTES_MAX.into(),
             ) as u32,
             connections: self.count(&written.connections, "connections", 1024, 1, 1 << 20),
             subscriptions: self.count(&written.subscriptions, "subscriptions", 256, 1, 65_535),

@@ -8,6 +8,9 @@ pub(super) const READ_BUFFER_BYTES: u64 = 256 << 10;
 /// Reads that can be under way at one time even where the largest records are large.
 const READ_BUFFERS_MIN: u16 = 4;
 
+/// What every client has to take in one frame, wherever the largest records are smaller: more than the broker delivers at once.
+const TAKEN_BYTES_MIN: u32 = 1 << 20;
+
 impl Plan {
     /// Bounds of one worker's shard. Sessions count on every shard, because a stream of any worker may be asked for.
     #[must_use]
@@ -20,8 +23,25 @@ impl Plan {
             session_subjects: limits.session_subjects,
             session_calls: limits.calls,
             run_bytes: default.run_bytes.min(limits.max_frame_bytes),
+            call_bytes: self.wire_limits().call_bytes_max(),
             ..default
         }
+    }
+
+    /// What a session takes at most.
+    #[must_use]
+    pub fn wire_limits(&self) -> trunkline_wire::Limits {
+        trunkline_wire::Limits {
+            max_frame_bytes: self.limits.max_frame_bytes,
+            max_record_bytes: self.limits.payload_len_max(),
+        }
+    }
+
+    /// What a client has to take in one frame, so that everything can be delivered that may be published, and the server can answer.
+    #[must_use]
+    pub fn taken_bytes_min(&self) -> u32 {
+        let record = trunkline_wire::record_bytes(self.limits.payload_len_max());
+        TAKEN_BYTES_MIN.max(record as u32)
     }
 
     /// Bounds of one worker's reactor.

@@ -82,6 +82,14 @@ impl Plan {
             "limits.connections, limits.send_queue",
             false,
         ));
+        // Calls and answers that wait to be sent to who did not send them, and records that were copied out of publishers' way.
+        terms.push(term(
+            "calls and answers",
+            workers,
+            ARENA_BYTES_MAX,
+            "workers",
+            false,
+        ));
         // What the shards keep for sessions, subscriptions, acks and calls, as the broker itself adds it up.
         for (name, bytes) in self.shard_limits().terms() {
             terms.push(term(
@@ -157,3 +165,5 @@ fn term(
 pub const MESH_RING_BYTES: u64 = 1 << 20;
 /// Resident after start without any of the above, rounded up.
 const PROGRAM_BYTES: u64 = 16 << 20;
+/// What may wait on one worker in copies before calls and answers are refused, and records of a session that does not take them no longer copied.
+pub const ARENA_BYTES_MAX: u64 = 64 << 20;

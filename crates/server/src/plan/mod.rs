@@ -22,7 +22,7 @@ use serde::Serialize;
 pub use crate::config::{Ack, Idle, Io, Storage, SyncedWrites, Visible};
 pub use compute::Flags;
 pub use machine::Machine;
-pub use memory::{MESH_RING_BYTES, Term};
+pub use memory::{ARENA_BYTES_MAX, MESH_RING_BYTES, Term};
 pub use stream::{RetentionPlan, StreamPlan};
 
 /// Every number of one server.

@@ -2,8 +2,8 @@
 //!
 //! Records leave from the tails themselves; everything else that a session sends is written here first, into fixed chunks
 //! of registered memory that the kernel may read until the send completes. A session holds chunks only while it has something to say, so
-//! ten thousand silent connections cost nothing. The arena grows by whole regions and never shrinks; what it can reach is a term of
-//! the plan.
+//! ten thousand silent connections cost nothing. The arena grows by whole regions, when they are needed, and never shrinks; what it can
+//! reach is a term of the plan. A new region is registered before the next send.
 //!
 //! It does not know frames, nor which session a chunk belongs to.
 
@@ -21,7 +21,9 @@ pub(super) struct ChunkId(u32);
 
 /// The chunks of one worker.
 pub(super) struct Arena {
-    regions: Vec<(Buffer, RegionId)>,
+    regions: Vec<Buffer>,
+    /// Of the first regions, as the reactor knows them.
+    registered: Vec<RegionId>,
     free: Vec<ChunkId>,
 }
 
@@ -29,46 +31,36 @@ impl Arena {
     pub(super) fn new() -> Self {
         Self {
             regions: Vec::new(),
+            registered: Vec::new(),
             free: Vec::new(),
         }
     }
 
-    /// Makes sure that at least `chunks` chunks can be taken without growing.
-    ///
-    /// # Errors
-    /// The system's, when it has no memory for another region.
-    pub(super) fn reserve(
-        &mut self,
-        chunks: usize,
-        reactor: &mut AnyReactor,
-    ) -> std::io::Result<()> {
-        while self.free.len() < chunks {
-            let buffer = Buffer::new(CHUNK_BYTES * CHUNKS)?;
-            let region = reactor.register_region(buffer.pin());
+    /// Makes room for `bytes` more, wherever they start in a chunk. False when the system has no memory for another region.
+    #[must_use]
+    pub(super) fn make_room(&mut self, bytes: usize) -> bool {
+        while self.free.len() * CHUNK_BYTES < bytes {
+            let Ok(buffer) = Buffer::new(CHUNK_BYTES * CHUNKS) else {
+                return false;
+            };
             let first = self.regions.len() * CHUNKS;
-            self.regions.push((buffer, region));
-            self.free.extend(
-                (first..first + CHUNKS)
-                    .rev()
-                    .map(|chunk| ChunkId(chunk as u32)),
-            );
+            self.regions.push(buffer);
+            let chunks = (first..first + CHUNKS).rev();
+            self.free.extend(chunks.map(|chunk| ChunkId(chunk as u32)));
         }
-        Ok(())
+        true
     }
 
-    /// Chunks that can be taken now.
-    pub(super) fn available(&self) -> usize {
-        self.free.len()
+    /// Makes regions that are new known to the reactor: before [`slice`](Self::slice) is asked for anything in them.
+    pub(super) fn register(&mut self, reactor: &mut AnyReactor) {
+        for buffer in &self.regions[self.registered.len()..] {
+            self.registered.push(reactor.register_region(buffer.pin()));
+        }
     }
 
     /// Bytes of chunks that are in use.
     pub(super) fn used_bytes(&self) -> usize {
         (self.regions.len() * CHUNKS - self.free.len()) * CHUNK_BYTES
-    }
-
-    /// Whether `bytes` more can be written, wherever they start in a chunk.
-    pub(super) fn has_room(&self, bytes: usize) -> bool {
-        self.free.len() >= bytes.div_ceil(CHUNK_BYTES)
     }
 
     pub(super) fn take(&mut self) -> Option<ChunkId> {
@@ -88,7 +80,6 @@ impl Arena {
         debug_assert!(offset + bytes.len() <= CHUNK_BYTES);
         let (region, start) = locate(chunk);
         self.regions[region]
-            .0
             .slice_mut(start + offset, bytes.len())
             .copy_from_slice(bytes);
     }
@@ -97,7 +88,7 @@ impl Arena {
     pub(super) fn slice(&self, chunk: ChunkId, offset: usize, len: usize) -> Slice {
         let (region, start) = locate(chunk);
         Slice {
-            region: self.regions[region].1,
+            region: self.registered[region],
             offset: (start + offset) as u64,
             len: len as u32,
         }

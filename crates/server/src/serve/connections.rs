@@ -13,6 +13,7 @@ use super::node::{Fed, Node, SERVER_NAME};
 use super::post::{CLOSING_NS, NOT_TAKEN};
 use super::session::{Phase, Session};
 use super::tag::{Peer, Tag};
+use crate::plan::ARENA_BYTES_MAX;
 
 impl Node {
     pub(super) fn on_accepted(
@@ -49,11 +50,7 @@ impl Node {
         if self.inlets.len() <= slot {
             self.inlets.resize_with(slot + 1, || None);
         }
-        let wire_limits = wire::Limits {
-            max_frame_bytes: limits.max_frame_bytes,
-            max_record_bytes: limits.payload_len_max(),
-        };
-        self.inlets[slot] = Some(Inlet::new(wire_limits));
+        self.inlets[slot] = Some(Inlet::new(self.plan.wire_limits()));
         let id = session.id;
         tracing::debug!(session = ?id, peer = address.map(display), "connected");
         let share = (limits.connections as usize).div_ceil(self.plan.workers.len());
@@ -265,7 +262,7 @@ impl Node {
             return;
         };
         let mut copied = Vec::new();
-        let fits = post.arena.used_bytes() < COPIED_BYTES_MAX
+        let fits = post.arena.used_bytes() < ARENA_BYTES_MAX as usize
             && session.outbox.copy_records(
                 &mut post.arena,
                 |(worker, hold)| shard.bytes_of(hold).filter(|_| worker == index),
@@ -296,6 +293,7 @@ impl Node {
 
     /// Stages a send for every session that has something to say, and ends those that are done.
     pub(super) fn send(&mut self, now: Now, reactor: &mut AnyReactor) -> usize {
+        self.post.arena.register(reactor);
         let mut listed = std::mem::take(&mut self.post.sessions.listed);
         let count = listed.len();
         for slot in listed.drain(..) {
@@ -437,12 +435,23 @@ impl Node {
         }
     }
 
-    /// Answers a Hello.
-    pub(super) fn greet(&mut self, peer: Peer, now: Now) {
+    /// Answers the Hello of a client that takes frames of so many bytes.
+    pub(super) fn greet(&mut self, peer: Peer, taken_bytes: u32, now: Now) {
         let limits = &self.plan.limits;
         let Some(session) = self.post.sessions.peer(peer) else {
             return;
         };
+        let needed = self.plan.taken_bytes_min();
+        if taken_bytes < needed {
+            let (id, address) = (session.id, session.address.map(display));
+            let message = format!(
+                "Hello takes frames of {taken_bytes} bytes, and this server sends up to {needed}: announce at least that"
+            );
+            tracing::info!(session = ?id, peer = address, message, "connection refused");
+            let error = ErrorBody::new(ErrorCode::FRAME_TOO_LONG, &message);
+            self.post.end(id, &error, 0);
+            return;
+        }
         session.phase = Phase::Open;
         let hello = wire::ServerHello {
             version: wire::PROTOCOL_VERSION,
@@ -473,8 +482,6 @@ fn close(session: &mut Session, peer: Peer, reactor: &mut AnyReactor) {
     }
 }
 
-/// What the chunks of a worker may hold before records of a session that does not take them are no longer copied.
-const COPIED_BYTES_MAX: usize = 32 << 20;
 /// The result of an operation that was taken back.
 const CANCELED: i32 = -rustix::io::Errno::CANCELED.raw_os_error();
 /// How often deadlines of sessions are looked at.

@@ -216,10 +216,11 @@ impl Node {
                 self.post.small(id, [&pong.encode(), body]);
             }
             Event::Hello(_, hello) => {
+                // The session lets no other through.
                 if let wire::Hello::Client(hello) = hello {
                     tracing::debug!(session = ?id, name = hello.name, "greeted");
+                    self.greet(peer, hello.max_frame_bytes, now);
                 }
-                self.greet(peer, now);
             }
             Event::Close(_, close) => {
                 tracing::debug!(session = ?id, code = close.code.0, reason = close.reason, "peer closes");
@@ -308,12 +309,12 @@ impl Node {
     }
 
     /// The worker, if it is another one, that numbered this channel or call: shards number theirs modulo the number of workers.
-    fn elsewhere(&self, number: u16) -> Option<u8> {
+    pub(super) fn elsewhere(&self, number: u16) -> Option<u8> {
         let owner = (usize::from(number) % self.plan.workers.len()) as u8;
         (owner != self.index).then_some(owner)
     }
 
-    fn forward(&mut self, number: u16, message: Message) {
+    pub(super) fn forward(&mut self, number: u16, message: Message) {
         if let Some(owner) = self.elsewhere(number) {
             self.post.send(owner, message);
         }

@@ -4,9 +4,8 @@ use trunkline_broker::Now;
 use trunkline_reactor::{AnyReactor, Reactor};
 use trunkline_wire::{ErrorBody, ErrorCode, Failure, Subscribe};
 
-use super::arena::CHUNK_BYTES;
 use super::message::Message;
-use super::node::{CHUNKS_PER_TURN, Node};
+use super::node::Node;
 
 impl Node {
     /// What came over the mesh.
@@ -183,13 +182,19 @@ impl Node {
                 bytes,
                 hold,
             } => {
-                // Many of them may come in one turn, each longer than what a turn sets aside. Without memory the session ends.
-                let chunks = CHUNKS_PER_TURN + bytes.len().div_ceil(CHUNK_BYTES);
-                let _ = self.post.arena.reserve(chunks, reactor);
                 self.post
                     .deliver_bytes(session, channel, &bytes, (from, hold));
             }
             Message::Frame { session, bytes } => self.post.small(session, [&bytes, &[]]),
+            Message::Passed {
+                session,
+                header,
+                body,
+            } => self.post.pass(session, header, &body),
+            Message::Rejected {
+                session,
+                correlation,
+            } => self.shard.reject_call(session, correlation, &mut self.post),
             Message::Acked {
                 session,
                 frame,

@@ -7,7 +7,7 @@
 use trunkline_broker::{HoldId, PublishFrame, SessionId, Span};
 use trunkline_log::LogId;
 use trunkline_ring::Pinned;
-use trunkline_wire::{Ack, ErrorCode};
+use trunkline_wire::{Ack, ErrorCode, FrameHeader};
 
 use super::streams::Opened;
 use crate::system;
@@ -114,6 +114,17 @@ pub(super) enum Message {
     Frame {
         session: SessionId,
         bytes: Box<[u8]>,
+    },
+    /// Owner → home: a call, or the answer to one.
+    Passed {
+        session: SessionId,
+        header: FrameHeader,
+        body: Box<[u8]>,
+    },
+    /// Home → owner: the responder has no room for this call.
+    Rejected {
+        session: SessionId,
+        correlation: u16,
     },
     /// Owner → home: its part of this and all earlier Publish frames.
     Acked {

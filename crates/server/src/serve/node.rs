@@ -10,14 +10,14 @@
 use std::net::TcpListener;
 use std::sync::Arc;
 
-use trunkline_broker::{HoldId, Now, Refusal, Shard};
+use trunkline_broker::{HoldId, Now, Refusal, SessionId, Shard};
 use trunkline_log::{Log, LogId};
 use trunkline_reactor::{AnyReactor, Completion, Op, Reactor, Slice, SocketId};
 
 use super::inlet::Inlet;
 use super::message::Message;
 use super::outbox::SLICES_PER_SEND;
-use super::post::Post;
+use super::post::{Bounds, Post};
 use super::registry::Registry;
 use super::relay::Relay;
 use super::streams::{Opened, broker_plan};
@@ -99,11 +99,11 @@ impl Node {
         registry: Arc<Registry>,
         facts: Facts,
     ) -> Self {
-        let post = Post::new(
-            index as u8,
-            plan.workers.len(),
-            plan.limits.send_queue_bytes as usize,
-        );
+        let bounds = Bounds {
+            small_bytes: plan.limits.send_queue_bytes as usize,
+            passed_bytes: plan.shard_limits().responder_bytes as usize,
+        };
+        let post = Post::new(index as u8, plan.workers.len(), bounds);
         Self {
             index: index as u8,
             plan,
@@ -213,7 +213,6 @@ impl Node {
     /// The reactor's: the worker cannot go on.
     pub(super) fn turn(&mut self, now: Now, reactor: &mut AnyReactor) -> std::io::Result<TurnDone> {
         self.post.now_ns = now.mono_ns;
-        self.post.arena.reserve(CHUNKS_PER_TURN, reactor)?;
         let mut work = self.reap(now, reactor);
         work += self.resume(now, reactor);
         work += self.take_waiting(now);
@@ -347,7 +346,23 @@ impl Node {
         while let Some((worker, hold)) = self.post.unsent.pop() {
             self.released(worker, hold);
         }
+        for (session, correlation) in std::mem::take(&mut self.post.rejected) {
+            self.reject(session, correlation);
+        }
         self.tell_damaged();
+    }
+
+    /// A responder of this worker has no room for a call.
+    fn reject(&mut self, session: SessionId, correlation: u16) {
+        if self.elsewhere(correlation).is_some() {
+            let message = Message::Rejected {
+                session,
+                correlation,
+            };
+            self.forward(correlation, message);
+        } else {
+            self.shard.reject_call(session, correlation, &mut self.post);
+        }
     }
 
     /// A delivery has left, or never will.
@@ -372,5 +387,3 @@ pub(super) enum Fed {
 pub(super) const SERVER_NAME: &str = concat!("trunkline ", env!("CARGO_PKG_VERSION"));
 const COMPLETIONS_PER_REAP: usize = 256;
 const COMPLETIONS_PER_TURN: usize = 4096;
-/// Arena chunks that are free at the start of each turn: 1 MiB of frame headers and answers.
-pub(super) const CHUNKS_PER_TURN: usize = 256;

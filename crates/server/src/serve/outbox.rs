@@ -22,11 +22,12 @@ pub(super) type Held = (u8, HoldId);
 /// What has to happen when a piece has left.
 #[derive(Clone, Copy, Debug)]
 enum Piece {
-    /// `len` bytes of `chunk`; the chunk is given back afterwards if `last`.
+    /// `len` bytes of `chunk`, of which `passed` are of other sessions; the chunk is given back afterwards if `last`.
     Small {
         chunk: ChunkId,
         offset: u32,
         len: u32,
+        passed: u32,
         last: bool,
     },
     /// Records; `hold` is released afterwards.
@@ -60,6 +61,17 @@ pub(super) struct Outbox {
     small_bytes: usize,
     /// Of these, records that came as a copy.
     delivered_bytes: usize,
+    /// And calls and answers.
+    passed_bytes: usize,
+}
+
+/// Whose bytes these are: each are bounded by themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Whose {
+    /// The server's: answers to what the peer said itself.
+    Own,
+    /// Another session's: a call, or the answer to one.
+    Passed,
 }
 
 impl Outbox {
@@ -72,21 +84,30 @@ impl Outbox {
         self.in_flight > 0
     }
 
-    /// Bytes waiting in arena chunks that are no records: what a peer that sends but does not read makes grow. Records are bounded by
-    /// the credit that the peer gives.
+    /// Bytes waiting in arena chunks that the server itself says: what a peer that sends but does not read makes grow. Records are
+    /// bounded by the credit that the peer gives, and what other sessions say by [`passed_bytes`](Self::passed_bytes).
     pub(super) fn small_bytes(&self) -> usize {
-        self.small_bytes.saturating_sub(self.delivered_bytes)
+        self.small_bytes
+            .saturating_sub(self.delivered_bytes + self.passed_bytes)
     }
 
-    /// Queues small bytes. Returns false, with nothing queued, if the arena has too few free chunks.
+    /// Bytes of calls and answers that wait.
+    pub(super) fn passed_bytes(&self) -> usize {
+        self.passed_bytes
+    }
+
+    /// Queues small bytes. Returns false, with nothing queued, if there is no memory for them.
     #[must_use]
-    pub(super) fn push_small(&mut self, arena: &mut Arena, mut bytes: &[u8]) -> bool {
+    pub(super) fn push_small(&mut self, arena: &mut Arena, mut bytes: &[u8], whose: Whose) -> bool {
         let room = self.open.map_or(0, |(_, used)| CHUNK_BYTES - used);
-        if bytes.len() > room && arena.available() * CHUNK_BYTES < bytes.len() - room {
+        if !arena.make_room(bytes.len().saturating_sub(room)) {
             return false;
         }
         self.queued_bytes += bytes.len();
         self.small_bytes += bytes.len();
+        if whose == Whose::Passed {
+            self.passed_bytes += bytes.len();
+        }
         while !bytes.is_empty() {
             let (chunk, used) = match self.open {
                 Some(open) => open,
@@ -95,32 +116,44 @@ impl Outbox {
             let n = bytes.len().min(CHUNK_BYTES - used);
             arena.write(chunk, used, &bytes[..n]);
             let full = used + n == CHUNK_BYTES;
-            self.append_small(chunk, used, n, full);
+            self.append_small(chunk, used, n, whose, full);
             self.open = if full { None } else { Some((chunk, used + n)) };
             bytes = &bytes[n..];
         }
         true
     }
 
-    fn append_small(&mut self, chunk: ChunkId, offset: usize, len: usize, last: bool) {
+    fn append_small(
+        &mut self,
+        chunk: ChunkId,
+        offset: usize,
+        len: usize,
+        whose: Whose,
+        last: bool,
+    ) {
+        let (offset, len) = (offset as u32, len as u32);
+        let passed = if whose == Whose::Passed { len } else { 0 };
         if self.pieces.len() > self.in_flight
             && let Some(Piece::Small {
                 chunk: same,
                 len: so_far,
+                passed: passed_so_far,
                 last: closes,
                 ..
             }) = self.pieces.back_mut()
             && *same == chunk
             && !*closes
         {
-            *so_far += len as u32;
+            *so_far += len;
+            *passed_so_far += passed;
             *closes = last;
             return;
         }
         self.pieces.push_back(Piece::Small {
             chunk,
-            offset: offset as u32,
-            len: len as u32,
+            offset,
+            len,
+            passed,
             last,
         });
     }
@@ -191,9 +224,14 @@ impl Outbox {
             self.front_sent = 0;
             match self.pieces.pop_front() {
                 Some(Piece::Small {
-                    chunk, len, last, ..
+                    chunk,
+                    len,
+                    passed,
+                    last,
+                    ..
                 }) => {
                     self.small_bytes -= len as usize;
+                    self.passed_bytes -= passed as usize;
                     if last {
                         arena.give_back(chunk);
                     }
@@ -219,7 +257,7 @@ impl Outbox {
     }
 
     /// Copies records into chunks, so that what `bytes_of` tells of them can be reused. No send is under way. False, with the rest as
-    /// it was, when the arena has too few free chunks.
+    /// it was, when there is no memory for them.
     #[must_use]
     pub(super) fn copy_records<'a>(
         &mut self,
@@ -236,7 +274,7 @@ impl Outbox {
                 Piece::Records { hold, .. } => bytes_of(hold).map(|bytes| (hold, &bytes[sent..])),
                 _ => None,
             };
-            fits &= unsent.is_none_or(|(_, bytes)| arena.has_room(bytes.len()));
+            fits &= unsent.is_none_or(|(_, bytes)| arena.make_room(bytes.len()));
             match unsent.filter(|_| fits) {
                 Some((hold, bytes)) => {
                     for part in bytes.chunks(CHUNK_BYTES) {

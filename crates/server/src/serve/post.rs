@@ -15,8 +15,9 @@ use trunkline_wire::{
 use super::arena::Arena;
 use super::ledger::Ledger;
 use super::message::Message;
-use super::outbox::{Held, Outbox};
+use super::outbox::{Held, Outbox, Whose};
 use super::session::{Phase, Sessions};
+use crate::plan::ARENA_BYTES_MAX;
 
 /// Where spans lie, for this worker's reactor.
 #[derive(Default)]
@@ -99,6 +100,15 @@ impl Buffers {
     }
 }
 
+/// What may wait for one session.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    /// Bytes that the server itself says.
+    pub(super) small_bytes: usize,
+    /// Bytes of calls and answers, if there is more than one.
+    pub(super) passed_bytes: usize,
+}
+
 /// The sessions of one worker, as the shard sees them.
 pub(super) struct Post {
     pub(super) sessions: Sessions,
@@ -116,14 +126,15 @@ pub(super) struct Post {
     pub(super) damaged: Vec<(LogId, u64, u64)>,
     /// Read buffers that are free again.
     pub(super) released: Vec<u32>,
-    /// Most small bytes that wait for one session.
-    small_bytes_max: usize,
+    /// Calls that their responders have no room for, by session and correlation.
+    pub(super) rejected: Vec<(SessionId, u16)>,
+    bounds: Bounds,
     /// The turn's time.
     pub(super) now_ns: u64,
 }
 
 impl Post {
-    pub(super) fn new(worker: u8, workers: usize, small_bytes_max: usize) -> Self {
+    pub(super) fn new(worker: u8, workers: usize, bounds: Bounds) -> Self {
         Self {
             sessions: Sessions::new(worker),
             arena: Arena::new(),
@@ -136,7 +147,8 @@ impl Post {
             reclaims: Vec::new(),
             damaged: Vec::new(),
             released: Vec::new(),
-            small_bytes_max,
+            rejected: Vec::new(),
+            bounds,
             now_ns: 0,
         }
     }
@@ -151,7 +163,7 @@ impl Post {
             self.unsent.push(hold);
             return;
         };
-        if push(&mut session.outbox, &mut self.arena, small) {
+        if push(&mut session.outbox, &mut self.arena, small, Whose::Own) {
             match records {
                 Some(slice) => session.outbox.push_records(slice, hold),
                 None => session.outbox.push_mark(hold, small[1].len()),
@@ -206,8 +218,12 @@ impl Post {
             ..short(error)
         };
         let bytes = control(&mut bytes, &error, frame_sequence);
-        let _untold_when_the_arena_is_full =
-            push(&mut session.outbox, &mut self.arena, [bytes, &[]]);
+        let _untold_without_memory = push(
+            &mut session.outbox,
+            &mut self.arena,
+            [bytes, &[]],
+            Whose::Own,
+        );
         session.phase = Phase::Closing {
             until_ns: self.now_ns + CLOSING_NS,
         };
@@ -233,15 +249,56 @@ impl Post {
         else {
             return;
         };
-        if !push(&mut session.outbox, &mut self.arena, parts)
-            || session.outbox.small_bytes() > self.small_bytes_max
-        {
-            // Whoever asks for more than it takes in has no claim to an explanation that it would not read either.
-            session.phase = Phase::Closing {
-                until_ns: self.now_ns,
-            };
-        }
+        let fits = push(&mut session.outbox, &mut self.arena, parts, Whose::Own);
+        let waiting = session.outbox.small_bytes();
+        let is_open = session.is_open();
         self.sessions.list(id.slot());
+        if is_open && (!fits || waiting > self.bounds.small_bytes) {
+            let message = format!(
+                "{waiting} bytes of answers wait, which is more than a session's send queue has: read them while you ask for more"
+            );
+            tracing::info!(session = ?id, message, "connection closed");
+            self.end(id, &ErrorBody::new(ErrorCode::SLOW_CONSUMER, &message), 0);
+        }
+    }
+
+    /// Queues what another session has for this one: a call, or the answer to one. When too much of that waits already, the caller is told so, and nobody
+    /// else sees anything of it.
+    pub(super) fn pass(&mut self, id: SessionId, header: FrameHeader, body: &[u8]) {
+        if id.worker() != self.worker {
+            let message = Message::Passed {
+                session: id,
+                header,
+                body: body.into(),
+            };
+            self.send(id.worker(), message);
+            return;
+        }
+        let Some(session) = self
+            .sessions
+            .get(id)
+            .filter(|session| session.phase != Phase::Closed)
+        else {
+            return;
+        };
+        let waiting = session.outbox.passed_bytes();
+        let len = FRAME_HEADER_BYTES + body.len();
+        let parts = [&header.encode()[..], body];
+        if (waiting == 0 || waiting + len <= self.bounds.passed_bytes)
+            && self.arena.used_bytes() + len <= ARENA_BYTES_MAX as usize
+            && push(&mut session.outbox, &mut self.arena, parts, Whose::Passed)
+        {
+            self.sessions.list(id.slot());
+        } else if header.opcode == Opcode::RpcCall {
+            self.rejected.push((id, header.sequence));
+        } else {
+            let message = format!(
+                "there is no room for this answer of {} bytes: {waiting} bytes of others wait that were not read yet",
+                body.len()
+            );
+            let error = ErrorBody::new(ErrorCode::TOO_MANY, &message);
+            self.refuse(id, &error, header.sequence);
+        }
     }
 }
 
@@ -432,7 +489,10 @@ impl Out for Post {
     }
 
     fn frame(&mut self, id: SessionId, header: FrameHeader, body: &[u8]) {
-        self.small(id, [&header.encode(), body]);
+        match header.opcode {
+            Opcode::RpcCall | Opcode::RpcResponse => self.pass(id, header, body),
+            _ => self.small(id, [&header.encode(), body]),
+        }
     }
 
     fn acked(&mut self, id: SessionId, frame_sequence: u16, ack: Ack) {
@@ -489,10 +549,10 @@ impl Out for Post {
 pub(super) const NOT_TAKEN: &str = "a delivery was not taken in time";
 
 /// Queues bytes in two parts, both or none.
-fn push(outbox: &mut Outbox, arena: &mut Arena, parts: [&[u8]; 2]) -> bool {
-    arena.has_room(parts[0].len() + parts[1].len())
-        && outbox.push_small(arena, parts[0])
-        && outbox.push_small(arena, parts[1])
+fn push(outbox: &mut Outbox, arena: &mut Arena, parts: [&[u8]; 2], whose: Whose) -> bool {
+    arena.make_room(parts[0].len() + parts[1].len())
+        && outbox.push_small(arena, parts[0], whose)
+        && outbox.push_small(arena, parts[1], whose)
 }
 
 fn control<'a, B: Body>(bytes: &'a mut [u8], body: &B, sequence: u16) -> &'a [u8] {

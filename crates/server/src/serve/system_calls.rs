@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use trunkline_broker::{Now, Refusal, SessionId};
 use trunkline_reactor::{AnyReactor, Reactor};
-use trunkline_wire::{ErrorCode, FrameFlags, FrameHeader, Opcode};
+use trunkline_wire::{ErrorBody, ErrorCode, FrameFlags, FrameHeader, Opcode};
 
 use super::message::Message;
 use super::node::{Node, SERVER_NAME};
@@ -91,7 +91,17 @@ impl Node {
             sequence: correlation,
             length: payload.len() as u32,
         };
-        self.post.small(session, [&header.encode(), payload]);
+        let limit = self.plan.taken_bytes_min();
+        if header.length > limit {
+            let message = format!(
+                "the answer has {} bytes, and clients take {limit}: ask for one stream at a time",
+                payload.len()
+            );
+            let error = ErrorBody::new(ErrorCode::RECORD_TOO_LONG, &message);
+            self.post.refuse(session, &error, correlation);
+            return;
+        }
+        self.post.pass(session, header, payload);
     }
 
     /// Has the files of a new stream made on the pool; the answer comes when they are.

@@ -44,6 +44,7 @@ pub(crate) const UNSUBSCRIBE: u8 = 0x15;
 pub(crate) const CREDIT: u8 = 0x16;
 pub(crate) const ERROR: u8 = 0x1f;
 pub(crate) const RPC_CALL: u8 = 0x30;
+pub(crate) const RPC_RESPONSE: u8 = 0x31;
 /// Flag bit 0.
 pub(crate) const EXPECTS_RESPONSE: u8 = 1;
 
@@ -281,9 +282,18 @@ pub(crate) fn header(opcode: u8, flags: u8, sequence: u16, length: u32) -> Vec<u
 
 /// A client's Hello of this version.
 pub(crate) fn hello(version: u16) -> Vec<u8> {
+    hello_of(version, 4 << 20)
+}
+
+/// The Hello of a client that takes frames of so many bytes.
+pub(crate) fn hello_taking(bytes: u32) -> Vec<u8> {
+    hello_of(1, bytes)
+}
+
+fn hello_of(version: u16, frame_bytes_max: u32) -> Vec<u8> {
     let mut body = version.to_le_bytes().to_vec();
     body.extend_from_slice(&[0, 0]);
-    body.extend_from_slice(&(4_u32 << 20).to_le_bytes());
+    body.extend_from_slice(&frame_bytes_max.to_le_bytes());
     body.extend_from_slice(&text("raw"));
     frame(HELLO, 0, 0, &body)
 }
@@ -304,6 +314,14 @@ pub(crate) fn subscribe(
     for part in [pattern, "", "", ""] {
         body.extend_from_slice(&text(part));
     }
+    body
+}
+
+/// The body of a Subscribe that asks for calls.
+pub(crate) fn to_respond(subscription: u16, pattern: &str) -> Vec<u8> {
+    let mut body = subscribe(subscription, 0, 0, 0, pattern);
+    // The second flag.
+    body[4] = 2;
     body
 }
 
