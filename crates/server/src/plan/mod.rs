@@ -21,6 +21,7 @@ use serde::Serialize;
 
 pub use crate::config::{Ack, Idle, Io, Storage, SyncedWrites, Visible};
 pub use compute::Flags;
+pub(crate) use derived::STREAMS_ADDED_MAX;
 pub use machine::Machine;
 pub use memory::{MESH_RING_BYTES, Term};
 pub use stream::{RetentionPlan, StreamPlan};

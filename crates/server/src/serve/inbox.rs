@@ -220,7 +220,7 @@ impl Node {
                 request,
                 result,
             } => self.part_answered(session, request, result),
-            Message::Drain | Message::Drained | Message::Ready => {}
+            Message::Drain | Message::Drained | Message::Listening | Message::Ready => {}
         }
     }
 }
