@@ -64,6 +64,14 @@ fn unknown_keys_are_answered_with_the_nearest_and_with_all() {
 }
 
 #[test]
+fn a_data_directory_without_a_name_is_refused() {
+    refused(
+        "idle: park\ndata: \"\"\n",
+        "t.yaml:2:7: the data directory has no name; write a path, such as ./trunkline-data",
+    );
+}
+
+#[test]
 fn unknown_choices_are_answered_with_the_valid_ones() {
     refused(
         "idle: spinn\n",
@@ -388,7 +396,10 @@ fn a_listener_that_other_machines_reach_is_refused_with_the_reason() {
         "listen: ['127.0.0.1:1', '127.0.0.1:1']\n",
         "t.yaml:1:25: 127.0.0.1:1 is listed twice",
     );
-    refused("listen: []\n", "t.yaml: `listen` is empty");
+    refused(
+        "data: d\nlisten: []\n",
+        "t.yaml:2:9: `listen` is empty; leave it out to listen on 127.0.0.1:7400",
+    );
 }
 
 #[test]
@@ -464,12 +475,17 @@ fn an_excerpt_shows_the_line_with_a_mark_under_the_character() {
 fn a_flag_is_named_where_a_flag_is_wrong() {
     let flags = Flags {
         listen: vec!["0.0.0.0:1".to_owned(), "x".to_owned()],
+        data: Some(std::path::PathBuf::new()),
         ..Flags::default()
     };
     let problems = Plan::compute(None, &flags, &machine()).unwrap_err();
     let text = problems.to_string();
     assert!(
-        text.starts_with("--listen: 0.0.0.0:1 can be reached from other machines"),
+        text.starts_with("--data: the data directory has no name; write a path"),
+        "{text}"
+    );
+    assert!(
+        text.contains("\n--listen: 0.0.0.0:1 can be reached from other machines"),
         "{text}"
     );
     assert!(text.contains("give --insecure-listen"), "{text}");
