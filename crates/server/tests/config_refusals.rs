@@ -72,6 +72,50 @@ fn a_data_directory_without_a_name_is_refused() {
 }
 
 #[test]
+fn unknown_keys_are_told_together_with_each_other_and_with_wrong_values() {
+    let found = all(
+        "worker: 2\nidle: lazy\nlisteners:\n- 127.0.0.1:1\n# ours\nlimits:\n  call: 5\n  calls: many\n\
+         streams:\n- nam: a\n  name: a\n  subjects: [a]\n  retain:\n    age: 1d\n  ack: durable\n",
+    );
+    let places: Vec<&str> = found
+        .iter()
+        .map(|line| line.split_once(" is ").unwrap_or((line, "")).0)
+        .map(|line| line.split_once(';').unwrap_or((line, "")).0)
+        .collect();
+    assert_eq!(
+        places,
+        [
+            "t.yaml:1:1: unknown key `worker`",
+            "t.yaml:2:7: `lazy`",
+            "t.yaml:3:1: unknown key `listeners`",
+            "t.yaml:7:3: unknown key `call`",
+            "t.yaml:8:10: `calls`",
+            "t.yaml:10:3: unknown key `nam`",
+            "t.yaml:13:3: unknown key `retain`",
+            "t.yaml:15:8: `durable`",
+        ],
+        "{found:#?}"
+    );
+}
+
+#[test]
+fn what_an_unknown_key_leaves_behind_is_not_told_as_another_mistake() {
+    for text in [
+        "streams:\n- nam: a\n  subjects: [a]\n",
+        "streams:\n- nam: a\n",
+        "streams:\n- {nam: a, subjects: [a]}\n",
+        "worker: 2\n",
+        "# ours\nworker:\n  2\n",
+        "limits:\n  call: 5\n",
+        "idle: spin\nworker: |\n  a\n\n  b\n",
+    ] {
+        let found = all(text);
+        assert_eq!(found.len(), 1, "{text}: {found:#?}");
+        assert!(found[0].contains("unknown key"), "{found:#?}");
+    }
+}
+
+#[test]
 fn unknown_choices_are_answered_with_the_valid_ones() {
     refused(
         "idle: spinn\n",
@@ -330,13 +374,6 @@ fn every_value_that_cannot_be_read_is_reported() {
             "t.yaml:5:17",
             "t.yaml:5:35"
         ],
-        "{found:#?}"
-    );
-    // Up to a key that nobody knows: what it meant is not known either.
-    let found = all("workers: two\nidel: lazy\nio: foo\n");
-    assert_eq!(found.len(), 2, "{found:#?}");
-    assert!(
-        found[1].starts_with("t.yaml:2:1: unknown key `idel`"),
         "{found:#?}"
     );
     // A text that is no YAML is not judged beyond its first mistake.
