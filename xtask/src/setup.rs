@@ -5,9 +5,14 @@ use std::process::Command;
 use crate::{Outcome, advisories, shell};
 
 /// Program, Debian package, and why it is needed.
-const NEEDED: [(&str, &str, &str); 2] = [
+const NEEDED: [(&str, &str, &str); 3] = [
     ("cc", "gcc libc6-dev", "links every Rust program"),
     ("git", "git", "tells tidy which files belong to the project"),
+    (
+        "script",
+        "bsdutils",
+        "gives a command a terminal, in a test of what is shown there",
+    ),
 ];
 
 /// The same, for what only root can do.

@@ -175,4 +175,26 @@ mod tests {
         rustix::io::read(&waker, &mut rings).unwrap();
         assert_eq!(u64::from_ne_bytes(rings), 1);
     }
+    #[test]
+    fn a_worker_that_is_awake_is_told_without_a_system_call() {
+        let waker = Waker::new().unwrap();
+        let mut ends: Vec<MeshEnd<(usize, u64)>> = mesh(std::slice::from_ref(&waker), 4).unwrap();
+        let rings = || {
+            let mut rings = [0; 8];
+            rustix::io::read(&waker, &mut rings).map(|_| u64::from_ne_bytes(rings))
+        };
+        for n in 0..3 {
+            ends[1].send(0, (1, n)).unwrap();
+            ends[1].flush();
+        }
+        assert_eq!(rings(), Err(rustix::io::Errno::AGAIN));
+        // It looks before it sleeps, and does not sleep.
+        assert!(!waker.try_park());
+        // Back from a sleep, it is awake again.
+        assert!(waker.try_park());
+        waker.unpark();
+        ends[1].send(0, (1, 3)).unwrap();
+        ends[1].flush();
+        assert_eq!(rings(), Err(rustix::io::Errno::AGAIN));
+    }
 }

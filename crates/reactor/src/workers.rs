@@ -83,6 +83,7 @@ pub struct Worker<M: 'static> {
     /// Where it is pinned.
     pub cpu: Option<usize>,
     stop: Arc<AtomicBool>,
+    leaves: bool,
 }
 
 /// What one turn did.
@@ -277,6 +278,7 @@ impl<M: Send + 'static> Starting<M> {
                 clock: Clock,
                 cpu,
                 stop,
+                leaves: false,
             })
         };
         let thread = thread::Builder::new()
@@ -325,9 +327,14 @@ impl<M: 'static> Worker<M> {
         Ok(())
     }
 
-    /// Somebody called [`Workers::stop`].
+    /// Somebody called [`Workers::stop`], or this worker [`leave`](Self::leave).
     pub fn is_stopped(&self) -> bool {
-        self.stop.load(Ordering::Acquire)
+        self.leaves || self.stop.load(Ordering::Acquire)
+    }
+
+    /// Ends this worker's run after the turn: it cannot go on. The others are not stopped.
+    pub fn leave(&mut self) {
+        self.leaves = true;
     }
 }
 
@@ -346,6 +353,11 @@ impl<M: 'static> Workers<M> {
     pub fn stop(&self) {
         self.stop.store(true, Ordering::Release);
         self.wakers.iter().for_each(Waker::wake);
+    }
+
+    /// Whether one of the threads has ended, stopped or not.
+    pub fn has_ended(&self) -> bool {
+        self.threads.iter().any(JoinHandle::is_finished)
     }
 
     /// Waits for the threads to end.

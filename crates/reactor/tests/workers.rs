@@ -141,6 +141,33 @@ fn what_blocks_runs_on_cpus_that_no_pinned_worker_has() {
 }
 
 #[test]
+fn a_worker_that_leaves_ends_alone_and_is_seen_to_have_ended() {
+    let workers = Workers::builder()
+        .workers(WorkerStrategy::Fixed(2))
+        .idle(Idle::Park)
+        .start::<(), _>(|mut worker| {
+            worker.run(|worker, _| {
+                if worker.index == 1 {
+                    worker.leave();
+                }
+                Turn::default()
+            })?;
+            match worker.index {
+                1 => Err(std::io::Error::other("it left")),
+                _ => Ok(()),
+            }
+        })
+        .unwrap();
+    let patience = Instant::now() + Duration::from_secs(10);
+    while !workers.has_ended() && Instant::now() < patience {
+        std::thread::yield_now();
+    }
+    assert!(workers.has_ended());
+    workers.stop();
+    assert_eq!(workers.join().unwrap_err().to_string(), "it left");
+}
+
+#[test]
 fn no_workers_is_refused() {
     let refused = Workers::builder()
         .workers(WorkerStrategy::Fixed(0))

@@ -410,6 +410,85 @@ fn a_cursor_goes_on_after_what_was_printed() {
 }
 
 #[test]
+fn a_line_that_is_refused_is_named_and_everything_before_it_is_published() {
+    let server = Server::with(support::ONE_STREAM);
+    let long = "x".repeat(70_000);
+    let input = format!("one\ntwo\n{long}\nfour\n");
+    let ran = server.feed(&["pub", "a", "--lines"], input.as_bytes());
+    assert_eq!(ran.code, 5, "{}", ran.err);
+    assert!(
+        ran.out.starts_with("2 records stored, 6B, last sequence 2"),
+        "{}",
+        ran.out
+    );
+    assert!(
+        ran.err
+            .starts_with("error: line 3: record over the limit: it has 70000 bytes")
+            && ran.err.ends_with("; nothing behind line 3 was read\n"),
+        "{}",
+        ran.err
+    );
+    let ran = server.feed(&["pub", "a", "--lines", "--json"], input.as_bytes());
+    let summary = ran.json();
+    assert_eq!(
+        ["records", "refused", "read"].map(|key| summary[key].as_u64()),
+        [Some(2), Some(1), Some(3)],
+        "{summary}"
+    );
+    assert_eq!(summary["all_read"], false);
+    // Longer than any server takes, so that it is not even read to its end; with nothing before it.
+    let endless = vec![b'x'; (16 << 20) + (1 << 20)];
+    let ran = server.feed(&["pub", "a", "--lines", "--json"], &endless);
+    assert_eq!(ran.code, 5, "{}", ran.err);
+    assert_eq!(
+        ["records", "refused", "read"].map(|key| ran.json()[key].as_u64()),
+        [Some(0), Some(1), Some(1)],
+        "{}",
+        ran.out
+    );
+    assert!(
+        ran.err.contains("line 1: it has more than 16777216 bytes"),
+        "{}",
+        ran.err
+    );
+    // The second time through.
+    let words = ["pub", "a", "--lines", "--repeat", "3", "--json"];
+    assert_eq!(server.feed(&words, b"1\n2\n").json()["all_read"], true);
+    assert_eq!(server.stream("main")["last_sequence"].as_u64(), Some(10));
+}
+
+#[test]
+fn lines_that_the_server_refuses_are_counted_and_the_first_is_named() {
+    let server = Server::with(
+        "limits: {max_record: 64KiB}\nstreams:\n- {name: a, subjects: [a], segment: 1MiB, tail: 1MiB}\n",
+    );
+    let ran = server.feed(&["pub", "b", "--lines"], b"1\n2\n3\n");
+    assert_eq!((ran.code, &*ran.out), (5, ""), "{}", ran.err);
+    assert!(
+        ran.err.starts_with(
+            "error: 3 records are not stored; the first: line 1: refused: no stream captures `b`"
+        ),
+        "{}",
+        ran.err
+    );
+    let ran = server.feed(&["pub", "b", "--lines", "--json"], b"1\n2\n3\n");
+    assert_eq!(
+        (
+            ran.json()["records"].as_u64(),
+            ran.json()["refused"].as_u64()
+        ),
+        (Some(0), Some(3))
+    );
+    let one = server.run(&["pub", "b", "x"]);
+    assert!(
+        one.err
+            .starts_with("error: refused: no stream captures `b`"),
+        "{}",
+        one.err
+    );
+}
+
+#[test]
 fn a_second_server_on_the_same_data_is_refused_with_the_process_of_the_first() {
     let server = Server::start();
     let data = server.data();

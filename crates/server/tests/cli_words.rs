@@ -32,14 +32,25 @@ const SUBCOMMANDS: [(&str, &str); 9] = [
     ("log", "doctor"),
 ];
 
-/// Every command with its help.
+/// Every command with its help, and `trunkline` without one.
 fn helps() -> Vec<(String, String)> {
+    helps_in(None)
+}
+
+/// The same on a terminal with so many columns.
+fn helps_in(columns: Option<&str>) -> Vec<(String, String)> {
     let plain = COMMANDS.iter().map(|command| vec![*command]);
     let nested = SUBCOMMANDS
         .iter()
         .map(|(outer, inner)| vec![*outer, *inner]);
-    let all = plain.chain(nested).map(|words| {
-        let help = run(&[&words[..], &["--help"]].concat());
+    let all = std::iter::once(vec![]).chain(plain).chain(nested);
+    let all = all.map(|words| {
+        let mut command = trunkline(&[&words[..], &["--help"]].concat());
+        match columns {
+            Some(columns) => command.env("COLUMNS", columns),
+            None => command.env_remove("COLUMNS"),
+        };
+        let help = support::ran(command.output().unwrap());
         assert_eq!((help.code, &*help.err), (0, ""), "{words:?}");
         (words.join(" "), help.out)
     });
@@ -126,6 +137,34 @@ fn the_text_of_a_help_fills_its_lines() {
 }
 
 #[test]
+fn no_line_of_a_list_in_a_help_breaks() {
+    for columns in ["80", "100", "110", "200"] {
+        for (command, help) in helps_in(Some(columns)) {
+            let (_, after) = help.split_once("\nExamples:\n").expect("it has examples");
+            let lists = [
+                Some(after),
+                help.split_once("\nExit codes:\n").map(|(_, codes)| codes),
+            ];
+            for line in lists
+                .into_iter()
+                .flatten()
+                .flat_map(|list| list.lines().take_while(|line| !line.is_empty()))
+            {
+                // What is left of a broken line is indented like an item.
+                let item = line.strip_prefix("  ").unwrap_or_default();
+                let goes_on = item.starts_with("  ");
+                let begins =
+                    item.starts_with("trunkline") || item.starts_with(|c: char| c.is_ascii_digit());
+                assert!(
+                    goes_on || begins,
+                    "{command}, {columns} columns: `{line}` in {help}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
 fn every_command_with_a_result_can_print_it_as_json() {
     for command in [
         "pub", "sub", "request", "reply", "bench", "check", "plan", "doctor",
@@ -152,6 +191,62 @@ fn a_wrong_command_line_ends_with_2_and_a_hint() {
     let wrong = run(&["sub"]);
     assert_eq!(wrong.code, 2);
     assert!(wrong.err.contains("<PATTERN>"), "{}", wrong.err);
+}
+
+#[test]
+fn a_failure_is_json_where_the_result_would_be() {
+    let nobody = ["--server", "127.0.0.1:1", "--json"];
+    for words in [
+        &["request", "a", "x"][..],
+        &["stream", "info", "main"],
+        &["stream", "rm", "main", "--yes"],
+        &["pub", "a", "x"],
+        &["sub", "a"],
+        &["bench", "--only", "acks"],
+    ] {
+        let failed = run(&[words, &nobody].concat());
+        assert_eq!((failed.code, &*failed.out), (4, ""), "{words:?}");
+        let told: serde_json::Value = serde_json::from_str(&failed.err)
+            .unwrap_or_else(|error| panic!("{words:?}: {error}: {}", failed.err));
+        assert_eq!(told["code"].as_i64(), Some(4), "{told}");
+        let error = told["error"].as_str().unwrap();
+        assert!(
+            error.starts_with("cannot connect to 127.0.0.1:1: "),
+            "{error}"
+        );
+        let failed = run(&[words, &nobody[..2]].concat());
+        assert_eq!(failed.err, format!("error: {error}\n"), "{words:?}");
+    }
+    // A payload that looks like the flag is none.
+    let failed = run(&["pub", "a", "--server", "127.0.0.1:1", "--", "--json"]);
+    assert!(failed.err.starts_with("error: "), "{}", failed.err);
+}
+
+#[test]
+fn what_takes_no_time_or_counts_nothing_is_refused_with_what_is_valid() {
+    for (words, says) in [
+        (
+            &["bench", "--records", "0"][..],
+            "`0` is not a number of records; write 1 or more, such as 5000, 20k or 1.5M",
+        ),
+        (
+            &["bench", "--time", "0s"],
+            "nothing is done in no time; write a time such as 500ms, 5s or 1m",
+        ),
+        (
+            &["request", "a", "x", "--timeout", "0s"],
+            "write a time such as",
+        ),
+        (
+            &["pub", "a", "x", "--timeout", "0s"],
+            "write a time such as",
+        ),
+        (&["sub", "a", "--timeout", "0s"], "write a time such as"),
+    ] {
+        let wrong = run(words);
+        assert_eq!(wrong.code, 2, "{words:?}: {}", wrong.err);
+        assert!(wrong.err.contains(says), "{words:?}: {}", wrong.err);
+    }
 }
 
 #[test]

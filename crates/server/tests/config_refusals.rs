@@ -64,6 +64,58 @@ fn unknown_keys_are_answered_with_the_nearest_and_with_all() {
 }
 
 #[test]
+fn a_data_directory_without_a_name_is_refused() {
+    refused(
+        "idle: park\ndata: \"\"\n",
+        "t.yaml:2:7: the data directory has no name; write a path, such as ./trunkline-data",
+    );
+}
+
+#[test]
+fn unknown_keys_are_told_together_with_each_other_and_with_wrong_values() {
+    let found = all(
+        "worker: 2\nidle: lazy\nlisteners:\n- 127.0.0.1:1\n# ours\nlimits:\n  call: 5\n  calls: many\n\
+         streams:\n- nam: a\n  name: a\n  subjects: [a]\n  retain:\n    age: 1d\n  ack: durable\n",
+    );
+    let places: Vec<&str> = found
+        .iter()
+        .map(|line| line.split_once(" is ").unwrap_or((line, "")).0)
+        .map(|line| line.split_once(';').unwrap_or((line, "")).0)
+        .collect();
+    assert_eq!(
+        places,
+        [
+            "t.yaml:1:1: unknown key `worker`",
+            "t.yaml:2:7: `lazy`",
+            "t.yaml:3:1: unknown key `listeners`",
+            "t.yaml:7:3: unknown key `call`",
+            "t.yaml:8:10: `calls`",
+            "t.yaml:10:3: unknown key `nam`",
+            "t.yaml:13:3: unknown key `retain`",
+            "t.yaml:15:8: `durable`",
+        ],
+        "{found:#?}"
+    );
+}
+
+#[test]
+fn what_an_unknown_key_leaves_behind_is_not_told_as_another_mistake() {
+    for text in [
+        "streams:\n- nam: a\n  subjects: [a]\n",
+        "streams:\n- nam: a\n",
+        "streams:\n- {nam: a, subjects: [a]}\n",
+        "worker: 2\n",
+        "# ours\nworker:\n  2\n",
+        "limits:\n  call: 5\n",
+        "idle: spin\nworker: |\n  a\n\n  b\n",
+    ] {
+        let found = all(text);
+        assert_eq!(found.len(), 1, "{text}: {found:#?}");
+        assert!(found[0].contains("unknown key"), "{found:#?}");
+    }
+}
+
+#[test]
 fn unknown_choices_are_answered_with_the_valid_ones() {
     refused(
         "idle: spinn\n",
@@ -324,13 +376,6 @@ fn every_value_that_cannot_be_read_is_reported() {
         ],
         "{found:#?}"
     );
-    // Up to a key that nobody knows: what it meant is not known either.
-    let found = all("workers: two\nidel: lazy\nio: foo\n");
-    assert_eq!(found.len(), 2, "{found:#?}");
-    assert!(
-        found[1].starts_with("t.yaml:2:1: unknown key `idel`"),
-        "{found:#?}"
-    );
     // A text that is no YAML is not judged beyond its first mistake.
     let found = all("workers: two\nidle: lazy\ndata: [\n");
     assert_eq!(found.len(), 1, "{found:#?}");
@@ -388,7 +433,10 @@ fn a_listener_that_other_machines_reach_is_refused_with_the_reason() {
         "listen: ['127.0.0.1:1', '127.0.0.1:1']\n",
         "t.yaml:1:25: 127.0.0.1:1 is listed twice",
     );
-    refused("listen: []\n", "t.yaml: `listen` is empty");
+    refused(
+        "data: d\nlisten: []\n",
+        "t.yaml:2:9: `listen` is empty; leave it out to listen on 127.0.0.1:7400",
+    );
 }
 
 #[test]
@@ -464,12 +512,17 @@ fn an_excerpt_shows_the_line_with_a_mark_under_the_character() {
 fn a_flag_is_named_where_a_flag_is_wrong() {
     let flags = Flags {
         listen: vec!["0.0.0.0:1".to_owned(), "x".to_owned()],
+        data: Some(std::path::PathBuf::new()),
         ..Flags::default()
     };
     let problems = Plan::compute(None, &flags, &machine()).unwrap_err();
     let text = problems.to_string();
     assert!(
-        text.starts_with("--listen: 0.0.0.0:1 can be reached from other machines"),
+        text.starts_with("--data: the data directory has no name; write a path"),
+        "{text}"
+    );
+    assert!(
+        text.contains("\n--listen: 0.0.0.0:1 can be reached from other machines"),
         "{text}"
     );
     assert!(text.contains("give --insecure-listen"), "{text}");

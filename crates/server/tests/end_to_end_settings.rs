@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use support::machine::injected;
+use support::machine::{injected, injected_anywhere};
+use support::skipped::skipped;
 use support::{Server, send_signal};
 
 const MAIN: &str = "limits: {max_record: 64KiB}\nstreams:\n- {name: main, subjects: ['main.>'], segment: 1MiB, tail: 1MiB}\n";
@@ -31,6 +32,46 @@ fn publish(server: &Server, subject: &str, count: usize) {
     let lines: String = (1..=count).map(|n| format!("{n:<8000}\n")).collect();
     let published = server.feed(&["pub", subject, "--lines"], lines.as_bytes());
     assert_eq!(published.code, 0, "{}", published.err);
+}
+
+/// A server of which such a system call fails, and what it logs of its back-end.
+fn reactor_without(injection: &str) -> Option<(Server, String)> {
+    injected_anywhere(injection, &Command::new("true"))?;
+    let server = Server::inside(MAIN, |_, serve| {
+        injected_anywhere(injection, &serve).expect("it worked before")
+    });
+    let log = server.log();
+    let mut lines = log.lines().filter(|line| line.contains("reactor backend="));
+    let line = lines.next().unwrap_or_else(|| panic!("{log}")).to_owned();
+    Some((server, line))
+}
+
+#[test]
+fn the_back_end_that_the_system_leaves_is_logged_with_the_reason() {
+    let Some((server, line)) = reactor_without("io_uring_setup:error=EPERM") else {
+        return;
+    };
+    assert!(
+        line.contains("backend=epoll reason=\"")
+            && line.contains("io_uring cannot be used: Operation not permitted")
+            && line.contains("allow io_uring_setup"),
+        "{line}"
+    );
+    assert_eq!(server.run(&["pub", "main.a", "x"]).code, 0);
+    // The other way round, where this machine has io_uring.
+    let data = server.data();
+    let doctor = support::run(&["doctor", "--json", "--data", data.to_str().unwrap()]).json();
+    if let Some(why) = doctor["io"]["refused"].as_str() {
+        return skipped(why);
+    }
+    let Some((server, line)) = reactor_without("epoll_create1:error=ENOSYS") else {
+        return;
+    };
+    assert!(
+        line.contains("backend=io_uring reason=\"epoll cannot be used: Function not implemented"),
+        "{line}"
+    );
+    assert_eq!(server.run(&["pub", "main.a", "x"]).code, 0);
 }
 
 #[test]

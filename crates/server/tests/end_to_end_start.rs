@@ -1,4 +1,4 @@
-//! What keeps a server from starting: directories, addresses, damage.
+//! What keeps a server from starting, or from going on: directories, addresses, damage, workers that end.
 
 mod support;
 
@@ -10,7 +10,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use support::machine::{contents, mount_namespace, mounted, segments};
+use support::machine::{
+    contents, inject_into, injected_anywhere, mount_namespace, mounted, segments,
+};
 use support::skipped::skipped;
 use support::{SMALL, Server, finish, refused, refused_command, trunkline};
 
@@ -302,6 +304,120 @@ fn a_lock_that_outlives_its_process_is_waited_for() {
     );
     holder.kill().unwrap();
     holder.wait().unwrap();
+}
+
+/// So many streams in memory, as small as they can be.
+fn many_streams(count: usize) -> String {
+    let streams = (0..count).map(|n| {
+        format!("- {{name: s{n}, subjects: ['s{n}.>'], storage: memory, tail: 256KiB}}\n")
+    });
+    format!(
+        "limits: {{max_record: 64KiB}}\nstreams:\n{}",
+        streams.collect::<String>()
+    )
+}
+
+#[test]
+fn one_worker_serves_every_stream_of_its_configuration() {
+    let config = many_streams(300);
+    let mut server = Server::with_flags(&config, &["--workers", "1"]);
+    let last = server.run(&["pub", "s299.a", "x"]);
+    assert_eq!(last.code, 0, "{}", last.err);
+    let list = server.run(&["stream", "ls", "--json"]).json();
+    assert_eq!(list["streams"].as_array().map(Vec::len), Some(300));
+    assert_eq!(server.end("TERM"), 0, "{}", server.log());
+}
+
+#[test]
+fn more_added_streams_than_a_worker_takes_are_refused_with_the_number() {
+    let config = "workers: 1\nlimits: {max_record: 64KiB}\nstreams: []\n";
+    let mut server = Server::with(config);
+    let add = |name: &str| {
+        let (subjects, tail) = (format!("{name}.>"), "256KiB");
+        let words = ["stream", "add", name, "--subjects", &subjects];
+        let memory = ["--storage", "memory", "--tail", tail];
+        server.run(&[&words[..], &memory].concat())
+    };
+    let added = add("s0");
+    assert_eq!(added.code, 0, "{}", added.err);
+    assert_eq!(server.end("TERM"), 0);
+    // As a server with more workers would have taken them.
+    let folder = server.data().join("added");
+    let description = fs::read_to_string(folder.join("s0.json")).unwrap();
+    for n in 1..300 {
+        let name = format!("s{n}");
+        fs::write(
+            folder.join(format!("{name}.json")),
+            description.replace("s0", &name),
+        )
+        .unwrap();
+    }
+    let ran = server.refused();
+    assert_eq!(ran.code, REFUSED_BY_MACHINE, "{}", ran.err);
+    assert!(
+        ran.err
+            .contains("worker 0 has 256 added streams, and that is the most")
+            && ran.err.contains("with more workers")
+            && !ran.err.contains("listening"),
+        "{}",
+        ran.err
+    );
+    server.reconfigure(&config.replace("workers: 1", "workers: 2"));
+    server.restart();
+    assert_eq!(server.run(&["pub", "s299.a", "x"]).code, 0);
+}
+
+/// What is in front of the first connection: the worker cannot take its listener in.
+#[test]
+fn a_worker_that_cannot_start_ends_the_server_before_it_says_that_it_listens() {
+    let base = tempfile::tempdir().unwrap();
+    let (data, ready) = (base.path().join("data"), base.path().join("ready"));
+    let mut serve = trunkline(&["serve", "--listen", "127.0.0.1:0", "--io", "epoll"]);
+    serve
+        .arg("--data")
+        .arg(&data)
+        .arg("--ready-file")
+        .arg(&ready);
+    // A worker's first is for its wake-ups.
+    let Some(command) = injected_anywhere("epoll_ctl:error=ENOSPC:when=2+", &serve) else {
+        return;
+    };
+    let began = Instant::now();
+    let ran = refused_command(command);
+    assert_eq!(ran.code, REFUSED_BY_MACHINE, "{}", ran.err);
+    assert!(
+        ran.err
+            .contains("a worker cannot go on, and the server ends with it: worker 0: ")
+            && ran.err.contains("No space left")
+            && !ran.err.contains("listening"),
+        "{}",
+        ran.err
+    );
+    assert!(!ready.exists());
+    assert!(began.elapsed() < Duration::from_secs(8), "{}", ran.err);
+}
+
+#[test]
+fn a_worker_that_cannot_go_on_ends_the_server_at_once_and_says_why() {
+    let mut server = Server::with_flags(SMALL, &["--io", "epoll", "--workers", "2"]);
+    assert_eq!(server.run(&["pub", "a", "before"]).code, 0);
+    let waits = "?epoll_wait,epoll_pwait:error=EINVAL";
+    let Some(mut tracer) = inject_into(server.pid(), waits) else {
+        return;
+    };
+    let began = Instant::now();
+    assert_eq!(server.ended(), REFUSED_BY_MACHINE, "{}", server.log());
+    tracer.wait().unwrap();
+    let log = server.log();
+    assert!(
+        log.contains("a worker cannot go on, and the server ends with it: worker ")
+            && log.contains("Invalid argument"),
+        "{log}"
+    );
+    assert!(began.elapsed() < Duration::from_secs(8), "{log}");
+    assert!(!server.data().with_file_name("ready").exists());
+    server.restart();
+    assert_eq!(server.stream("main")["last_sequence"].as_u64(), Some(1));
 }
 
 #[test]

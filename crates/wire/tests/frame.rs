@@ -22,6 +22,38 @@ fn opcodes_are_unique_and_only_they_are_known() {
 }
 
 #[test]
+fn opcodes_have_the_numbers_of_the_format() {
+    let numbers = [
+        (Opcode::Ping, 0x01),
+        (Opcode::Pong, 0x02),
+        (Opcode::Close, 0x03),
+        (Opcode::Hello, 0x04),
+        (Opcode::Publish, 0x10),
+        (Opcode::Deliver, 0x11),
+        (Opcode::Ack, 0x12),
+        (Opcode::Subscribe, 0x13),
+        (Opcode::Subscribed, 0x14),
+        (Opcode::Unsubscribe, 0x15),
+        (Opcode::Credit, 0x16),
+        (Opcode::Confirm, 0x17),
+        (Opcode::Gap, 0x18),
+        (Opcode::Error, 0x1f),
+        (Opcode::StateSync, 0x20),
+        (Opcode::StateDelta, 0x21),
+        (Opcode::HtipClone, 0x22),
+        (Opcode::HtipPatchText, 0x23),
+        (Opcode::RpcCall, 0x30),
+        (Opcode::RpcResponse, 0x31),
+        (Opcode::ClientEvent, 0x32),
+    ];
+    for (opcode, number) in numbers {
+        assert_eq!(opcode as u8, number, "{opcode:?}");
+        assert_eq!(Opcode::from_u8(number), Some(opcode));
+    }
+    assert_eq!(numbers.map(|(opcode, _)| opcode), Opcode::ALL);
+}
+
+#[test]
 fn a_header_has_eight_bytes_and_says_each_field_in_its_place() {
     assert_eq!(FRAME_HEADER_BYTES, 8);
     let flags = FrameFlags::EXPECTS_RESPONSE;

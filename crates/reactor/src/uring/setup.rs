@@ -154,7 +154,35 @@ const COMPLETIONS_PER_ENTRY: u32 = 8;
 
 #[cfg(test)]
 mod tests {
-    use super::switches_off;
+    use super::*;
+
+    /// What only a ring with these flags does: a completion is prepared when its thread asks for it and not in whatever system call comes
+    /// before, and no other thread may submit. SQPOLL has a thread of the kernel's instead.
+    #[test]
+    fn completions_wait_until_the_one_thread_that_submits_asks_for_them() {
+        let config = UringConfig::default();
+        let mut ring = make_ring(&config).unwrap();
+        assert!(ring.params().is_setup_single_issuer() && !ring.params().is_setup_sqpoll());
+        let (mut near, far) = UnixStream::pair().unwrap();
+        let readable = libc::POLLIN as u32;
+        let poll = opcode::PollAdd::new(types::Fd(far.as_raw_fd()), readable).build();
+        // SAFETY: the operation names a descriptor that is open until its completion has come, and no memory.
+        unsafe { ring.submission().push(&poll) }.unwrap();
+        assert_eq!(ring.submit().unwrap(), 1);
+        // Without DEFER_TASKRUN, the completion is there on the way back from this call.
+        near.write_all(&[1]).unwrap();
+        assert_eq!(ring.completion().count(), 0);
+        assert!(ring.submission().taskrun());
+        let shared = &ring;
+        let elsewhere = std::thread::scope(|scope| {
+            let submitted = scope.spawn(|| shared.submitter().submit_and_wait(1));
+            submitted.join().unwrap()
+        });
+        let error = elsewhere.unwrap_err().raw_os_error();
+        assert_eq!(error, Some(Errno::EXIST.raw_os_error()));
+        ring.submit_and_wait(1).unwrap();
+        assert_eq!(ring.completion().count(), 1);
+    }
 
     #[test]
     fn the_sysctl_switches_off_unless_it_is_0() {

@@ -16,7 +16,7 @@ use super::connect::{CONNECT_PATIENCE, Line};
 use super::exit::{Failure, Outcome};
 use super::output::{Output, Table, grouped, rate};
 use super::serve::IdleWord;
-use super::values::{AckWord, Rate, level_word};
+use super::values::{AckWord, Rate, Records, level_word, some_time};
 use crate::config::Span;
 use crate::doctor::micros;
 use server::Started;
@@ -56,14 +56,14 @@ pub(super) struct Bench {
 
     /// Records for throughput, such as 500k or 2M
     #[arg(long, value_name = "N", default_value = "2M")]
-    records: Rate,
+    records: Records,
 
     /// Records per second for latency
     #[arg(long, value_name = "N", default_value = "10k")]
     rate: Rate,
 
     /// How long latency, and each window of acks, is measured
-    #[arg(long, value_name = "TIME", default_value = "5s")]
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = some_time)]
     time: Span,
 
     /// Ack level of the started server's stream, and what is asked for
@@ -194,7 +194,7 @@ impl Bench {
             ..Results::default()
         };
         if wanted(Part::Throughput) {
-            results.throughput = Some(throughput::measure(&setting, self.records.0 as u64)?);
+            results.throughput = Some(throughput::measure(&setting, self.records.0)?);
         }
         if wanted(Part::Latency) {
             results.latency = Some(latency::measure(

@@ -11,7 +11,8 @@ use super::output::Output;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  trunkline completions bash > ~/.local/share/bash-completion/completions/trunkline
+  trunkline completions bash \\
+    > ~/.local/share/bash-completion/completions/trunkline
   trunkline completions zsh  > ~/.zfunc/_trunkline
   trunkline completions fish > ~/.config/fish/completions/trunkline.fish")]
 pub(super) struct Completions {

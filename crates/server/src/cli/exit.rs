@@ -10,6 +10,8 @@
 //! | 5 | the server refused |
 //! | 6 | this machine refused: a file, an address, a limit |
 //! | 130 | Ctrl-C before it was done |
+//!
+//! Why is said on standard error, so that standard output has results and nothing else: as text, or with `--json` as one line of JSON.
 
 use std::fmt;
 use std::io;
@@ -43,7 +45,13 @@ impl Failure {
     /// The process's exit code.
     #[must_use]
     pub fn code(&self) -> ExitCode {
-        ExitCode::from(match self {
+        ExitCode::from(self.number())
+    }
+
+    /// The same as a number.
+    #[must_use]
+    pub const fn number(&self) -> u8 {
+        match self {
             Self::Unread => 0,
             Self::Absent(_) => 1,
             Self::Usage(_) => 2,
@@ -52,7 +60,7 @@ impl Failure {
             Self::Refused(_) => 5,
             Self::Machine(_) => 6,
             Self::Interrupted => 130,
-        })
+        }
     }
 
     /// A refusal of standard output.

@@ -23,7 +23,7 @@ Examples:
   trunkline log inspect main                  # its segments
   trunkline log export main > main.jsonl
   trunkline log repair --dry-run              # what a repair would do
-  trunkline log doctor                        # what an ack level means on this disk")]
+  trunkline log doctor                        # what acks mean on this disk")]
 pub(super) struct Log {
     #[command(subcommand)]
     command: Command,

@@ -1,6 +1,6 @@
 //! The command line: what can be said, and what is printed.
 //!
-//! Standard output carries results, standard error everything else: progress (on a terminal only), logs, failures.
+//! Standard output carries results, standard error everything else: progress (on a terminal only), logs, failures. With `--json` both speak JSON.
 //! `exit.rs` has the table of exit codes.
 
 mod bench;
@@ -22,7 +22,7 @@ mod values;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use exit::{Failure, Outcome};
 
@@ -62,8 +62,11 @@ enum Command {
 
 /// Runs the command line of this process.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(arguments) {
-        Ok(cli) => cli,
+    let parsed = Cli::command()
+        .try_get_matches_from(arguments)
+        .and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, wants_json(&matches))));
+    let (cli, json) = match parsed {
+        Ok(parsed) => parsed,
         Err(error) => {
             // Help goes to standard output with code 0, all else to standard error with code 2.
             let code = if error.use_stderr() {
@@ -93,9 +96,18 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            output::complain(&failure);
+            output::complain(&failure, json);
             failure.code()
         }
+    }
+}
+
+/// Whether the command, of whatever depth, was given `--json`.
+fn wants_json(matches: &ArgMatches) -> bool {
+    match matches.subcommand() {
+        Some((_, inner)) => wants_json(inner),
+        // A command without the flag does not know its name.
+        None => matches!(matches.try_get_one("json"), Ok(Some(true))),
     }
 }
 
@@ -111,10 +123,13 @@ Examples:
 
 `trunkline COMMAND --help` has more examples.
 
+With --json a command prints its results as JSON on standard output. When it fails, the last line on standard error is \
+{\"error\": TEXT, \"code\": EXIT CODE}; a command line that is not understood is answered in text.
+
 Exit codes:
   0    done; for `sub --count N`: N records came
-  1    what was waited for did not come: `sub` ran out of time, nobody answered a `request`; or acknowledged
-       data is damaged: `log`
+  1    what was waited for did not come: `sub` ran out of time, nobody
+       answered a `request`; or acknowledged data is damaged: `log`
   2    the command line is wrong
   3    the configuration is refused
   4    no connection to the server, it was lost, or the server does not answer

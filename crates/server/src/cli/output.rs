@@ -98,18 +98,33 @@ pub(super) fn confirmed(question: &str) -> Result<bool, Failure> {
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
-/// Prints a failure on standard error, in red on a terminal.
-pub(super) fn complain(failure: &Failure) {
-    let text = failure.to_string();
-    if text.is_empty() {
+/// Prints a failure on standard error: in red on a terminal, or as JSON where the results are JSON.
+pub(super) fn complain(failure: &Failure, json: bool) {
+    let error = failure.to_string();
+    if error.is_empty() {
         return;
     }
+    let code = failure.number();
+    let line = match serde_json::to_string(&Complaint {
+        error: &error,
+        code,
+    }) {
+        Ok(line) if json => line,
+        _ => {
+            let mark = paint("error:", "1;31", io::stderr().is_terminal());
+            format!("{mark} {error}")
+        }
+    };
     // Nothing can be done when even this cannot be written.
-    let _ = writeln!(
-        io::stderr(),
-        "{} {text}",
-        paint("error:", "1;31", io::stderr().is_terminal())
-    );
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// A failure for machines.
+#[derive(Serialize)]
+struct Complaint<'a> {
+    error: &'a str,
+    /// The exit code.
+    code: u8,
 }
 
 /// Text in a colour, where `terminal` is one and colours are not switched off.

@@ -12,17 +12,19 @@ use trunkline_client::{AckLevel, ErrorCode, Event, Publication, PublishError};
 use super::connect::{Line, Target, refused};
 use super::exit::{Failure, Outcome};
 use super::output::{Output, Progress, counted, grouped, rate};
-use super::values::{AckWord, Rate, level_word};
+use super::values::{AckWord, Rate, level_word, some_time};
 use crate::config::{Bytes, Span};
 pub(super) use input::everything;
-use input::{Input, Next};
+use input::{Input, LONGEST_LINE, Next};
 
 /// Publish records
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Without PAYLOAD the record's payload is read from standard input, all of it; with --lines each line is a record. \
 It ends when the server has acknowledged everything, and prints the last sequence and the level that it has reached. \
-A server that acknowledges nothing for --timeout is given up: what is under way then may be stored or not.
+A server that acknowledges nothing for --timeout is given up: what is under way then may be stored or not. \
+The first record that is refused ends it, with exit code 5, when everything before it is answered: what was published, which record was \
+refused and how far the input was read is said, and nothing behind that is read.
 
 Examples:
   trunkline pub orders.eu.new '{\"id\": 1}'
@@ -50,7 +52,7 @@ pub(super) struct Publish {
     rate: Option<Rate>,
 
     /// Give up, with exit code 4, when the server has acknowledged nothing for so long
-    #[arg(long, value_name = "TIME", default_value = "30s")]
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = some_time)]
     timeout: Span,
 
     /// Publish the payload so often; with --lines all lines so often
@@ -74,7 +76,14 @@ struct Account {
     last_sequence: u64,
     level: Option<AckLevel>,
     refused: u64,
-    refusal: Option<Failure>,
+    /// The refusal of the earliest record, with that record's number from 0.
+    refusal: Option<(u64, Failure)>,
+    /// Records that were taken from the input.
+    read: u64,
+    /// Whether the input was read to its end.
+    all_read: bool,
+    /// The number that the connection gave the first record.
+    base: u64,
     /// When an answer came last, or nothing waited for one.
     answered: Instant,
     /// How long an answer may take.
@@ -89,6 +98,10 @@ struct Summary {
     last_sequence: u64,
     level: &'static str,
     refused: u64,
+    /// Records of the input that were looked at, refused ones included.
+    read: u64,
+    /// Whether there was nothing behind them.
+    all_read: bool,
     seconds: f64,
 }
 
@@ -116,22 +129,12 @@ impl Publish {
         progress.finish();
         let seconds = begin.elapsed().as_secs_f64();
         // Whatever ended it, what is acknowledged is worth knowing.
-        if published.is_ok() || account.acked > 0 {
+        if published.is_ok() || account.acked > 0 || self.json {
             self.report(&account, seconds)?;
         }
         published?;
         line.close();
-        match account.refusal.take() {
-            None => Ok(()),
-            Some(failure) if account.refused == 1 => Err(failure),
-            Some(failure) => {
-                let text = format!(
-                    "{} records are not stored; the first: {failure}",
-                    grouped(account.refused)
-                );
-                Err(Failure::Refused(text))
-            }
-        }
+        account.failure(&input).map_or(Ok(()), Err)
     }
 
     /// Until everything is published and answered.
@@ -157,7 +160,14 @@ impl Publish {
             }
             let payload = match input.next()? {
                 Next::Record(payload) => payload,
-                Next::End => break,
+                Next::End => {
+                    account.all_read = true;
+                    break;
+                }
+                Next::TooLong => {
+                    account.refuse_next(format!("it has more than {LONGEST_LINE} bytes"));
+                    break;
+                }
                 // Nothing to read: a lone record is not kept waiting, and answers are taken in meanwhile.
                 Next::Wait => {
                     while turn(line, account)? {}
@@ -173,18 +183,30 @@ impl Publish {
                 // However long there was nothing to publish, patience begins with what waits.
                 account.answered = Instant::now();
             }
-            loop {
+            let taken = loop {
                 match line.connection.publish_with(&publication) {
-                    Ok(_) => break,
+                    Ok(number) => {
+                        if account.read == 0 {
+                            account.base = number;
+                        }
+                        break true;
+                    }
                     Err(PublishError::Full) => {
                         if !turn(line, account)? {
                             line.wait(None, None)?;
                         }
                     }
-                    Err(error) => return Err(Failure::Refused(error.to_string())),
+                    Err(error) => {
+                        account.refuse_next(error.to_string());
+                        break false;
+                    }
                 }
+            };
+            if !taken {
+                break;
             }
             account.sent += 1;
+            account.read += 1;
             account.bytes += payload.len() as u64;
             progress.add(1);
             unsent += payload.len() + RECORD_BYTES;
@@ -209,7 +231,7 @@ impl Publish {
         let level = account.level.map_or("none", level_word);
         if account.acked == 0 && !self.json {
             // A refusal is told as the failure; without one there was nothing to read.
-            if account.refused == 0 {
+            if account.all_read && account.refused == 0 {
                 output.line("no records: the input is empty")?;
             }
             return output.flush();
@@ -221,6 +243,8 @@ impl Publish {
                 last_sequence: account.last_sequence,
                 level,
                 refused: account.refused,
+                read: account.read,
+                all_read: account.all_read,
                 seconds,
             })?;
             return output.flush();
@@ -251,9 +275,50 @@ impl Account {
             level: None,
             refused: 0,
             refusal: None,
+            read: 0,
+            all_read: false,
+            base: 0,
             answered: Instant::now(),
             patience,
         }
+    }
+
+    /// The next record of the input cannot be published, and what is behind it is not read: a hole in the middle would be seen by nobody.
+    fn refuse_next(&mut self, why: String) {
+        self.refused += 1;
+        self.note_refusal(self.read, || Failure::Refused(why));
+        self.read += 1;
+    }
+
+    /// The server may refuse an earlier record later.
+    fn note_refusal(&mut self, number: u64, failure: impl FnOnce() -> Failure) {
+        if self
+            .refusal
+            .as_ref()
+            .is_none_or(|(first, _)| number < *first)
+        {
+            self.refusal = Some((number, failure()));
+        }
+    }
+
+    /// What is said of refused records: which, why, and how far the input was read.
+    fn failure(&self, input: &Input) -> Option<Failure> {
+        let (number, failure) = self.refusal.as_ref()?;
+        let place = input.place(*number);
+        let mut text = place.map_or_else(
+            || failure.to_string(),
+            |place| format!("{place}: {failure}"),
+        );
+        if self.refused > 1 {
+            let refused = grouped(self.refused);
+            text = format!("{refused} records are not stored; the first: {text}");
+        }
+        if !self.all_read
+            && let Some(last) = input.place(self.read - 1)
+        {
+            text.push_str(&format!("; nothing behind {last} was read"));
+        }
+        Some(Failure::Refused(text))
     }
 }
 
@@ -268,11 +333,11 @@ fn turn(line: &mut Line, account: &mut Account) -> Result<bool, Failure> {
         }
         Event::Refused { first, last, error } => {
             account.refused += last - first + 1;
-            let subject = &account.subject;
-            account.refusal.get_or_insert_with(|| match error.code {
-                ErrorCode::NO_STREAM => uncaptured(subject),
+            let failure = match error.code {
+                ErrorCode::NO_STREAM => uncaptured(&account.subject),
                 _ => refused(&error),
-            });
+            };
+            account.note_refusal(first.saturating_sub(account.base), || failure);
         }
         _ => {}
     })?;

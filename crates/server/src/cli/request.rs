@@ -16,6 +16,7 @@ use super::connect::{Line, Target, refused};
 use super::exit::{Failure, Outcome};
 use super::output::{Output, base64};
 use super::publish::everything;
+use super::values::some_time;
 use crate::config::Span;
 
 /// Call a service and print its answer
@@ -36,7 +37,7 @@ pub(super) struct Request {
     payload: Option<String>,
 
     /// How long to wait for the connection and the answer
-    #[arg(long, value_name = "TIME", default_value = "5s")]
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = some_time)]
     timeout: Span,
 
     /// Print a JSON object with the answer and the time it took

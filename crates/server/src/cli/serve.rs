@@ -17,7 +17,7 @@ Examples:
   trunkline serve --config trunkline.yaml
   trunkline serve --data /var/lib/trunkline --listen '[::1]:7400'
   trunkline serve --listen 127.0.0.1:0 --ready-file /run/trunkline.addr
-  trunkline serve --idle spin --workers 2 # lowest latency; two cores always busy
+  trunkline serve --idle spin --workers 2 # lowest latency, two busy cores
 
 SIGTERM and Ctrl-C stop cleanly: no new connections, everything written and synced, clients told. \
 SIGHUP reads the configuration again: new streams are added, and what else differs is named and waits for the next start.")]

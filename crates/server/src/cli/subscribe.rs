@@ -14,7 +14,7 @@ use super::connect::{Stop, Target};
 use super::exit::{Failure, Outcome};
 use super::output::{Output, time};
 use super::record::Record;
-use super::values::{From, wall_ns};
+use super::values::{From, some_time, wall_ns};
 use crate::config::Span;
 use crate::system::{self, StreamList};
 
@@ -25,13 +25,13 @@ In PATTERN, * stands for one token and > at the end for one or more. Quote it: t
 
 Examples:
   trunkline sub 'orders.>'                     # from now on, until Ctrl-C
-  trunkline sub 'orders.>' --from first        # everything that is held, then live
-  trunkline sub 'orders.*.new' --from -10m     # the last ten minutes, then live
+  trunkline sub 'orders.>' --from first        # what is held, then live
+  trunkline sub 'orders.*.new' --from -10m     # ten minutes, then live
   trunkline sub 'orders.>' --from time:2026-11-21T08:00:00Z
   trunkline sub 'orders.>' --from seq:42 --stream main
   trunkline sub 'pkg.>' --from first --raw --count 1000 --timeout 5s > pkg.txt
   trunkline sub 'jobs.>' --group workers       # each record to one of the group
-  trunkline sub 'jobs.>' --cursor audit        # goes on where this cursor stands
+  trunkline sub 'jobs.>' --cursor audit        # goes on where it stands
 
 When the connection is lost it is made again, and the subscription goes on behind the last record.
 
@@ -56,7 +56,7 @@ pub(super) struct Subscribe {
     count: Option<u64>,
 
     /// End, with exit code 1, when it has taken so long; connecting counts
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", value_parser = some_time)]
     timeout: Option<Span>,
 
     /// Print payloads only, one on each line

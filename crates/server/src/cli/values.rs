@@ -45,9 +45,13 @@ impl FromStr for From {
             let time: Timestamp = time.parse().map_err(|error| {
                 format!("`{time}` is not a time ({error}); write it like 2026-11-21T08:00:00Z")
             })?;
-            return u64::try_from(time.as_nanosecond())
-                .map(Self::Time)
-                .map_err(|_| "that is before 1970".to_owned());
+            return match u64::try_from(time.as_nanosecond()) {
+                Ok(ns) => Ok(Self::Time(ns)),
+                Err(_) if time < Timestamp::UNIX_EPOCH => Err("that is before 1970".to_owned()),
+                Err(_) => Err(format!(
+                    "that is after {LAST_TIME}, the last time that a record can have"
+                )),
+            };
         }
         if let Some(age) = text.strip_prefix('-') {
             return age.parse().map(Self::Ago);
@@ -66,19 +70,53 @@ impl FromStr for Rate {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let number = text.trim_end_matches("/s");
-        let (number, scale) = match number.strip_suffix(['k', 'K']) {
-            Some(number) => (number, 1e3),
-            None => number
-                .strip_suffix('M')
-                .map_or((number, 1.0), |number| (number, 1e6)),
-        };
-        match number.parse::<f64>() {
-            Ok(rate) if rate > 0.0 && rate.is_finite() => Ok(Self(rate * scale)),
+        match scaled(text.trim_end_matches("/s")) {
+            Some(rate) if rate > 0.0 => Ok(Self(rate)),
             _ => Err(format!(
                 "`{text}` is not a rate; write records per second, such as 5000, 20k or 1.5M"
             )),
         }
+    }
+}
+
+/// Records: `5000`, `20k` or `1.5M`; at least one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Records(pub(super) u64);
+
+impl FromStr for Records {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match scaled(text) {
+            Some(count) if count >= 1.0 && count.fract() == 0.0 && count < 1e18 => {
+                Ok(Self(count as u64))
+            }
+            _ => Err(format!(
+                "`{text}` is not a number of records; write 1 or more, such as 5000, 20k or 1.5M"
+            )),
+        }
+    }
+}
+
+/// A number that may end in `k` or `M`.
+fn scaled(text: &str) -> Option<f64> {
+    let (number, scale) = match text.strip_suffix(['k', 'K']) {
+        Some(number) => (number, 1e3),
+        None => text
+            .strip_suffix('M')
+            .map_or((text, 1.0), |number| (number, 1e6)),
+    };
+    let number = number.parse::<f64>().ok()? * scale;
+    number.is_finite().then_some(number)
+}
+
+/// A time that something may take: not none at all.
+pub(super) fn some_time(text: &str) -> Result<Span, String> {
+    match text.parse()? {
+        Span(0) => {
+            Err("nothing is done in no time; write a time such as 500ms, 5s or 1m".to_owned())
+        }
+        time => Ok(time),
     }
 }
 
@@ -121,6 +159,9 @@ pub(super) fn wall_ns() -> u64 {
     })
 }
 
+/// Records carry nanoseconds since 1970 in 64 bits.
+const LAST_TIME: &str = "2554-07-21T23:34:33Z";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,6 +190,46 @@ mod tests {
             "time:1969-01-01T00:00:00Z",
         ] {
             assert!(refused.parse::<From>().is_err(), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_time_that_no_record_can_have_is_refused_with_the_last_one() {
+        assert_eq!(
+            "time:2554-07-21T23:34:33Z".parse(),
+            Ok(From::Time(18_446_744_073_000_000_000))
+        );
+        for after in ["2554-07-21T23:34:34Z", "2999-01-01T00:00:00Z"] {
+            let refusal = format!("time:{after}").parse::<From>().unwrap_err();
+            assert!(
+                refusal.starts_with("that is after 2554-07-21T23:34:33Z"),
+                "{refusal}"
+            );
+        }
+        let refusal = "time:1969-12-31T23:59:59Z".parse::<From>().unwrap_err();
+        assert_eq!(refusal, "that is before 1970");
+    }
+
+    #[test]
+    fn numbers_of_records_are_whole_and_not_zero() {
+        assert_eq!("1".parse(), Ok(Records(1)));
+        assert_eq!("20k".parse(), Ok(Records(20_000)));
+        assert_eq!("1.5M".parse(), Ok(Records(1_500_000)));
+        for refused in ["0", "0.5", "-1", "1.5", "20k/s", "many", "1e30"] {
+            let refusal = refused.parse::<Records>().unwrap_err();
+            assert!(
+                refusal.contains("is not a number of records; write 1 or more"),
+                "{refusal}"
+            );
+        }
+    }
+
+    #[test]
+    fn no_time_is_refused() {
+        assert_eq!(some_time("1ns"), Ok(Span(1)));
+        for refused in ["0s", "0ns", "0h"] {
+            let refusal = some_time(refused).unwrap_err();
+            assert!(refusal.contains("write a time such as"), "{refusal}");
         }
     }
 

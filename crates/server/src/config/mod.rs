@@ -77,7 +77,7 @@ impl File {
     /// Parses text that came from `name`. An empty text is the default configuration.
     ///
     /// # Errors
-    /// What cannot be understood: every value of which that is so, or the first key.
+    /// What cannot be understood: every value and every unknown key.
     pub fn parse(name: impl Into<PathBuf>, text: &str) -> Result<Self, Problems> {
         let empty = text
             .lines()
@@ -97,7 +97,7 @@ impl File<Stream> {
     /// Parses the description of one stream, as an entry of `streams` says it; JSON is YAML too.
     ///
     /// # Errors
-    /// What cannot be understood: every value of which that is so, or the first key.
+    /// What cannot be understood: every value and every unknown key.
     pub fn parse_stream(name: impl Into<PathBuf>, text: &str) -> Result<Self, Problems> {
         parse(name.into(), text)
     }
@@ -130,9 +130,11 @@ impl<T> File<T> {
     }
 }
 
-/// Reads a text; where values are refused, all of them. The parser stops at the first, so the text is read again without that one.
+/// Reads a text; where values or keys are refused, all of them. The parser stops at the first, so the text is read again without that one.
 fn parse<T: DeserializeOwned>(name: PathBuf, text: &str) -> Result<File<T>, Problems> {
     let mut refusals: Vec<Refusal> = Vec::new();
+    // Where it is no YAML, nothing more can be told.
+    let is_yaml = |text: &str| read::<IgnoredAny>(text).is_ok();
     let mut left = text.to_owned();
     loop {
         let error = match read(&left) {
@@ -144,6 +146,10 @@ fn parse<T: DeserializeOwned>(name: PathBuf, text: &str) -> Result<File<T>, Prob
             Err(error) => error,
         };
         let refusal = Refusal::of(&error, text);
+        if refusal.what == What::Whole && refusals.iter().any(|other| other.what == What::Key) {
+            // Perhaps nothing else than that a key is missing which was written wrong.
+            break;
+        }
         let place = (refusal.location.line(), refusal.location.column());
         let before = refusals
             .last()
@@ -151,11 +157,14 @@ fn parse<T: DeserializeOwned>(name: PathBuf, text: &str) -> Result<File<T>, Prob
         if before >= Some(place) {
             break;
         }
-        let without = Value::at(&left, refusal.location).left_out();
-        let goes_on = refusal.of_a_value && refusals.len() + 1 < PROBLEMS_MAX;
+        let without = match refusal.what {
+            What::Value => Value::at(&left, refusal.location).left_out(),
+            What::Key => shape::without_key(&left, refusal.location),
+            What::Whole => None,
+        };
         refusals.push(refusal);
-        // Where it is no YAML, nothing more can be told.
-        match without.filter(|_| goes_on && read::<IgnoredAny>(text).is_ok()) {
+        let goes_on = refusals.len() < PROBLEMS_MAX && is_yaml(text);
+        match without.filter(|without| goes_on && is_yaml(without)) {
             Some(without) => left = without,
             None => break,
         }
@@ -186,15 +195,23 @@ fn read<T: DeserializeOwned>(text: &str) -> Result<T, Error> {
 struct Refusal {
     location: Location,
     message: String,
-    /// Whether the text can be judged further without the value that stands there.
-    of_a_value: bool,
+    what: What,
+}
+
+/// What a refusal is about: without a value or a key, the text can be judged further.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum What {
+    Value,
+    /// One that is not known here.
+    Key,
+    Whole,
 }
 
 impl Refusal {
     fn of(error: &Error, text: &str) -> Self {
         let location = error.location().unwrap_or(Location::UNKNOWN);
         let value = Value::at(text, location);
-        let mut of_a_value = true;
+        let mut what = What::Value;
         let message = match error.without_snippet() {
             Error::SerdeUnknownVariant {
                 variant, expected, ..
@@ -242,14 +259,17 @@ impl Refusal {
                 };
             }
             other => {
-                of_a_value = false;
+                what = match other {
+                    Error::SerdeUnknownField { .. } => What::Key,
+                    _ => What::Whole,
+                };
                 of_the_whole(other)
             }
         };
         Self {
             location,
             message,
-            of_a_value,
+            what,
         }
     }
 }

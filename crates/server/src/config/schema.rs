@@ -15,7 +15,7 @@ use super::units::{Bytes, Span};
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Addresses to listen on.
-    pub listen: Option<Vec<Spanned<Listener>>>,
+    pub listen: Option<Spanned<Vec<Spanned<Listener>>>>,
     /// Directory of the durable streams; relative to the working directory.
     pub data: Option<Spanned<PathBuf>>,
     /// Number of workers.

@@ -123,6 +123,39 @@ impl<'a> Value<'a> {
     }
 }
 
+/// The text with nothing in the place of a key and its value; all other places stay what they are. None where the key does not begin its line, as in
+/// `{key: value}`, or where nothing would be left around it.
+pub(super) fn without_key(text: &str, location: Location) -> Option<String> {
+    let start = offset(text, location);
+    let line = text[..start].rfind('\n').map_or(0, |feed| feed + 1);
+    let before = &text[line..start];
+    let column = before.len();
+    if !before.chars().all(|c| matches!(c, ' ' | '-')) {
+        return None;
+    }
+    let belongs = |line: &&str| {
+        let content = line.trim_start();
+        let indent = line.len() - content.len();
+        let element = indent == column && (content.starts_with("- ") || content.trim_end() == "-");
+        content.is_empty() || content.starts_with('#') || indent > column || element
+    };
+    let mut lines = text[start..].split_inclusive('\n');
+    let first = lines.next().unwrap_or_default().len();
+    let end = start + first + lines.take_while(belongs).map(str::len).sum::<usize>();
+    let sibling = text[end..].lines().next().is_some_and(|line| {
+        let content = line.trim_start();
+        line.len() - content.len() == column && !content.is_empty()
+    });
+    // An element of a list would be empty without its only key.
+    if before.contains('-') && !sibling {
+        return None;
+    }
+    let feeds = "\n".repeat(text[start..end].matches('\n').count());
+    let left = format!("{}{feeds}{}", &text[..start], &text[end..]);
+    let is_comment = |line: &str| line.trim().is_empty() || line.trim().starts_with('#');
+    (!left.lines().all(is_comment)).then_some(left)
+}
+
 /// What a sentence is about.
 fn subject(key: Option<&str>, verb: &str) -> String {
     key.map_or_else(|| format!("this {verb}"), |key| format!("`{key}` {verb}"))

@@ -1,7 +1,7 @@
 //! From what was written to what is run.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_saphyr::Spanned;
 use trunkline_route::Pattern;
@@ -111,17 +111,20 @@ impl Draft<'_> {
         });
     }
 
-    fn data_dir(&self) -> PathBuf {
-        let written = self
-            .file
-            .config
-            .data
-            .as_ref()
-            .map(|data| data.value.clone());
-        self.flags
-            .data
+    fn data_dir(&mut self) -> PathBuf {
+        const EMPTY: &str =
+            "the data directory has no name; write a path, such as ./trunkline-data";
+        let (written, given) = (&self.file.config.data, &self.flags.data);
+        let is_empty = |path: &Path| path.as_os_str().is_empty();
+        if given.as_deref().is_some_and(is_empty) {
+            self.refuse_flag("--data", EMPTY.to_owned());
+        }
+        if let Some(written) = written.as_ref().filter(|data| is_empty(&data.value)) {
+            self.refuse(written, EMPTY.to_owned());
+        }
+        given
             .clone()
-            .or(written)
+            .or(written.as_ref().map(|data| data.value.clone()))
             .unwrap_or_else(|| PathBuf::from(DEFAULT_DATA_DIR))
     }
 
@@ -155,20 +158,11 @@ impl Draft<'_> {
         let Some(written) = &file.config.listen else {
             return listener(DEFAULT_ADDRESS, false, "").into_iter().collect();
         };
-        if written.is_empty() {
-            let place = Place::File {
-                file: file.name.clone(),
-                line: 0,
-                column: 0,
-            };
+        if written.value.is_empty() {
             let message = format!("`listen` is empty; leave it out to listen on {DEFAULT_ADDRESS}");
-            self.problems.push(Problem {
-                place,
-                message,
-                source: None,
-            });
+            self.refuse(written, message);
         }
-        for entry in written {
+        for entry in &written.value {
             let text = &entry.value.address.value;
             let allowed = entry.value.insecure || self.flags.insecure_listen;
             let remedy = format!(

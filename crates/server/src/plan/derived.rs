@@ -5,6 +5,8 @@ use super::{BUFFER_BYTES, Plan};
 /// The reactor reads files in pieces of this size, or of the largest record and what surrounds it if that is more: a log
 /// reads at least the whole of a record at once.
 pub(super) const READ_BUFFER_BYTES: u64 = 256 << 10;
+/// Streams of one worker that are added while a server runs: each costs a tail that no plan has counted.
+pub(crate) const STREAMS_ADDED_MAX: u32 = 256;
 /// Reads that can be under way at one time even where the largest records are large.
 const READ_BUFFERS_MIN: u16 = 4;
 
@@ -19,6 +21,7 @@ impl Plan {
         let default = trunkline_broker::Limits::default();
         trunkline_broker::Limits {
             sessions: limits.connections,
+            streams: self.streams_per_worker() + STREAMS_ADDED_MAX,
             session_subscriptions: limits.subscriptions,
             session_subjects: limits.session_subjects,
             session_calls: limits.calls,
@@ -42,6 +45,15 @@ impl Plan {
     pub fn taken_bytes_min(&self) -> u32 {
         let record = trunkline_wire::record_bytes(self.limits.payload_len_max());
         TAKEN_BYTES_MIN.max(record as u32)
+    }
+
+    /// Streams of the configuration on the worker that has the most.
+    fn streams_per_worker(&self) -> u32 {
+        let mut counts = vec![0; self.workers.len()];
+        for stream in &self.streams {
+            counts[stream.worker] += 1;
+        }
+        counts.into_iter().max().unwrap_or(0)
     }
 
     /// Bounds of one worker's reactor.

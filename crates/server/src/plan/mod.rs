@@ -21,6 +21,7 @@ use serde::Serialize;
 
 pub use crate::config::{Ack, Idle, Io, Storage, SyncedWrites, Visible};
 pub use compute::Flags;
+pub(crate) use derived::STREAMS_ADDED_MAX;
 pub use machine::Machine;
 pub use memory::{ARENA_BYTES_MAX, MESH_RING_BYTES, Term};
 pub use stream::{RetentionPlan, StreamPlan};
@@ -152,3 +153,34 @@ pub const DEFAULT_ADDRESS: &str = "127.0.0.1:7400";
 pub const DEFAULT_DATA_DIR: &str = "trunkline-data";
 /// Environment variable that names the server for the client commands.
 pub const SERVER_VARIABLE: &str = "TRUNKLINE_SERVER";
+
+#[cfg(test)]
+mod tests {
+    use super::worker_of;
+
+    /// A stream that had another worker after an update would not find its durable cursors there.
+    #[test]
+    fn a_stream_has_the_same_worker_in_every_version() {
+        let placed = |workers| {
+            ["main", "orders", "ticks", "audit", "a", "stream-1"]
+                .map(|name| worker_of(name, workers))
+        };
+        assert_eq!(placed(1), [0; 6]);
+        assert_eq!(placed(2), [0, 0, 1, 0, 0, 1]);
+        assert_eq!(placed(8), [0, 4, 5, 0, 4, 3]);
+    }
+
+    #[test]
+    fn streams_are_spread_over_the_workers() {
+        for workers in [2_usize, 3, 4, 8, 16] {
+            let mut counts = vec![0; workers];
+            for number in 0..1000 {
+                counts[worker_of(&format!("stream-{number}"), workers)] += 1;
+            }
+            let fair = 1000 / workers;
+            for count in &counts {
+                assert!((fair / 2..fair * 2).contains(count), "{counts:?}");
+            }
+        }
+    }
+}

@@ -225,7 +225,7 @@ impl Node {
                 request,
                 result,
             } => self.part_answered(session, request, result),
-            Message::Drain | Message::Drained | Message::Ready => {}
+            Message::Drain | Message::Drained | Message::Listening | Message::Ready => {}
         }
     }
 }

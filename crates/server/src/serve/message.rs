@@ -18,6 +18,8 @@ pub(super) enum Message {
     Drain,
     /// Worker → control thread: nothing is left to lose.
     Drained,
+    /// Worker → control thread: it accepts connections.
+    Listening,
 
     /// Worker → all: it knows where its durable cursors stand.
     Ready,

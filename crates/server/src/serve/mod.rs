@@ -1,8 +1,10 @@
 //! Runs a plan: opens what it names, starts the workers, and waits for a signal.
 //!
 //! ```text
-//! lock the data directory ─► bind ─► recover each stream ─► start workers ─► accept ─► … SIGTERM ─► drain ─► unlock
+//! lock the data directory ─► bind ─► recover each stream ─► start workers ─► accept ─► say so ─► … SIGTERM ─► drain ─► unlock
 //! ```
+//! A worker that cannot go on ends the server: its streams and sessions would be gone, and nobody would say so.
+//!
 //! This thread is the control plane: it touches no record, and reaches a worker only by a message.
 
 mod arena;
@@ -81,6 +83,11 @@ pub enum Error {
         /// What is wrong with each.
         troubles: Vec<String>,
     },
+    /// A worker ended, and nobody had asked it to.
+    Worker {
+        /// Which, and why.
+        error: io::Error,
+    },
     /// The system refused something else.
     System {
         /// What was done.
@@ -139,6 +146,10 @@ impl fmt::Display for Error {
                 path: None,
                 reason,
             } => write!(f, "stream {name} cannot be opened: {reason}"),
+            Self::Worker { error } => write!(
+                f,
+                "a worker cannot go on, and the server ends with it: {error}; what was acknowledged as stored is there at the next start"
+            ),
             Self::System { doing, error } => write!(f, "cannot {doing}: {error}"),
         }
     }
@@ -207,15 +218,20 @@ pub fn run(plan: Plan) -> Result<(), Error> {
         doing: "watch for signals",
         error,
     })?;
-    let mut server = Server::start(plan)?;
+    let waiting = signals.handle();
+    let server = start::start(plan, move || waiting.close())?;
+    let stops = || signals.pending().any(|signal| signal != SIGHUP);
+    let Some(mut server) = server.until_it_listens(stops)? else {
+        return Ok(());
+    };
     for signal in signals.forever() {
         if signal != SIGHUP {
             tracing::info!(signal, "stopping: everything is written and synced first");
-            break;
+            return server.stop();
         }
         server.reload();
     }
-    server.stop()
+    Err(server.end())
 }
 
 /// A running server. Dropping it without [`stop`](Self::stop) leaves its threads running.
@@ -228,12 +244,43 @@ pub struct Server {
 }
 
 impl Server {
-    /// Opens everything and starts the workers.
+    /// Opens everything, starts the workers, and returns when all of them accept connections.
     ///
     /// # Errors
     /// As [`run`].
     pub fn start(plan: Plan) -> Result<Self, Error> {
-        start::start(plan)
+        let server = start::start(plan, || {})?.until_it_listens(|| false)?;
+        Ok(server.expect("nobody asked it to stop"))
+    }
+
+    /// Waits until all workers accept connections, and says so. None: it was asked to stop meanwhile, and has.
+    fn until_it_listens(mut self, mut stops: impl FnMut() -> bool) -> Result<Option<Self>, Error> {
+        let mut listening = 0;
+        while listening < self.workers.outside.workers() {
+            if self.workers.has_ended() {
+                return Err(self.end());
+            }
+            if stops() {
+                return self.stop().map(|()| None);
+            }
+            std::thread::sleep(POLL);
+            self.workers.outside.receive(64, |_, message| {
+                listening += usize::from(matches!(message, Message::Listening));
+            });
+        }
+        start::announce(&self.plan, &self.addresses)?;
+        Ok(Some(self))
+    }
+
+    /// Ends what is left of a server one of whose workers has ended. Nothing more is written: others would wait for that worker.
+    fn end(self) -> Error {
+        forget_ready_file(&self.plan);
+        self.workers.stop();
+        let ended = self.workers.join().err();
+        let error = ended.unwrap_or_else(|| io::Error::other("it ended without a reason"));
+        let error = Error::Worker { error };
+        tracing::error!(%error, "stopped");
+        error
     }
 
     /// The addresses that it listens on, with the ports that the system chose.
@@ -255,11 +302,14 @@ impl Server {
         }
         self.workers.outside.flush();
         let mut drained = 0;
-        while drained < count && Instant::now() < deadline {
+        while drained < count && Instant::now() < deadline && !self.workers.has_ended() {
             self.workers.outside.receive(64, |_, message| {
                 drained += usize::from(matches!(message, Message::Drained))
             });
-            std::thread::sleep(Duration::from_millis(2));
+            std::thread::sleep(POLL);
+        }
+        if self.workers.has_ended() {
+            return Err(self.end());
         }
         if drained < count {
             tracing::warn!("not everything could be written and synced in time");
@@ -269,9 +319,7 @@ impl Server {
             doing: "end a worker",
             error,
         })?;
-        if let Some(path) = &self.plan.ready_file {
-            let _gone_already = std::fs::remove_file(path);
-        }
+        forget_ready_file(&self.plan);
         tracing::info!("stopped");
         let troubles: Vec<String> = self.registry.troubles().values().cloned().collect();
         if troubles.is_empty() {
@@ -281,3 +329,13 @@ impl Server {
         }
     }
 }
+
+/// Nobody is to take a server that has ended for one that is ready.
+fn forget_ready_file(plan: &Plan) {
+    if let Some(path) = &plan.ready_file {
+        let _gone_already = std::fs::remove_file(path);
+    }
+}
+
+/// How often a worker's answer is looked for where one is waited for.
+const POLL: Duration = Duration::from_millis(2);

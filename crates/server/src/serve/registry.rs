@@ -13,7 +13,7 @@ use trunkline_wire::ErrorCode;
 
 use super::streams::{self, Opened};
 use super::unopened::Missed;
-use crate::plan::{Plan, Storage, StreamPlan};
+use crate::plan::{Plan, STREAMS_ADDED_MAX, Storage, StreamPlan};
 use crate::storage::DataDir;
 
 /// All streams, shared by the workers.
@@ -23,6 +23,8 @@ pub(super) struct Registry {
     /// answers must not be taken for those of another one.
     next_id: AtomicU32,
     streams: Mutex<BTreeMap<String, Entry>>,
+    /// Streams that one worker's shard has room for.
+    per_worker: usize,
     /// Goes up whenever a stream comes or goes.
     version: AtomicU64,
     /// By stream, what keeps it from being served as it should be.
@@ -57,11 +59,12 @@ pub(super) struct Removal {
 }
 
 impl Registry {
-    pub(super) fn new(data: Arc<DataDir>, workers: usize) -> Self {
+    pub(super) fn new(data: Arc<DataDir>, plan: &Plan) -> Self {
         Self {
             data,
-            next_id: AtomicU32::new(workers as u32),
+            next_id: AtomicU32::new(plan.workers.len() as u32),
             streams: Mutex::new(BTreeMap::new()),
+            per_worker: plan.shard_limits().streams as usize,
             version: AtomicU64::new(1),
             troubles: Mutex::new(BTreeMap::new()),
         }
@@ -97,6 +100,7 @@ impl Registry {
                 return Err(Refusal::new(ErrorCode::EXISTS, message));
             }
         }
+        self.check_room(&streams, plan.worker, configured)?;
         let id = self.new_id();
         streams.insert(
             plan.name.clone(),
@@ -108,6 +112,29 @@ impl Registry {
         );
         self.version.fetch_add(1, Ordering::Release);
         Ok(id)
+    }
+
+    /// Whether a worker can have one more stream. Those that were added leave room for those of a configuration.
+    fn check_room(
+        &self,
+        streams: &BTreeMap<String, Entry>,
+        worker: usize,
+        configured: bool,
+    ) -> Result<(), Refusal> {
+        let here = || streams.values().filter(|entry| entry.plan.worker == worker);
+        let added = here().filter(|entry| !entry.configured).count();
+        let (kind, most) = if !configured && added >= STREAMS_ADDED_MAX as usize {
+            ("added ", STREAMS_ADDED_MAX as usize)
+        } else if here().count() >= self.per_worker {
+            ("", self.per_worker)
+        } else {
+            return Ok(());
+        };
+        let message = format!(
+            "worker {worker} has {most} {kind}streams, and that is the most: remove one (`trunkline stream rm`), declare some of them in the configuration, or start the server \
+             with more workers"
+        );
+        Err(Refusal::new(ErrorCode::TOO_MANY, message))
     }
 
     /// An id that was never used.
@@ -294,33 +321,62 @@ pub(super) fn create(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{Ack, RetentionPlan, Visible};
+    use crate::plan::{Flags, Machine};
 
     #[test]
     fn the_id_of_a_stream_that_is_gone_is_not_used_again() {
         let folder = tempfile::tempdir().expect("a folder");
         let data = DataDir::open(&folder.path().join("data")).expect("a new directory");
-        let registry = Registry::new(Arc::new(data), 1);
-        let plan = StreamPlan {
-            name: "orders".into(),
-            subjects: vec!["orders.>".into()],
-            storage: Storage::File,
-            ack: Ack::Synced,
-            visible: Visible::Ack,
-            retention: RetentionPlan {
-                bytes: None,
-                age_ns: None,
-                records: None,
-            },
-            segment_bytes: 1 << 20,
-            tail_bytes: 1 << 20,
-            sync_interval_ns: 1,
-            subjects_max: 1,
-            worker: 0,
-        };
-        let claim = || registry.claim(&plan, false).expect("nobody has the name");
+        let server = plan();
+        let registry = Registry::new(Arc::new(data), &server);
+        let stream = StreamPlan::main(&server.limits, 1);
+        let claim = || registry.claim(&stream, false).expect("nobody has the name");
         let first = claim();
-        registry.release(&plan.name);
+        registry.release(&stream.name);
         assert_ne!(claim(), first);
+    }
+
+    #[test]
+    fn a_worker_has_room_for_its_configuration_and_256_more() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let data = DataDir::open(&folder.path().join("data")).expect("a new directory");
+        let server = plan();
+        let registry = Registry::new(Arc::new(data), &server);
+        let stream = |name: &str| StreamPlan {
+            name: name.to_owned(),
+            subjects: vec![name.to_owned()],
+            ..StreamPlan::main(&server.limits, 1)
+        };
+        for number in 0..256 {
+            let added = registry.claim(&stream(&format!("added{number}")), false);
+            assert!(added.is_ok(), "{number}: {added:?}");
+        }
+        let refusal = registry.claim(&stream("more"), false).expect_err("257");
+        assert_eq!(refusal.code, ErrorCode::TOO_MANY);
+        assert!(
+            refusal
+                .message
+                .starts_with("worker 0 has 256 added streams")
+                && refusal.message.contains("`trunkline stream rm`"),
+            "{refusal}"
+        );
+        // As many as when the plan was made.
+        assert!(registry.claim(&stream("declared"), true).is_ok());
+        let refusal = registry.claim(&stream("more"), true).expect_err("258");
+        assert!(
+            refusal.message.starts_with("worker 0 has 257 streams"),
+            "{refusal}"
+        );
+        registry.release("added0");
+        assert!(registry.claim(&stream("more"), true).is_ok());
+    }
+
+    /// That of the defaults on one worker.
+    fn plan() -> Plan {
+        let machine = Machine {
+            cpus: vec![0],
+            memory_bytes: 0,
+        };
+        Plan::compute(None, &Flags::default(), &machine).expect("the defaults")
     }
 }

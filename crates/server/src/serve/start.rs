@@ -31,7 +31,12 @@ struct Seed {
     listeners: Vec<TcpListener>,
 }
 
-pub(super) fn start(plan: Plan) -> Result<Server, Error> {
+/// Opens everything and starts the workers, which then say when they accept connections. `on_end` is called on each worker's thread when it ends,
+/// however it does.
+pub(super) fn start(
+    plan: Plan,
+    on_end: impl Fn() + Send + Sync + 'static,
+) -> Result<Server, Error> {
     let data = Arc::new(DataDir::open(&plan.data_dir)?);
     for stream in data.finish_removals()? {
         tracing::warn!(
@@ -55,7 +60,7 @@ pub(super) fn start(plan: Plan) -> Result<Server, Error> {
     }
     let addresses: Vec<SocketAddr> = bound.iter().map(|(_, address)| *address).collect();
     let plan = Arc::new(plan);
-    let registry = Arc::new(Registry::new(data, plan.workers.len()));
+    let registry = Arc::new(Registry::new(data, &plan));
     let seeds = seeds(&plan, &registry, &bound)?;
     let facts = Facts {
         epoch: entropy().map_err(|error| Error::System {
@@ -81,47 +86,60 @@ pub(super) fn start(plan: Plan) -> Result<Server, Error> {
         .reactor(plan.reactor_config())
         .start({
             let (plan, registry, seeds) = (plan.clone(), registry.clone(), Mutex::new(seeds));
+            let on_end = Arc::new(on_end);
             move |worker: Worker<Message>| {
+                let (index, _told) = (worker.index, OnDrop(on_end.as_ref()));
                 let seed = seeds
                     .lock()
-                    .expect("no worker panics while it takes its seed")[worker.index]
+                    .expect("no worker panics while it takes its seed")[index]
                     .take();
-                work(
-                    worker,
-                    &plan,
-                    &registry,
-                    facts,
-                    seed.expect("each worker starts once"),
-                )
+                let seed = seed.expect("each worker starts once");
+                work(worker, &plan, &registry, facts, seed).map_err(|error| {
+                    io::Error::new(error.kind(), format!("worker {index}: {error}"))
+                })
             }
         })
         .map_err(|error| Error::System {
             doing: "start the workers",
             error,
         })?;
-    for address in &addresses {
-        tracing::info!(%address, "listening");
-    }
-    if let Some(path) = &plan.ready_file {
-        let lines: String = addresses
-            .iter()
-            .map(|address| format!("{address}\n"))
-            .collect();
-        // Renamed into place, so that whoever waits for the file reads all of it.
-        let fresh = path.with_extension("new");
-        fs::write(&fresh, lines)
-            .and_then(|()| fs::rename(&fresh, path))
-            .map_err(|error| Error::System {
-                doing: "write the ready file",
-                error,
-            })?;
-    }
     Ok(Server {
         plan,
         addresses,
         workers,
         registry,
     })
+}
+
+/// Calls its function when it goes, also where a thread panics.
+struct OnDrop<'a, F: Fn()>(&'a F);
+
+impl<F: Fn()> Drop for OnDrop<'_, F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+/// Says where the server listens, to people and in the ready file.
+pub(super) fn announce(plan: &Plan, addresses: &[SocketAddr]) -> Result<(), Error> {
+    for address in addresses {
+        tracing::info!(%address, "listening");
+    }
+    let Some(path) = &plan.ready_file else {
+        return Ok(());
+    };
+    let lines: String = addresses
+        .iter()
+        .map(|address| format!("{address}\n"))
+        .collect();
+    // Renamed into place, so that whoever waits for the file reads all of it.
+    let fresh = path.with_extension("new");
+    fs::write(&fresh, lines)
+        .and_then(|()| fs::rename(&fresh, path))
+        .map_err(|error| Error::System {
+            doing: "write the ready file",
+            error,
+        })
 }
 
 /// Opens every stream and deals streams and listeners out to the workers.
@@ -301,8 +319,9 @@ fn work(
             .streams
             .iter()
             .any(|configured| configured.name == stream.plan.name);
+        let name = stream.plan.name.clone();
         node.add_stream(stream, configured, now, &mut worker.reactor)
-            .map_err(io::Error::other)?;
+            .map_err(|refusal| io::Error::other(format!("stream {name}: {refusal}")))?;
     }
     for unopened in seed.unopened {
         node.add_unopened(unopened);
@@ -312,6 +331,7 @@ fn work(
     let mut drain = Drain::No;
     // Workers whose shards can be asked for everything.
     let (mut ready, mut told) = (0, false);
+    let mut tells_listening = false;
     worker.run(|worker, now| {
         let now = Now {
             mono_ns: now.mono_ns,
@@ -327,10 +347,8 @@ fn work(
             Ok(done) => done,
             Err(error) => {
                 failed.get_or_insert(error);
-                return Turn {
-                    work: 1,
-                    ..Turn::default()
-                };
+                worker.leave();
+                return Turn::default();
             }
         };
         work += done.work + node.post.post_mail(&mut worker.mesh, &worker.reactor);
@@ -347,7 +365,14 @@ fn work(
                     failed.get_or_insert(error);
                 }
             }
+            if failed.is_some() {
+                worker.leave();
+                return Turn::default();
+            }
+            tells_listening = true;
         }
+        let outside = worker.mesh.workers();
+        tells_listening = tells_listening && worker.mesh.send(outside, Message::Listening).is_err();
         match drain {
             Drain::No | Drain::Done => {}
             Drain::Begin => {
@@ -364,7 +389,6 @@ fn work(
             // What had been received and was waiting for room may have come in meanwhile.
             Drain::Syncing => node.shard.sync(now),
             Drain::Leaving if node.post.sessions.count() == 0 => {
-                let outside = worker.mesh.workers();
                 if worker.mesh.send(outside, Message::Drained).is_ok() {
                     drain = Drain::Done;
                 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::io::IoSlice;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use super::Server;
 use super::skipped::skipped;
@@ -71,6 +71,28 @@ pub(crate) fn injected(path: &Path, injection: &str, command: &Command) -> Optio
         .arg("-P")
         .arg(path);
     Some(around(outer, command))
+}
+
+/// The command under a tracer that makes system calls fail as `injection` says, on whatever file, or nothing where there is none.
+pub(crate) fn injected_anywhere(injection: &str, command: &Command) -> Option<Command> {
+    can_trace().then(|| {
+        let mut outer = Command::new("strace");
+        outer.args(["-D", "-f", "-o", "/dev/null", "-e"]);
+        outer.arg(format!("inject={injection}"));
+        around(outer, command)
+    })
+}
+
+/// Makes system calls of a process fail from now on as `injection` says. The tracer, which ends with the process; none where there is none.
+pub(crate) fn inject_into(process: u32, injection: &str) -> Option<Child> {
+    can_trace().then(|| {
+        let mut tracer = Command::new("strace");
+        tracer
+            .args(["-f", "-qq", "-o", "/dev/null", "-e"])
+            .arg(format!("inject={injection}"))
+            .args(["-p", &process.to_string()]);
+        tracer.spawn().unwrap()
+    })
 }
 
 /// The command with its calls written to `trace`, the files of descriptors by name, and no contents. The process is still the server.

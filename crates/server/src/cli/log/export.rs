@@ -24,7 +24,7 @@ A line of JSON is what `trunkline sub --json` prints. Ages and times are those o
 Examples:
   trunkline log export main > main.jsonl
   trunkline log export orders --from seq:1000 --to seq:1999
-  trunkline log export orders --from time:2026-11-21T08:00:00Z --to time:2026-11-21T09:00:00Z
+  trunkline log export orders --from time:2026-11-21T08:00:00Z --to -1h
   trunkline log export --data /mnt/rescued --skip-damaged --output rescued.jsonl
   trunkline log export pkg --raw | grep error
 

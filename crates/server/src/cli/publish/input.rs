@@ -17,12 +17,19 @@ pub(super) enum Input {
     /// Lines as they come.
     Lines(Lines),
     /// Lines that were all read, several times.
-    Again { text: Vec<u8>, at: usize, left: u64 },
+    Again {
+        text: Vec<u8>,
+        at: usize,
+        left: u64,
+        lines: u64,
+    },
 }
 
 /// What an input has.
 pub(super) enum Next<'a> {
     Record(&'a [u8]),
+    /// A line that is longer than any server takes, and was not read to its end.
+    TooLong,
     /// Nothing yet; wait for standard input to be readable.
     Wait,
     End,
@@ -60,10 +67,14 @@ impl Input {
             }));
         }
         let text = everything()?;
+        let feeds = text.iter().filter(|byte| **byte == b'\n').count();
+        // The last line may lack its line feed.
+        let last = text.last().is_some_and(|byte| *byte != b'\n');
         Ok(Self::Again {
-            text,
             at: 0,
             left: times,
+            lines: feeds as u64 + u64::from(last),
+            text,
         })
     }
 
@@ -75,6 +86,16 @@ impl Input {
         }
     }
 
+    /// What the record of this number, from 0, is called where it is one of several.
+    pub(super) fn place(&self, number: u64) -> Option<String> {
+        match self {
+            Self::One { total: 1, .. } => None,
+            Self::One { .. } => Some(format!("record {}", number + 1)),
+            Self::Lines(_) => Some(format!("line {}", number + 1)),
+            Self::Again { lines, .. } => Some(format!("line {}", number % (*lines).max(1) + 1)),
+        }
+    }
+
     pub(super) fn next(&mut self) -> Result<Next<'_>, Failure> {
         match self {
             Self::One { left: 0, .. } => Ok(Next::End),
@@ -83,7 +104,7 @@ impl Input {
                 Ok(Next::Record(payload))
             }
             Self::Lines(lines) => lines.next(),
-            Self::Again { text, at, left } => {
+            Self::Again { text, at, left, .. } => {
                 if *at == text.len() {
                     *left = left.saturating_sub(1);
                     *at = 0;
@@ -123,9 +144,7 @@ impl Lines {
                 });
             }
             if self.buffer.len() - self.start > LONGEST_LINE {
-                return Err(Failure::Refused(format!(
-                    "a line has more than {LONGEST_LINE} bytes"
-                )));
+                return Ok(Next::TooLong);
             }
             if !self.readable()? {
                 return Ok(Next::Wait);
@@ -180,6 +199,6 @@ fn unreadable(error: &io::Error) -> Failure {
 }
 
 /// The largest record of any server.
-const LONGEST_LINE: usize = 16 << 20;
+pub(super) const LONGEST_LINE: usize = 16 << 20;
 /// What is held in memory at most.
 const MOST_BYTES: u64 = 4 << 30;
