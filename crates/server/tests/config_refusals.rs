@@ -140,7 +140,7 @@ fn unknown_choices_are_answered_with_the_valid_ones() {
     );
     refused(
         "workers: many\n",
-        "t.yaml:1:10: `many` workers is not possible; write `auto` or a number from 1 to 256",
+        "t.yaml:1:10: `many` workers is not possible; write `auto` or a number from 1 to 64",
     );
     refused("workers: 0\n", "t.yaml:1:10: `0` workers is not possible");
     refused(

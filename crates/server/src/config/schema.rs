@@ -287,8 +287,8 @@ impl<'de> Deserialize<'de> for Workers {
     }
 }
 
-/// The most workers that a configuration can ask for.
-pub const WORKERS_MAX: u32 = 256;
+/// The most workers that a configuration can ask for: a set of them is the bits of one word wherever a frame touches several.
+pub const WORKERS_MAX: u32 = 64;
 
 impl std::str::FromStr for Workers {
     type Err = String;

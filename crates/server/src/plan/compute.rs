@@ -12,7 +12,8 @@ use super::{
     StreamPlan, WorkerPlan,
 };
 use crate::config::{
-    self, Bytes, Config, File, Idle, Io, Pin, Place, Problem, Problems, Span, SyncedWrites, Workers,
+    self, Bytes, Config, File, Idle, Io, Pin, Place, Problem, Problems, Span, SyncedWrites,
+    WORKERS_MAX, Workers,
 };
 
 /// What the command line says; each wins over the file.
@@ -190,7 +191,8 @@ impl Draft<'_> {
             Workers::Auto => match file.config.pin.as_ref().map(|pin| &pin.value) {
                 Some(Pin::Cpus(cpus)) => u32::try_from(cpus.len()).unwrap_or(1).max(1),
                 _ => self.machine.default_workers(),
-            },
+            }
+            .min(WORKERS_MAX),
         } as usize;
         let unbound = vec![WorkerPlan { cpu: None }; count];
         let Some(pin) = &file.config.pin else {
