@@ -223,3 +223,171 @@ fn candidates(image: &[u8], from: usize) -> impl Iterator<Item = (usize, &[u8])>
 
 const BATCH: u8 = Kind::Batch as u8;
 const SEAL: u8 = Kind::Seal as u8;
+
+#[cfg(test)]
+mod tests {
+    use trunkline_wire::record::{self, Stamp};
+
+    use super::*;
+    use crate::marks::{Identity, Stand};
+
+    const SALT: u64 = 77;
+    const SEGMENT_BYTES: usize = 4 * BLOCK_BYTES as usize;
+    const START: usize = SEGMENT_RECORD_BYTES as usize;
+
+    /// A segment's bytes that grow record by record.
+    struct Image {
+        bytes: Vec<u8>,
+        end: usize,
+    }
+
+    impl Image {
+        fn new() -> Self {
+            Self {
+                bytes: vec![0; SEGMENT_BYTES],
+                end: START,
+            }
+        }
+
+        /// Puts a record behind the last one, and returns where that is.
+        fn put(&mut self, kind: Kind, sequence: u64, body: &[u8]) -> usize {
+            let stamp = Stamp {
+                kind,
+                sequence,
+                ..Stamp::DATA
+            };
+            let start = self.end;
+            self.end += record::encode(&mut self.bytes[start..], &stamp, body).expect("room");
+            start
+        }
+
+        fn data(&mut self, sequence: u64) -> usize {
+            self.put(Kind::Data, sequence, b"a payload")
+        }
+
+        fn mark(&mut self, sequence: u64) {
+            let at = Mark {
+                sequence,
+                position: self.end as u64,
+            };
+            let out = &mut self.bytes[self.end..self.end + 128];
+            marks::write_batch(out, stand(at), Evidence::default());
+            self.end += 128;
+        }
+
+        /// Verifies all of it as the first segment of a stream whose records begin at 1.
+        fn verified(&self) -> (Ending, Scan, Index) {
+            let head = SegmentHead {
+                identity: Identity {
+                    uuid: [0; 16],
+                    salt: SALT,
+                    segment_bytes: SEGMENT_BYTES as u64,
+                },
+                index: 0,
+                base_sequence: 1,
+                base_ns: 0,
+                evidence: Evidence::default(),
+            };
+            let mut scan = Scan {
+                salt: SALT,
+                next: Mark::default(),
+                last_ns: 0,
+                significant: 0,
+                evidence: Evidence::default(),
+            };
+            let (mut subjects, mut index) = (Subjects::new(9), Index::new(BLOCK_BYTES));
+            let ending = scan.segment(&head, &self.bytes, &mut subjects, &mut index);
+            (ending, scan, index)
+        }
+    }
+
+    fn stand(at: Mark) -> Stand {
+        Stand {
+            salt: SALT,
+            at,
+            timestamp_ns: 0,
+        }
+    }
+
+    #[test]
+    fn a_pad_is_passed_over_and_a_damaged_one_is_the_end() {
+        let mut image = Image::new();
+        image.put(Kind::Definition, 1, b"a");
+        let pad = image.put(Kind::Pad, 1, &[0; 500]);
+        image.data(1);
+        let (ending, scan, _) = image.verified();
+        let reached = (scan.next.sequence, scan.next.position);
+        assert_eq!((ending, reached), (Ending::Open, (2, image.end as u64)));
+        image.bytes[pad + PREFIX_BYTES + 7] ^= 1;
+        let (_, scan, _) = image.verified();
+        assert_eq!(scan.next.position, pad as u64);
+    }
+
+    #[test]
+    fn a_seal_counts_only_at_the_end_of_its_segment() {
+        for (room, ending) in [(1000, Ending::Sealed), (1008, Ending::Open)] {
+            let mut image = Image::new();
+            image.put(Kind::Definition, 1, b"a");
+            image.data(1);
+            let (end, offset) = (image.end, SEGMENT_BYTES - room);
+            image.put(Kind::Pad, 2, &vec![0; offset - end - PREFIX_BYTES]);
+            assert_eq!(image.end, offset);
+            let at = Mark {
+                sequence: 2,
+                position: offset as u64,
+            };
+            let out = &mut image.bytes[offset..offset + 1000];
+            let evidence = Evidence::default();
+            marks::write_seal(out, stand(at), evidence, offset as u32, [].iter(), &[]);
+            assert_eq!(image.verified().0, ending, "{room} bytes before the end");
+        }
+    }
+
+    #[test]
+    fn the_index_has_the_first_record_of_each_block() {
+        let mut image = Image::new();
+        image.put(Kind::Definition, 1, b"a");
+        let mut starts = Vec::new();
+        for sequence in 1..=6 {
+            starts.push(image.put(Kind::Data, sequence, &vec![7; 40 << 10]) as u64);
+        }
+        let (_, _, index) = image.verified();
+        let places: Vec<u64> = index.since(0).map(|entry| entry.position).collect();
+        assert_eq!(places, [starts[0], starts[2], starts[4]]);
+    }
+
+    #[test]
+    fn only_whole_records_lead_to_a_mark() {
+        let mut image = Image::new();
+        let damaged = image.data(5);
+        let whole = image.data(6);
+        image.mark(7);
+        let found = |image: &Image, sequence| next_in_place(&image.bytes, 0, 0, SALT, sequence);
+        assert_eq!(found(&image, 5), Some((damaged, 5)));
+        assert_eq!(found(&image, 6), Some((whole, 6)));
+        image.bytes[damaged + PREFIX_BYTES] ^= 1;
+        assert_eq!(found(&image, 5), Some((whole, 6)));
+        assert_eq!(next_in_place(&image.bytes, 0, 0, SALT + 1, 5), None);
+    }
+
+    #[test]
+    fn records_behind_the_end_count_as_far_as_they_can_have_been_reached() {
+        let from = SEGMENT_BYTES - 4000;
+        let highest = |records: &[(Kind, u64)]| {
+            let mut image = Image::new();
+            image.end = from + 400;
+            for (kind, sequence) in records {
+                image.put(*kind, *sequence, b"a");
+            }
+            beyond(&image.bytes, from, 5)
+        };
+        assert_eq!(highest(&[]), 5);
+        assert_eq!(highest(&[(Kind::Data, 7), (Kind::Data, 6)]), 8);
+        assert_eq!(highest(&[(Kind::Data, 7), (Kind::Definition, 9)]), 8);
+        assert_eq!(highest(&[(Kind::Data, 3)]), 5);
+        // In 4,000 bytes there are 100 records at most.
+        assert_eq!(highest(&[(Kind::Data, 104)]), 105);
+        assert_eq!(highest(&[(Kind::Data, 7), (Kind::Data, 105)]), 8);
+        assert_eq!(highest(&[(Kind::Data, u64::MAX)]), 5);
+    }
+}
