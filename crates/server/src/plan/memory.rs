@@ -82,6 +82,15 @@ impl Plan {
             "limits.connections, limits.send_queue",
             false,
         ));
+        // Records that were picked out of runs for a narrow pattern; others leave from the tails.
+        let shard = self.shard_limits();
+        terms.push(term(
+            "copied records of connections",
+            connections * workers,
+            shard.session_in_flight_bytes + u64::from(shard.run_bytes),
+            "limits.connections, workers",
+            false,
+        ));
         // Calls and answers that wait to be sent to who did not send them, and records that were copied out of publishers' way.
         terms.push(term(
             "calls and answers",
@@ -91,7 +100,7 @@ impl Plan {
             false,
         ));
         // What the shards keep for sessions, subscriptions, acks and calls, as the broker itself adds it up.
-        for (name, bytes) in self.shard_limits().terms() {
+        for (name, bytes) in shard.terms() {
             terms.push(term(
                 format!("{name} (broker)"),
                 workers,
