@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use bench_harness::Failure;
+pub use bench_harness::row::Keeps;
 use bench_harness::server::Server;
 use tempfile::TempDir;
 
@@ -43,17 +44,6 @@ pub trait Peer: Clone + 'static {
     fn replayer(&self, _address: SocketAddr) -> Option<Result<Self::Line, Failure>> {
         None
     }
-}
-
-/// What becomes of a message before it counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Keeps {
-    /// Nothing is stored.
-    Nothing,
-    /// It is written to a file, or to memory that is; a crash of the system takes it back.
-    PageCache,
-    /// It is on the device.
-    Synced,
 }
 
 /// Where a server is to run.

@@ -1,127 +1,13 @@
-//! Rows, and samples of all contenders of a row in turn: A B C, then B C A, so that what comes periodically, and what
-//! changes slowly, meets all of them.
+//! Samples of all contenders of a row in turn: A B C, then B C A, so that what comes periodically, and what changes slowly,
+//! meets all of them.
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
-use std::time::Instant;
-
-use serde::{Deserialize, Serialize};
+use std::time::{Duration, Instant};
 
 use crate::results::{Line, Results};
-use crate::summary::{self, Summary};
-use crate::{Failure, Figure, Options, Sample, machine};
-
-/// Contenders who do the same work.
-pub struct Row {
-    pub name: String,
-    /// What is done, on which cores, and how everybody waits.
-    pub about: String,
-    /// The columns; the first is what is compared.
-    pub shows: Vec<Figure>,
-    pub bars: Vec<Bar>,
-    /// Where it stands among rows that differ in one number only.
-    pub point: Option<Point>,
-    /// Preempted samples do not count. With more threads than cores every sample is one.
-    pub discard_preempted: bool,
-    pub effort: Effort,
-    pub contenders: Vec<Contender>,
-}
-
-/// A row of several that are one curve.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Point {
-    /// What they have in common.
-    pub curve: String,
-    /// In what they differ, with its unit.
-    pub axis: String,
-    pub at: f64,
-}
-
-/// Who does it.
-pub struct Contender {
-    pub name: String,
-    pub ours: bool,
-    /// Everything that was set, for the reader.
-    pub settings: String,
-    pub run: Box<dyn FnMut() -> Result<Sample, Failure>>,
-}
-
-impl Contender {
-    pub fn new(
-        name: impl Into<String>,
-        run: impl FnMut() -> Result<Sample, Failure> + 'static,
-    ) -> Self {
-        let name = name.into();
-        let ours = name.starts_with(OURS);
-        Self {
-            name,
-            ours,
-            settings: String::new(),
-            run: Box::new(run),
-        }
-    }
-
-    #[must_use]
-    pub fn with_settings(mut self, settings: impl Into<String>) -> Self {
-        self.settings = settings.into();
-        self
-    }
-}
-
-/// How much is spent on a row.
-#[derive(Clone, Copy, Debug)]
-pub struct Effort {
-    /// Good samples wanted of each contender.
-    pub samples: usize,
-    /// Rounds after which the row ends, whatever was left out.
-    pub rounds: usize,
-}
-
-/// What one of our figures must reach.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Bar {
-    pub contender: String,
-    pub figure: Figure,
-    pub than: Than,
-}
-
-/// What a bar compares with: the figure is to be as good as so many times that, or better.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Than {
-    /// The best who is not ours.
-    BestPeer(f64),
-    /// One of them.
-    Peer(String, f64),
-    /// A number.
-    Value(f64),
-}
-
-impl Bar {
-    pub fn value(contender: &str, figure: Figure, value: f64) -> Self {
-        Self {
-            contender: contender.into(),
-            figure,
-            than: Than::Value(value),
-        }
-    }
-
-    pub fn times_best(contender: &str, figure: Figure, factor: f64) -> Self {
-        Self {
-            contender: contender.into(),
-            figure,
-            than: Than::BestPeer(factor),
-        }
-    }
-
-    pub fn times(contender: &str, figure: Figure, factor: f64, peer: &str) -> Self {
-        Self {
-            contender: contender.into(),
-            figure,
-            than: Than::Peer(peer.into(), factor),
-        }
-    }
-}
+use crate::row::{Contender, Effort, Row};
+use crate::{Failure, Options, Sample, machine, summary, versions};
 
 /// A group's run: its rows one after the other.
 pub struct Contest {
@@ -183,35 +69,68 @@ impl Contest {
         })
     }
 
-    /// Takes the samples of a row, keeps them, and prints what can be said of them.
+    /// Notes the versions of peers that are crates, which are called as their crates are.
     ///
     /// # Errors
-    /// When the results cannot be kept. A contender that fails is noted and left out; [`finish`](Self::finish) says so.
-    pub fn run(&mut self, mut row: Row) -> Result<(), Failure> {
-        row.contenders.retain(|contender| {
-            (contender.ours || !self.options.ours) && self.options.wants_contender(&contender.name)
-        });
-        if row.contenders.is_empty() || !self.options.wants_row(&row.name) {
+    /// When the results cannot be kept.
+    pub fn crates(&mut self, names: &[&str]) -> Result<(), Failure> {
+        if self.options.ours {
             return Ok(());
         }
-        let group = self.group.to_owned();
+        let program = format!("bench-{}", self.group);
+        for name in names {
+            let version = versions::of_crate(&program, name);
+            self.peer(name, version.unwrap_or("unknown"))?;
+        }
+        Ok(())
+    }
+
+    /// Takes the samples of those rows that are wanted.
+    ///
+    /// # Errors
+    /// When a row is refused, or the results cannot be kept.
+    pub fn run_all(&mut self, rows: Vec<Row>) -> Result<(), Failure> {
+        let rows: Vec<Row> = rows
+            .into_iter()
+            .filter_map(|row| self.wanted(row))
+            .collect();
+        let of = rows.len();
+        rows.iter().try_for_each(Row::check)?;
+        for (index, row) in rows.into_iter().enumerate() {
+            let title = format!("{} · row {} of {of} · {}", self.group, index + 1, row.name);
+            self.run(row, Progress::new(title))?;
+        }
+        Ok(())
+    }
+
+    /// The row with those of its contenders who are wanted, if there are any.
+    fn wanted(&self, mut row: Row) -> Option<Row> {
+        let options = &self.options;
+        row.contenders.retain(|contender| {
+            (contender.ours || !options.ours) && options.wants_contender(&contender.name)
+        });
+        (options.wants_row(&row.name) && !row.contenders.is_empty()).then_some(row)
+    }
+
+    /// Takes the samples of a row, keeps them, and prints what can be said of them. A contender that fails is noted and left
+    /// out; [`finish`](Self::finish) says so.
+    fn run(&mut self, mut row: Row, mut progress: Progress) -> Result<(), Failure> {
         if self.options.list {
             let names: Vec<&str> = row
                 .contenders
                 .iter()
                 .map(|contender| contender.name.as_str())
                 .collect();
-            println!("{group} · {}: {}", row.name, names.join(", "));
+            println!("{} · {}: {}", self.group, row.name, names.join(", "));
             return Ok(());
         }
-        if self.results.is_done(&group, &row.name) {
-            eprintln!("{group} · {}: done before", row.name);
+        if self.results.is_done(self.group, &row.name) {
+            eprintln!("{}: done before", progress.title);
             return Ok(());
         }
         self.open_row(&row)?;
         let mut samples: Vec<(String, Sample)> = Vec::new();
         let mut out = vec![false; row.contenders.len()];
-        let begin = Instant::now();
         for round in 0..row.effort.rounds {
             let enough = |contender: &Contender| {
                 let own = samples.iter().filter(|(name, _)| *name == contender.name);
@@ -231,28 +150,27 @@ impl Contest {
                     continue;
                 }
                 let contender = &mut row.contenders[index];
-                progress(&group, &row.name, &contender.name, round, row.effort, begin);
+                progress.show(&contender.name, round, row.effort);
                 let name = contender.name.clone();
-                match (contender.run)() {
+                let took = (contender.run)();
+                match took.and_then(|sample| row.check_sample(&sample).map(|()| sample)) {
                     Ok(sample) => {
                         samples.push((name.clone(), sample.clone()));
-                        let (group, row) = (group.clone(), row.name.clone());
                         self.results.add(Line::Sample {
-                            group,
-                            row,
+                            group: self.group.into(),
+                            row: row.name.clone(),
                             contender: name,
                             sample,
                         })?;
                     }
                     Err(why) => {
-                        clear_progress();
-                        eprintln!("{group} · {} · {name} FAILED: {why}", row.name);
+                        progress.clear();
+                        eprintln!("{} · {} · {name} FAILED: {why}", self.group, row.name);
                         out[index] = true;
                         self.failures += 1;
-                        let (group, row) = (group.clone(), row.name.clone());
                         self.results.add(Line::Failed {
-                            group,
-                            row,
+                            group: self.group.into(),
+                            row: row.name.clone(),
                             contender: name,
                             why,
                         })?;
@@ -260,9 +178,9 @@ impl Contest {
                 }
             }
         }
-        clear_progress();
+        progress.clear();
         self.results.add(Line::Done {
-            group: group.clone(),
+            group: self.group.into(),
             row: row.name.clone(),
         })?;
         self.print(&row, &samples);
@@ -285,7 +203,7 @@ impl Contest {
         self.results.add(Line::Row {
             group: self.group.into(),
             row: row.name.clone(),
-            about: row.about.clone(),
+            about: row.text(),
             shows: row.shows.clone(),
             bars: row.bars.clone(),
             point: row.point.clone(),
@@ -298,13 +216,14 @@ impl Contest {
                 contender: contender.name.clone(),
                 ours: contender.ours,
                 settings: contender.settings.clone(),
+                keeps: contender.keeps,
             })?;
         }
         Ok(())
     }
 
     fn print(&self, row: &Row, samples: &[(String, Sample)]) {
-        eprintln!("\n{} · {}\n  {}", self.group, row.name, row.about);
+        eprintln!("\n{} · {}\n  {}", self.group, row.name, row.text());
         let summaries = summary::of(samples, self.results.nearest_ns(), row.discard_preempted);
         for line in summary::table(&summaries, &row.shows) {
             eprintln!("  {line}");
@@ -317,40 +236,48 @@ impl Contest {
     }
 }
 
-impl Row {
-    fn is_good(&self, sample: &Sample) -> bool {
-        let preempted = self.discard_preempted && sample.preemptions > 0;
-        !(sample.moved() || sample.disturbed() || preempted)
+/// How far a row is: on a terminal all the time, elsewhere as it begins and every now and then.
+struct Progress {
+    title: String,
+    begin: Instant,
+    told: Option<Instant>,
+}
+
+impl Progress {
+    fn new(title: String) -> Self {
+        Self {
+            title,
+            begin: Instant::now(),
+            told: None,
+        }
+    }
+
+    fn show(&mut self, contender: &str, round: usize, effort: Effort) {
+        let text = format!(
+            "{} · {contender}: round {} of {} to {}, {} s",
+            self.title,
+            round + 1,
+            effort.samples,
+            effort.rounds,
+            self.begin.elapsed().as_secs()
+        );
+        if std::io::stderr().is_terminal() {
+            eprint!("\r\x1b[K{text}");
+        } else if self.told.is_none_or(|told| told.elapsed() > EVERY) {
+            eprintln!("{text}");
+            self.told = Some(Instant::now());
+        }
+    }
+
+    fn clear(&self) {
+        if std::io::stderr().is_terminal() {
+            eprint!("\r\x1b[K");
+        }
     }
 }
 
-/// Whether a contender is ours.
-pub fn is_ours(summary: &Summary) -> bool {
-    summary.contender.starts_with(OURS)
-}
-
-fn progress(group: &str, row: &str, contender: &str, round: usize, effort: Effort, begin: Instant) {
-    let seconds = begin.elapsed().as_secs();
-    let round = round + 1;
-    let text = format!(
-        "{group} · {row} · {contender}: round {round} of {} to {}, {seconds} s",
-        effort.samples, effort.rounds
-    );
-    if std::io::stderr().is_terminal() {
-        eprint!("\r\x1b[K{text}");
-    } else if round == 1 {
-        eprintln!("{text}");
-    }
-}
-
-fn clear_progress() {
-    if std::io::stderr().is_terminal() {
-        eprint!("\r\x1b[K");
-    }
-}
-
-/// How our names begin.
-pub const OURS: &str = "trunkline";
+/// How often somebody who watches a file of what is printed hears of a row.
+const EVERY: Duration = Duration::from_secs(15);
 
 #[cfg(test)]
 mod tests {
@@ -358,48 +285,50 @@ mod tests {
     use std::rc::Rc;
 
     use super::*;
-
-    fn row(contenders: Vec<Contender>) -> Row {
-        Row {
-            name: "work".into(),
-            about: String::new(),
-            shows: vec![Figure::Ns],
-            bars: Vec::new(),
-            point: None,
-            discard_preempted: true,
-            effort: Effort {
-                samples: 2,
-                rounds: 5,
-            },
-            contenders,
-        }
-    }
+    use crate::Figure;
+    use crate::row::tests::row;
 
     #[test]
     fn everybody_comes_in_turn_and_another_one_begins_each_round() {
         let order = Rc::new(RefCell::new(String::new()));
         let contender = |name: &'static str| {
             let order = Rc::clone(&order);
-            Contender::new(name, move || {
+            Contender::new(name, "none", move || {
                 order.borrow_mut().push_str(name);
                 Ok(Sample::default().with(Figure::Ns, 1.0))
             })
         };
         let mut contest = Contest::open("test", &Options::default()).unwrap();
         contest
-            .run(row(vec![contender("a"), contender("b"), contender("c")]))
+            .run_all(vec![row(vec![
+                contender("a"),
+                contender("b"),
+                contender("c"),
+            ])])
             .unwrap();
         assert_eq!(*order.borrow(), "abcbca");
     }
 
     #[test]
+    fn a_row_that_is_refused_is_not_measured() {
+        let rate = Row {
+            shows: vec![Figure::PerSecond],
+            ..row(vec![Contender::new("a", "none", || unreachable!())])
+        };
+        let mut contest = Contest::open("test", &Options::default()).unwrap();
+        assert!(contest.run_all(vec![rate]).is_err());
+    }
+
+    #[test]
     fn one_who_fails_is_noted_and_left_out() {
         let contenders = vec![
-            Contender::new("bad", || Err("message 3 is missing".into())),
-            Contender::new("good", || Ok(Sample::default().with(Figure::Ns, 1.0))),
+            Contender::new("bad", "none", || Err("message 3 is missing".into())),
+            Contender::new("good", "none", || {
+                Ok(Sample::default().with(Figure::Ns, 1.0))
+            }),
         ];
         let mut contest = Contest::open("test", &Options::default()).unwrap();
-        contest.run(row(contenders)).unwrap();
+        contest.run_all(vec![row(contenders)]).unwrap();
         let failed = contest
             .results
             .lines
@@ -418,7 +347,7 @@ mod tests {
     #[test]
     fn disturbed_samples_are_taken_again_until_the_rounds_end() {
         let mut runs = 0;
-        let disturbed = Contender::new("a", move || {
+        let disturbed = Contender::new("a", "none", move || {
             runs += 1;
             let others_percent = if runs == 1 { 90.0 } else { 0.0 };
             Ok(Sample {
@@ -427,7 +356,7 @@ mod tests {
             })
         });
         let mut contest = Contest::open("test", &Options::default()).unwrap();
-        contest.run(row(vec![disturbed])).unwrap();
+        contest.run_all(vec![row(vec![disturbed])]).unwrap();
         let samples = contest
             .results
             .lines

@@ -2,7 +2,8 @@
 //!
 //! | module | |
 //! |---|---|
-//! | [`contest`] | rows, contenders, and samples of all of them in turn |
+//! | [`row`] | who does the same work, under which terms, and what is to be reached |
+//! | [`contest`] | samples of all contenders of a row in turn |
 //! | [`sample`] | one run of one contender: figures, histogram, and what the machine did meanwhile |
 //! | [`figure`] | what can be measured, its unit, and which way is better |
 //! | [`results`] | JSON lines: what a run leaves behind, and what it goes on from |
@@ -15,6 +16,7 @@
 //! | [`payload`] | messages that can be checked |
 //! | [`latency`] | HDR histograms as text |
 //! | [`machine`] | where it was measured |
+//! | [`versions`] | versions of peers that are crates |
 //! | [`options`] | the command line of a group |
 #![forbid(unsafe_code)]
 
@@ -29,14 +31,16 @@ pub mod machine;
 pub mod options;
 pub mod payload;
 pub mod results;
+pub mod row;
 pub mod sample;
 pub mod server;
 pub mod summary;
+pub mod versions;
 
-pub use contest::{Bar, Contender, Row};
 pub use figure::Figure;
 pub use latency::Latency;
 pub use options::Options;
+pub use row::{Bar, Contender, Row};
 pub use sample::Sample;
 
 /// Why a sample, or a group, cannot be had: a sentence.

@@ -7,8 +7,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::contest::{Bar, Point};
 use crate::machine::Fact;
+use crate::row::{Bar, Keeps, Point};
 use crate::{Failure, Figure, Sample};
 
 /// One line.
@@ -35,6 +35,8 @@ pub enum Line {
         contender: String,
         ours: bool,
         settings: String,
+        #[serde(default)]
+        keeps: Keeps,
     },
     /// One run.
     Sample {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::contest::{Bar, Than, is_ours};
+use crate::row::{self, Bar, Than};
 use crate::sample::Place;
 use crate::{Figure, Latency, Sample};
 
@@ -19,6 +19,11 @@ pub struct Summary {
     /// There were no others: the machine had other work during each of them.
     pub disturbed: bool,
     pub left_out: usize,
+}
+
+/// Whether a contender is ours.
+pub fn is_ours(summary: &Summary) -> bool {
+    row::is_ours(&summary.contender)
 }
 
 /// A figure over several samples.

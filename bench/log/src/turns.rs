@@ -345,6 +345,11 @@ fn folder(data: &Path) -> Result<tempfile::TempDir, Failure> {
     made.map_err(|error| error.to_string())
 }
 
+/// What is set, for the reader.
+pub const OURS: &str = "Log with durability synced, retention 512 MiB; a reactor with its defaults, which syncs on its pool or in the \
+                        kernel; segments are written before they are used";
+pub const PLAIN: &str = "pwrite to a file of 512 MiB that is written already, used again from its start; fdatasync in a loop";
+
 const BYTES_PER_SECOND: f64 = 100e6;
 const BODY_BYTES: usize = 1024;
 /// What a worker takes from one connection in a turn, about.

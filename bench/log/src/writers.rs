@@ -73,6 +73,10 @@ impl Writers {
         }
         let mut sample = Sample::default()
             .with(Figure::PerSecond, count as f64 / wall.as_secs_f64())
+            .with(
+                Figure::CpuUs,
+                reading.own.as_secs_f64() * 1e6 / count as f64,
+            )
             .with_latency(latency);
         if self.sync == Syncs::Each
             && let Some(flushes) = flushes.filter(|flushes| *flushes > 0)

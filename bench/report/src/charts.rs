@@ -2,9 +2,8 @@
 
 use std::fmt::Write as _;
 
-use bench_harness::contest::is_ours;
 use bench_harness::sample::Place;
-use bench_harness::summary::{Summary, sorted};
+use bench_harness::summary::{Summary, is_ours, sorted};
 use bench_harness::{Failure, Figure};
 use plotters::prelude::*;
 

@@ -2,9 +2,8 @@
 
 use std::fmt::Write as _;
 
-use bench_harness::contest::is_ours;
 use bench_harness::sample::Place;
-use bench_harness::summary::{Met, sorted};
+use bench_harness::summary::{Met, is_ours, sorted};
 use bench_harness::{Failure, Figure};
 
 use crate::charts::{self, escape};
@@ -248,8 +247,8 @@ code{font-size:13px}h2{border-top:2px solid #1a1d21;padding-top:.6rem;margin-top
 
 #[cfg(test)]
 mod tests {
-    use bench_harness::contest::Point;
     use bench_harness::results::Line;
+    use bench_harness::row::Point;
     use bench_harness::{Latency, Sample};
 
     use super::*;

@@ -3,9 +3,8 @@
 use std::fmt::Write as _;
 
 use bench_harness::Figure;
-use bench_harness::contest::is_ours;
 use bench_harness::sample::Place;
-use bench_harness::summary::{Met, Summary, sorted};
+use bench_harness::summary::{Met, Summary, is_ours, sorted};
 
 use crate::report::{Report, Row};
 

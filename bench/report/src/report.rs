@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use bench_harness::contest::Point;
 use bench_harness::machine::Fact;
 use bench_harness::results::{self, Line};
+use bench_harness::row::Point;
 use bench_harness::summary::{self, Summary, Verdict};
 use bench_harness::{Bar, Failure, Figure, Sample};
 

@@ -9,12 +9,14 @@
 #![forbid(unsafe_code)]
 
 mod rings;
+mod settings;
 mod work;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
-use bench_harness::contest::{Contest, Effort};
+use bench_harness::contest::Contest;
+use bench_harness::row::{Costs, Effort, Idle, Pace, Pinning, Waiting};
 use bench_harness::{Bar, Contender, Failure, Figure, Options, Row, Sample, cores};
 use clap::Parser;
 use rings::*;
@@ -38,9 +40,8 @@ fn run(options: &Options) -> Result<ExitCode, Failure> {
         return Err("two cores are needed".into());
     }
     let mut contest = Contest::open("rings", options)?;
-    for row in rows(options.quick) {
-        contest.run(row)?;
-    }
+    contest.crates(&PEERS)?;
+    contest.run_all(rows(options.quick))?;
     Ok(contest.finish())
 }
 
@@ -48,7 +49,7 @@ fn contender(name: &'static str, mut run: impl FnMut() -> Sample + 'static) -> C
     let run = move || {
         catch_unwind(AssertUnwindSafe(&mut run)).map_err(|_| "a check failed; see above".into())
     };
-    Contender::new(name, run).with_settings(format!("capacity {CAPACITY}"))
+    Contender::new(name, settings::of(name), run)
 }
 
 /// All SPSC rings through one kind of work.
@@ -111,7 +112,13 @@ fn row(quick: bool, name: &str, shows: Figure, bar: &[&str], contenders: Vec<Con
     };
     Row {
         name: name.into(),
-        about: format!("everybody spins; capacity {CAPACITY}; every value is checked"),
+        about: format!("capacity {CAPACITY}; every value is checked"),
+        waiting: Waiting::All(Idle::Spins),
+        pinning: Pinning::Pinned("each thread to a core of its own"),
+        pace: Pace::ClosedLoop,
+        costs: Costs::NotShown(
+            "no CPU and no memory beside the rate: who spins takes the whole core, and all have the same capacity",
+        ),
         shows: vec![shows],
         bars: bar
             .iter()
@@ -134,17 +141,20 @@ fn rows(quick: bool) -> Vec<Row> {
             contenders,
         )
     };
+    // As the best peer does it: the item is made where it will lie.
+    let in_place = ["trunkline in place"];
     let crowd = |name, bar: &[&str], contenders| Row {
-        about: format!(
-            "two senders on one core, the rest on the other; everybody spins and then yields; capacity {CAPACITY}"
-        ),
-
+        waiting: Waiting::All(Idle::SpinsAndYields),
+        pinning: Pinning::Pinned("two senders to one core, the rest to the other"),
         discard_preempted: false,
         ..row(name, true, bar, contenders)
     };
+    let alone = |name, contenders| Row {
+        waiting: Waiting::Never,
+        pinning: Pinning::Pinned("one thread to one core"),
+        ..row(name, false, &in_place, contenders)
+    };
     let fixed = ["trunkline fixed"];
-    // As the best peer does it: the item is made where it will lie.
-    let in_place = ["trunkline in place"];
     // One at a time; and whatever there is at once, as the disruptor takes it.
     let both = ["trunkline fixed", "trunkline drained"];
     let mut general = singles!(stream, u64, 400_000);
@@ -155,16 +165,12 @@ fn rows(quick: bool) -> Vec<Row> {
         "std" => Std,
     ));
     vec![
-        row(
+        alone(
             "spsc u64, one thread push+pop",
-            false,
-            &in_place,
             singles!(one_thread, u64, 1_000_000),
         ),
-        row(
+        alone(
             "spsc 64 B, one thread push+pop",
-            false,
-            &in_place,
             singles!(one_thread, Line, 1_000_000),
         ),
         row("spsc u64, two cores", true, &both, general),
@@ -218,3 +224,15 @@ fn rows(quick: bool) -> Vec<Row> {
         ),
     ]
 }
+
+/// The crates that take part.
+const PEERS: [&str; 8] = [
+    "rtrb",
+    "ringbuf",
+    "heapless",
+    "omango",
+    "disruptor",
+    "crossbeam-queue",
+    "crossbeam-channel",
+    "kanal",
+];

@@ -32,20 +32,6 @@ impl Crowd {
     }
 }
 
-/// What its connections read into.
-pub fn settings(server: Server) -> &'static str {
-    match server {
-        Server::Epoll(_) | Server::Uring(_) => "a pool of buffers for all connections",
-        Server::Mio | Server::RawSpin => "one buffer for all connections",
-        Server::Tokio | Server::Monoio | Server::Compio => {
-            "a buffer of 16 KiB for each connection, which takes the pages that were read into"
-        }
-        Server::Glommio => {
-            "a buffer of 16 KiB for each connection, zeroed, since it reads into initialized memory"
-        }
-    }
-}
-
 /// The memory of a server with so many connections, each of which has been served once.
 fn rss_mib(server: Server, connections: usize) -> Result<f64, Failure> {
     let address = free_address()?;

@@ -11,6 +11,7 @@ mod crowd;
 mod files;
 mod rows;
 mod servers;
+mod settings;
 mod studies;
 mod thread_time;
 
@@ -50,9 +51,8 @@ fn main() -> ExitCode {
 
 fn run(options: &Options) -> Result<ExitCode, Failure> {
     let mut contest = Contest::open("tcp", options)?;
-    for row in rows::rows(options.quick)? {
-        contest.run(row)?;
-    }
+    contest.crates(&["mio", "tokio", "monoio", "compio", "glommio"])?;
+    contest.run_all(rows::rows(options.quick)?)?;
     Ok(contest.finish())
 }
 

@@ -5,13 +5,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use bench_harness::contest::Effort;
+use bench_harness::row::{Costs, Effort, Idle, Pace, Pinning, Waiting};
 use bench_harness::server::Meter;
 use bench_harness::{Bar, Contender, Failure, Figure, Latency, Row, Sample, cores};
 
 use crate::client::{self, Load};
 use crate::crowd::{self, Crowd};
 use crate::servers::{Server, Tuning};
+use crate::settings;
 use crate::thread_time::ThreadTime;
 use crate::{CLIENT_CPU, SERVER_CPU};
 
@@ -50,6 +51,15 @@ impl Rows {
         Row {
             name: name.into(),
             about: about.into(),
+            waiting: Waiting::Sides {
+                server: Idle::Parks,
+                client: Idle::Parks,
+            },
+            pinning: Pinning::Pinned("server and client to a core each"),
+            pace: Pace::ClosedLoop,
+            costs: Costs::NotShown(
+                "no memory beside the rate: server and client are threads of one process; the row of idle connections has it",
+            ),
             shows: shows.to_vec(),
             bars: Vec::new(),
             point: None,
@@ -74,23 +84,22 @@ impl Rows {
         let contenders = servers
             .iter()
             .map(|server| contender(*server, move |server| round_trips(server, rounds)));
-        let (words, about) = if spin {
-            (
-                "both spin",
-                "one connection; server and client spin on a core each",
-            )
+        let (words, idle) = if spin {
+            ("both spin", Idle::Spins)
         } else {
-            (
-                "the server parks",
-                "one connection; the server sleeps when nothing came, the client spins",
-            )
+            ("the server parks", Idle::Parks)
         };
         let mut row = self.row(
             &format!("echo of 64 B, round trip, {words}"),
-            about,
+            "one connection",
             &[Figure::P50Us, Figure::P99Us, Figure::P999Us],
             contenders.collect(),
         );
+        row.waiting = Waiting::Sides {
+            server: idle,
+            client: Idle::Spins,
+        };
+        row.costs = Costs::Shown;
         if spin {
             let names = [Server::Epoll(tuning), Server::Uring(tuning)].map(Server::name);
             row.bars = names
@@ -106,16 +115,17 @@ impl Rows {
             connections: 10_000,
         };
         let contenders = crowd::SERVERS.into_iter().map(|server| {
-            Contender::new(server.name(), move || crowd.measure(server))
-                .with_settings(crowd::settings(server))
+            Contender::new(server.name(), settings::of(server), move || {
+                crowd.measure(server)
+            })
         });
         let mut row = self.row(
             "10,000 idle connections",
-            "each has had one frame of 64 B echoed; resident memory of a server that is a process of its own, without the kernel's for sockets; \
-             it sleeps when nothing comes",
+            "each has had one frame of 64 B echoed; resident memory of a server that is a process of its own, without the kernel's for sockets",
             &[Figure::ConnectionKib, Figure::RssMib],
             contenders.collect(),
         );
+        row.costs = Costs::Shown;
         // Memory does not vary as time does.
         row.effort = Effort {
             samples: 3,
@@ -134,7 +144,7 @@ impl Rows {
             .map(|server| contender(*server, move |server| load(server, depth, time)));
         let mut row = self.row(
             &format!("echo of 64 B, 64 connections, {depth} in flight on each"),
-            "the server sleeps when nothing came; CPU is that of its thread",
+            "CPU is that of the server's thread",
             &[Figure::CpuUs, Figure::PerSecond],
             contenders.collect(),
         );
@@ -167,7 +177,7 @@ fn contender(server: Server, run: impl Fn(Server) -> Sample + 'static) -> Conten
         sample.crossing_ns = [before, cores::crossing_ns(pair)];
         Ok(sample)
     };
-    Contender::new(server.name(), run)
+    Contender::new(server.name(), settings::of(server), run)
 }
 
 fn round_trips(server: Server, rounds: usize) -> Sample {

@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use bench_harness::contest::Contest;
 use bench_harness::installed::{find_program, version};
+use bench_harness::row::{self, Pace};
 use bench_harness::{Contender, Failure, Options, Sample};
 
-use crate::load::{Acks, Crowd, Flow, Idle, OpenLoop, Replay, Seats};
+use crate::load::{Acks, Crowd, Flow, Idle, OpenLoop, Replay, Seats, Wait};
 use crate::peer::{Keeps, Peer};
 use crate::peers::mosquitto::Mosquitto;
 use crate::peers::nats::{Mode as NatsMode, Nats};
@@ -37,6 +38,29 @@ pub enum Work {
     Crowd(Crowd),
 }
 
+impl Work {
+    /// How the client waits.
+    pub fn client_idle(self) -> row::Idle {
+        match self {
+            Self::OpenLoop(OpenLoop { wait, .. }) | Self::Acks(Acks { wait, .. })
+                if wait == Wait::Park =>
+            {
+                row::Idle::Parks
+            }
+            Self::Idle(_) | Self::Crowd(_) => row::Idle::Parks,
+            _ => row::Idle::Spins,
+        }
+    }
+
+    pub fn pace(self) -> Pace {
+        match self {
+            Self::OpenLoop(_) => Pace::OpenLoop,
+            Self::Flow(_) | Self::Acks(_) | Self::Replay(_) => Pace::ClosedLoop,
+            Self::Idle(_) | Self::Crowd(_) => Pace::Still,
+        }
+    }
+}
+
 impl Any {
     pub fn contender(self, work: Work, seats: &Seats) -> Contender {
         match self {
@@ -48,21 +72,11 @@ impl Any {
             Self::Relay(peer) => contender(peer, work, seats),
         }
     }
-
-    pub fn keeps(&self) -> Keeps {
-        match self {
-            Self::Trunkline(peer) => peer.keeps(),
-            Self::Nats(peer) => peer.keeps(),
-            Self::Redis(peer) => peer.keeps(),
-            Self::Mosquitto(peer) => peer.keeps(),
-            Self::Plain(peer) => peer.keeps(),
-            Self::Relay(peer) => peer.keeps(),
-        }
-    }
 }
 
 fn contender<P: Peer>(peer: P, work: Work, seats: &Seats) -> Contender {
-    let (name, settings, seats) = (peer.name(), peer.settings(), seats.clone());
+    let (name, settings, keeps) = (peer.name(), peer.settings(), peer.keeps());
+    let seats = seats.clone();
     let run = move || -> Result<Sample, Failure> {
         match work {
             Work::Flow(flow) => flow.run(&peer, &seats),
@@ -73,7 +87,7 @@ fn contender<P: Peer>(peer: P, work: Work, seats: &Seats) -> Contender {
             Work::Crowd(crowd) => crowd.run(&peer, &seats),
         }
     };
-    Contender::new(name, run).with_settings(settings)
+    Contender::new(name, settings, run).keeping(keeps)
 }
 
 /// Everybody who is there.
