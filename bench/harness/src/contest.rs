@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use crate::results::{Line, Results};
 use crate::row::{Contender, Effort, Row};
-use crate::{Failure, Options, Sample, machine, summary, versions};
+use crate::summary::Standing;
+use crate::{Failure, Options, Sample, machine, versions};
 
 /// A group's run: its rows one after the other.
 pub struct Contest {
@@ -130,26 +131,23 @@ impl Contest {
         }
         self.open_row(&row)?;
         let mut samples: Vec<(String, Sample)> = Vec::new();
-        let mut out = vec![false; row.contenders.len()];
+        let mut failed: Vec<(String, Failure)> = Vec::new();
         for round in 0..row.effort.rounds {
             let enough = |contender: &Contender| {
                 let own = samples.iter().filter(|(name, _)| *name == contender.name);
                 own.filter(|(_, sample)| row.is_good(sample)).count() >= row.effort.samples
             };
-            if row
-                .contenders
-                .iter()
-                .zip(&out)
-                .all(|(contender, out)| *out || enough(contender))
-            {
+            let has_failed = |name: &str| failed.iter().any(|(failed, _)| failed == name);
+            let mut left = row.contenders.iter();
+            if left.all(|contender| has_failed(&contender.name) || enough(contender)) {
                 break;
             }
             for turn in 0..row.contenders.len() {
                 let index = (turn + round) % row.contenders.len();
-                if out[index] {
+                let contender = &mut row.contenders[index];
+                if failed.iter().any(|(failed, _)| *failed == contender.name) {
                     continue;
                 }
-                let contender = &mut row.contenders[index];
                 progress.show(&contender.name, round, row.effort);
                 let name = contender.name.clone();
                 let took = (contender.run)();
@@ -166,7 +164,7 @@ impl Contest {
                     Err(why) => {
                         progress.clear();
                         eprintln!("{} · {} · {name} FAILED: {why}", self.group, row.name);
-                        out[index] = true;
+                        failed.push((name.clone(), why.clone()));
                         self.failures += 1;
                         self.results.add(Line::Failed {
                             group: self.group.into(),
@@ -183,7 +181,7 @@ impl Contest {
             group: self.group.into(),
             row: row.name.clone(),
         })?;
-        self.print(&row, &samples);
+        self.print(&row, &samples, failed);
         Ok(())
     }
 
@@ -222,16 +220,18 @@ impl Contest {
         Ok(())
     }
 
-    fn print(&self, row: &Row, samples: &[(String, Sample)]) {
+    fn print(&self, row: &Row, samples: &[(String, Sample)], failed: Vec<(String, Failure)>) {
         eprintln!("\n{} · {}\n  {}", self.group, row.name, row.text());
-        let summaries = summary::of(samples, self.results.nearest_ns(), row.discard_preempted);
-        for line in summary::table(&summaries, &row.shows) {
+        let names = row
+            .contenders
+            .iter()
+            .map(|contender| contender.name.clone());
+        let standing = Standing::of(names.collect(), failed, samples, row.discard_preempted);
+        for line in standing.table(&row.shows) {
             eprintln!("  {line}");
         }
-        for bar in &row.bars {
-            for verdict in summary::verdicts(bar, &summaries) {
-                eprintln!("  {verdict}");
-            }
+        for verdict in row.bars.iter().flat_map(|bar| standing.verdicts(bar)) {
+            eprintln!("  {verdict}");
         }
     }
 }

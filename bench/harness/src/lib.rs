@@ -5,9 +5,10 @@
 //! | [`row`] | who does the same work, under which terms, and what is to be reached |
 //! | [`contest`] | samples of all contenders of a row in turn |
 //! | [`sample`] | one run of one contender: figures, histogram, and what the machine did meanwhile |
+//! | [`place`] | how far the cores were apart |
 //! | [`figure`] | what can be measured, its unit, and which way is better |
 //! | [`results`] | JSON lines: what a run leaves behind, and what it goes on from |
-//! | [`summary`] | medians with the smallest and the largest, near and far apart |
+//! | [`summary`] | medians with the smallest and the largest, and what became of bars |
 //! | [`cores`] | pinning, and how far two cores are apart |
 //! | [`server`] | a peer's process: started, watched, ended |
 //! | [`installed`] | peers that are no crates: where their programs and libraries are |
@@ -30,6 +31,7 @@ pub mod limits;
 pub mod machine;
 pub mod options;
 pub mod payload;
+pub mod place;
 pub mod results;
 pub mod row;
 pub mod sample;
@@ -40,6 +42,7 @@ pub mod versions;
 pub use figure::Figure;
 pub use latency::Latency;
 pub use options::Options;
+pub use place::Place;
 pub use row::{Bar, Contender, Row};
 pub use sample::Sample;
 

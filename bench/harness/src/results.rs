@@ -131,23 +131,6 @@ impl Results {
             .iter()
             .any(|line| matches!(line, Line::Done { group: g, row: r } if g == group && r == row))
     }
-
-    /// The nearest that the cores were in this run.
-    pub fn nearest_ns(&self) -> f64 {
-        nearest_ns(&self.lines)
-    }
-}
-
-/// The nearest that the cores were in these samples.
-pub fn nearest_ns(lines: &[Line]) -> f64 {
-    let samples = lines.iter().filter_map(|line| match line {
-        Line::Sample { sample, .. } => Some(sample.crossing_ns),
-        _ => None,
-    });
-    samples
-        .flatten()
-        .filter(|ns| *ns > 0.0)
-        .fold(f64::MAX, f64::min)
 }
 
 /// The lines of a file. A last line without an end, which an interrupted run can leave, is no error.
@@ -212,6 +195,5 @@ mod tests {
         let results = Results::open(&path).unwrap();
         assert_eq!(results.lines.len(), 3);
         assert!(results.is_done("rings", "one") && !results.is_done("rings", "two"));
-        assert_eq!(results.nearest_ns(), 42.0);
     }
 }

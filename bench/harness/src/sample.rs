@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Figure, Latency};
+use crate::{Figure, Latency, Place};
 
 /// What was measured, and what the machine did meanwhile.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -22,25 +22,6 @@ pub struct Sample {
     pub others_percent: f64,
 }
 
-/// How far apart the cores were.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Place {
-    OneCore,
-    Near,
-    Far,
-}
-
-impl Place {
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::OneCore => "one, or unpinned",
-            Self::Near => "near",
-            Self::Far => "far",
-        }
-    }
-}
-
 impl Sample {
     pub fn with(mut self, figure: Figure, value: f64) -> Self {
         self.figures.insert(figure, value);
@@ -56,29 +37,21 @@ impl Sample {
 
     /// Whether the cores were at two distances before and after: it belongs to neither.
     pub fn moved(&self) -> bool {
-        let [before, after] = self.crossing_ns;
-        before.max(after) > MOVED * before.min(after)
+        let [before, after] = self.crossing_ns.map(Place::at);
+        !before.agrees(after)
+    }
+
+    /// Where it was taken, unless the cores moved.
+    pub fn place(&self) -> Place {
+        Place::at(self.crossing_ns.iter().sum::<f64>() / 2.0)
     }
 
     /// Whether others used so much of the machine that the figures say as much about them.
     pub fn disturbed(&self) -> bool {
         self.others_percent > DISTURBED_PERCENT
     }
-
-    /// Near is what is within a factor of the nearest that a run has seen.
-    pub fn place(&self, nearest_ns: f64) -> Place {
-        match self.crossing_ns {
-            [0.0, 0.0] => Place::OneCore,
-            [before, after] if before.max(after) <= NEAR * nearest_ns => Place::Near,
-            _ => Place::Far,
-        }
-    }
 }
 
-/// A pair of calibrations that differ by more was taken on two placements.
-const MOVED: f64 = 1.6;
-/// Placements seen so far differ by a factor of three and more.
-const NEAR: f64 = 1.8;
 const DISTURBED_PERCENT: f64 = 15.0;
 
 #[cfg(test)]
@@ -91,9 +64,8 @@ mod tests {
             crossing_ns: [before, after],
             ..Sample::default()
         };
-        assert_eq!(at(42.0, 55.0).place(40.0), Place::Near);
-        assert_eq!(at(200.0, 210.0).place(40.0), Place::Far);
-        assert_eq!(at(0.0, 0.0).place(40.0), Place::OneCore);
+        assert_eq!(at(42.0, 54.0).place(), Place::at(48.0));
+        assert!(at(0.0, 0.0).place().is_one_core());
         assert!(at(40.0, 200.0).moved());
         assert!(!at(40.0, 60.0).moved());
     }

@@ -82,9 +82,9 @@ fn differing_facts(before: &Report, after: &Report) -> Vec<String> {
 
 fn changes(before: &Row, after: &Row) -> Vec<Change> {
     let mut changes = Vec::new();
-    for new in &after.summaries {
+    for new in &after.standing.summaries {
         let same = |old: &&Summary| old.contender == new.contender && old.place == new.place;
-        let Some(old) = before.summaries.iter().find(same) else {
+        let Some(old) = before.standing.summaries.iter().find(same) else {
             continue;
         };
         for figure in &after.shows {

@@ -5,7 +5,7 @@ use std::path::Path;
 use bench_harness::machine::Fact;
 use bench_harness::results::{self, Line};
 use bench_harness::row::Point;
-use bench_harness::summary::{self, Summary, Verdict};
+use bench_harness::summary::{Standing, Verdict};
 use bench_harness::{Bar, Failure, Figure, Sample};
 
 /// A run.
@@ -33,8 +33,8 @@ pub struct Row {
     /// Names and settings.
     pub contenders: Vec<(String, String)>,
     samples: Vec<(String, Sample)>,
-    pub failed: Vec<(String, String)>,
-    pub summaries: Vec<Summary>,
+    failed: Vec<(String, Failure)>,
+    pub standing: Standing,
 }
 
 impl Report {
@@ -45,13 +45,18 @@ impl Report {
     }
 
     pub fn of(lines: Vec<Line>) -> Self {
-        let nearest_ns = results::nearest_ns(&lines);
         let mut report = Self::default();
         for line in lines {
             report.take(line);
         }
         for row in &mut report.rows {
-            row.summaries = summary::of(&row.samples, nearest_ns, row.discard_preempted);
+            let names = row.contenders.iter().map(|(name, _)| name.clone());
+            row.standing = Standing::of(
+                names.collect(),
+                std::mem::take(&mut row.failed),
+                &row.samples,
+                row.discard_preempted,
+            );
         }
         report
     }
@@ -81,7 +86,7 @@ impl Report {
                     contenders: Vec::new(),
                     samples: Vec::new(),
                     failed: Vec::new(),
-                    summaries: Vec::new(),
+                    standing: Standing::default(),
                 }),
             },
             Line::Contender {
@@ -142,33 +147,35 @@ impl Report {
         groups
     }
 
-    /// Who was measured in a row, and none of whose samples count.
-    pub fn without(row: &Row) -> Vec<&str> {
-        let counts = |name: &str| {
-            row.summaries
-                .iter()
-                .any(|summary| summary.contender == name)
-        };
-        let mut without: Vec<&str> = Vec::new();
-        for (name, _) in &row.samples {
-            if !counts(name) && !without.contains(&name.as_str()) {
-                without.push(name);
-            }
-        }
-        without
-    }
-
     /// Every bar of every row, and whether it is met.
     pub fn verdicts(&self) -> Vec<(&Row, Verdict)> {
         let of_row = |row: &'_ Row| -> Vec<Verdict> {
             row.bars
                 .iter()
-                .flat_map(|bar| summary::verdicts(bar, &row.summaries))
+                .flat_map(|bar| row.standing.verdicts(bar))
                 .collect()
         };
         self.rows
             .iter()
             .flat_map(|row| of_row(row).into_iter().map(move |verdict| (row, verdict)))
             .collect()
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use bench_harness::row::Keeps;
+
+    use super::*;
+
+    pub(crate) fn contender(group: &str, row: &str, contender: &str) -> Line {
+        Line::Contender {
+            group: group.into(),
+            row: row.into(),
+            contender: contender.into(),
+            ours: contender == "trunkline",
+            settings: "none".into(),
+            keeps: Keeps::Nothing,
+        }
     }
 }
