@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use crate::results::{Line, Results};
+use crate::results::{Line, Results, Run};
 use crate::row::{Contender, Effort, Row};
 use crate::summary::Standing;
 use crate::{Failure, Options, Sample, machine, versions};
@@ -15,39 +15,53 @@ pub struct Contest {
     group: &'static str,
     options: Options,
     results: Results,
-    failures: usize,
 }
 
 impl Contest {
     /// # Errors
-    /// When the results cannot be kept.
+    /// When the results cannot be kept, or those that are there are of something else.
     pub fn open(group: &'static str, options: &Options) -> Result<Self, Failure> {
         let mut results = options
             .out
             .as_deref()
             .map_or_else(|| Ok(Results::unkept()), Results::open)?;
-        if results.lines.is_empty() {
-            let machine = machine::facts(&options.data());
-            results.add(Line::Run {
-                quick: options.quick,
-                machine,
-            })?;
+        let run = Run {
+            quick: options.quick,
+            ours: options.ours,
+            contenders: options.contender.clone(),
+            machine: machine::facts(&options.data()),
+        };
+        let differences = results.run().map(|before| before.differences(&run));
+        match differences {
+            None => results.add(Line::Run(run))?,
+            Some(differences) if differences.is_empty() => {}
+            Some(differences) => return Err(another_run(&differences)),
         }
         Ok(Self {
             group,
             options: options.clone(),
             results,
-            failures: 0,
         })
     }
 
     /// Notes a peer's version, once.
     ///
     /// # Errors
-    /// When the results cannot be kept.
+    /// When the results cannot be kept, or have samples of another version.
     pub fn peer(&mut self, contender: &str, version: &str) -> Result<(), Failure> {
-        let known = |line: &Line| matches!(line, Line::Peer { contender: c, version: v, .. } if c == contender && v == version);
-        if self.results.lines.iter().any(known) {
+        let other = |line: &Line| match line {
+            Line::Peer {
+                contender: known,
+                version: before,
+                ..
+            } if known == contender && before != version => Some(before.clone()),
+            _ => None,
+        };
+        if let Some(before) = self.results.lines.iter().find_map(other) {
+            let difference = format!("{contender} was `{before}` and is `{version}`");
+            return Err(another_run(&[difference]));
+        }
+        if matches!(self.last_of(contender), Some(Line::Peer { .. })) {
             return Ok(());
         }
         self.results.add(Line::Peer {
@@ -63,11 +77,29 @@ impl Contest {
     /// When the results cannot be kept.
     pub fn absent(&mut self, contender: &str, why: &str) -> Result<(), Failure> {
         eprintln!("{}: {contender} takes no part: {why}", self.group);
+        if matches!(self.last_of(contender), Some(Line::Absent { why: known, .. }) if known == why)
+        {
+            return Ok(());
+        }
         self.results.add(Line::Absent {
             group: self.group.into(),
             contender: contender.into(),
             why: why.into(),
         })
+    }
+
+    /// What was noted last of whether a peer is there.
+    fn last_of(&self, contender: &str) -> Option<&Line> {
+        let of_it = |line: &&Line| match line {
+            Line::Peer {
+                contender: known, ..
+            }
+            | Line::Absent {
+                contender: known, ..
+            } => known == contender,
+            _ => false,
+        };
+        self.results.lines.iter().rfind(of_it)
     }
 
     /// Notes the versions of peers that are crates, which are called as their crates are.
@@ -116,16 +148,12 @@ impl Contest {
     /// Takes the samples of a row, keeps them, and prints what can be said of them. A contender that fails is noted and left
     /// out; [`finish`](Self::finish) says so.
     fn run(&mut self, mut row: Row, mut progress: Progress) -> Result<(), Failure> {
+        let names: Vec<&str> = row.contenders.iter().map(|own| own.name.as_str()).collect();
         if self.options.list {
-            let names: Vec<&str> = row
-                .contenders
-                .iter()
-                .map(|contender| contender.name.as_str())
-                .collect();
             println!("{} · {}: {}", self.group, row.name, names.join(", "));
             return Ok(());
         }
-        if self.results.is_done(self.group, &row.name) {
+        if self.results.is_done(self.group, &row.name, &names) {
             eprintln!("{}: done before", progress.title);
             return Ok(());
         }
@@ -165,7 +193,6 @@ impl Contest {
                         progress.clear();
                         eprintln!("{} · {} · {name} FAILED: {why}", self.group, row.name);
                         failed.push((name.clone(), why.clone()));
-                        self.failures += 1;
                         self.results.add(Line::Failed {
                             group: self.group.into(),
                             row: row.name.clone(),
@@ -177,23 +204,26 @@ impl Contest {
             }
         }
         progress.clear();
-        self.results.add(Line::Done {
-            group: self.group.into(),
-            row: row.name.clone(),
-        })?;
+        if failed.is_empty() {
+            self.results.add(Line::Done {
+                group: self.group.into(),
+                row: row.name.clone(),
+            })?;
+        }
         self.print(&row, &samples, failed);
         Ok(())
     }
 
-    /// Says how it went, to the caller of the program too.
+    /// Says how it went, to the caller of the program too. Failures that were kept count.
     pub fn finish(self) -> ExitCode {
-        if self.failures == 0 {
+        let failures = self.results.failures(self.group);
+        if failures.is_empty() {
             return ExitCode::SUCCESS;
         }
-        eprintln!(
-            "{}: {} contenders failed in a row",
-            self.group, self.failures
-        );
+        eprintln!("{}: these failed, and their rows are not done:", self.group);
+        for failure in failures {
+            eprintln!("  {failure}");
+        }
         ExitCode::FAILURE
     }
 
@@ -234,6 +264,15 @@ impl Contest {
             eprintln!("  {verdict}");
         }
     }
+}
+
+/// Why results are not gone on with.
+fn another_run(differences: &[String]) -> Failure {
+    format!(
+        "the results that are there are of another run, whose samples are not to be mixed with these: {}. Go on with it as it was \
+         begun, or let --out name a new place",
+        differences.join("; ")
+    )
 }
 
 /// How far a row is: on a terminal all the time, elsewhere as it begins and every now and then.
@@ -341,7 +380,97 @@ mod tests {
             .iter()
             .filter(|line| matches!(line, Line::Sample { .. }))
             .count();
-        assert_eq!((failed, samples, contest.failures), (1, 2, 1));
+        assert_eq!((failed, samples), (1, 2));
+        assert_eq!(contest.finish(), ExitCode::FAILURE);
+    }
+
+    /// A run of one row with these contenders, who fail or not, kept in a file.
+    fn kept(options: &Options, contenders: &[(&'static str, bool)]) -> Result<Contest, Failure> {
+        let contender = |(name, fails): &(&'static str, bool)| {
+            let fails = *fails;
+            Contender::new(*name, "none", move || match fails {
+                true => Err("message 3 is missing".into()),
+                false => Ok(Sample::default().with(Figure::Ns, 1.0)),
+            })
+        };
+        let mut contest = Contest::open("test", options)?;
+        contest.run_all(vec![row(contenders.iter().map(contender).collect())])?;
+        Ok(contest)
+    }
+
+    fn count(contest: &Contest, is: impl Fn(&Line) -> bool) -> usize {
+        contest.results.lines.iter().filter(|line| is(line)).count()
+    }
+
+    #[test]
+    fn a_row_in_which_somebody_failed_is_tried_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = Options {
+            out: Some(folder.path().join("results.jsonl")),
+            ..Options::default()
+        };
+        let rows = |contest: &Contest| count(contest, |line| matches!(line, Line::Row { .. }));
+        let first = kept(&options, &[("a", true), ("b", false)]).unwrap();
+        assert_eq!(count(&first, |line| matches!(line, Line::Done { .. })), 0);
+        // What was kept counts, even when the row is not wanted now.
+        let other = Options {
+            row: "nothing".into(),
+            ..options.clone()
+        };
+        assert_eq!(kept(&other, &[]).unwrap().finish(), ExitCode::FAILURE);
+        let second = kept(&options, &[("a", false), ("b", false)]).unwrap();
+        assert_eq!(rows(&second), 2);
+        assert_eq!(second.finish(), ExitCode::SUCCESS);
+        let third = kept(&options, &[("a", false), ("b", false)]).unwrap();
+        assert_eq!(rows(&third), 2);
+        // Somebody more is wanted.
+        let fourth = kept(&options, &[("a", false), ("b", false), ("c", false)]).unwrap();
+        assert_eq!(rows(&fourth), 3);
+    }
+
+    #[test]
+    fn results_of_something_else_are_not_gone_on_with() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = Options {
+            out: Some(folder.path().join("results.jsonl")),
+            ..Options::default()
+        };
+        let mut contest = kept(&options, &[("a", false)]).unwrap();
+        contest.peer("a", "1.0").unwrap();
+        let refused = |options: &Options| kept(options, &[("a", false)]).err().unwrap_or_default();
+        assert_eq!(refused(&options), "");
+        let quick = Options {
+            quick: true,
+            ..options.clone()
+        };
+        assert!(refused(&quick).contains("quick was `no` and is `yes`"));
+        let few = Options {
+            contender: vec!["a".into()],
+            ..options.clone()
+        };
+        assert!(refused(&few).contains("contenders was `` and is `a`"));
+        let ours = Options {
+            ours: true,
+            ..options.clone()
+        };
+        assert!(refused(&ours).contains("ours only"));
+        assert!(contest.peer("a", "1.1").unwrap_err().contains("1.1"));
+    }
+
+    #[test]
+    fn who_is_absent_is_noted_once() {
+        let mut contest = Contest::open("test", &Options::default()).unwrap();
+        let notes = |contest: &Contest| {
+            count(contest, |line| {
+                matches!(line, Line::Absent { .. } | Line::Peer { .. })
+            })
+        };
+        contest.absent("a", "not here").unwrap();
+        contest.absent("a", "not here").unwrap();
+        assert_eq!(notes(&contest), 1);
+        contest.peer("a", "1.0").unwrap();
+        contest.peer("a", "1.0").unwrap();
+        assert_eq!(notes(&contest), 2);
     }
 
     #[test]

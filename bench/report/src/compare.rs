@@ -10,7 +10,7 @@ use crate::report::{Report, Row};
 /// What differs, for people. Rows that only one of them has, and figures of other places, are left out and counted.
 pub fn text(before: &Report, after: &Report) -> String {
     let mut text = String::new();
-    if before.quick || after.quick {
+    if before.run.quick || after.run.quick {
         text += "at least one of these is a quick run\n";
     }
     for name in differing_facts(before, after) {
@@ -61,6 +61,7 @@ fn differing_facts(before: &Report, after: &Report) -> Vec<String> {
     ];
     let value = |report: &Report, name: &str| {
         report
+            .run
             .machine
             .iter()
             .find(|fact| fact.name == name)

@@ -15,7 +15,7 @@ use crate::report::{Report, Row};
 /// When a chart cannot be drawn.
 pub fn page(report: &Report) -> Result<String, Failure> {
     let mut html = String::from(HEAD);
-    if report.quick {
+    if report.run.quick {
         html += "<p class=\"note\">A quick run: to steer by, not to quote.</p>";
     }
     html += "<p>Bars and lines in blue or bold are ours. Every figure is a median; the numbers in brackets are the smallest \
@@ -63,7 +63,7 @@ fn facts(report: &Report, html: &mut String) {
             ),
         );
     };
-    for fact in &report.machine {
+    for fact in &report.run.machine {
         row(&fact.name, &fact.value);
     }
     for (name, version) in &report.versions {

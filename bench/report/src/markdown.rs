@@ -10,11 +10,11 @@ use crate::report::{Report, Row};
 /// The whole report.
 pub fn page(report: &Report) -> String {
     let mut text = String::new();
-    if report.quick {
+    if report.run.quick {
         text += "**A quick run: to steer by, not to quote.**\n\n";
     }
     text += "## The machine\n\n| | |\n|---|---|\n";
-    for fact in &report.machine {
+    for fact in &report.run.machine {
         line(
             &mut text,
             format_args!("| {} | {} |", fact.name, cell(&fact.value)),

@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-use bench_harness::machine::Fact;
-use bench_harness::results::{self, Line};
+use bench_harness::results::{self, Line, Run};
 use bench_harness::row::Point;
 use bench_harness::summary::{Standing, Verdict};
 use bench_harness::{Bar, Failure, Figure, Sample};
@@ -11,8 +10,7 @@ use bench_harness::{Bar, Failure, Figure, Sample};
 /// A run.
 #[derive(Debug, Default)]
 pub struct Report {
-    pub quick: bool,
-    pub machine: Vec<Fact>,
+    pub run: Run,
     /// Peers and their versions.
     pub versions: Vec<(String, String)>,
     /// Who could not take part, and why.
@@ -63,8 +61,7 @@ impl Report {
 
     fn take(&mut self, line: Line) {
         match line {
-            Line::Run { quick, machine } => (self.quick, self.machine) = (quick, machine),
-            // A row that was begun before an interruption begins again, with the samples that there are.
+            Line::Run(run) => self.run = run,
             Line::Row {
                 group,
                 row,
@@ -73,9 +70,8 @@ impl Report {
                 bars,
                 point,
                 discard_preempted,
-            } => match self.row(&group, &row) {
-                Some(known) => (known.about, known.shows, known.bars) = (about, shows, bars),
-                None => self.rows.push(Row {
+            } => {
+                let row = Row {
                     group,
                     name: row,
                     about,
@@ -87,8 +83,13 @@ impl Report {
                     samples: Vec::new(),
                     failed: Vec::new(),
                     standing: Standing::default(),
-                }),
-            },
+                };
+                // A row that begins again begins with nothing.
+                match self.row(&row.group, &row.name) {
+                    Some(known) => *known = row,
+                    None => self.rows.push(row),
+                }
+            }
             Line::Contender {
                 group,
                 row,
@@ -96,9 +97,7 @@ impl Report {
                 settings,
                 ..
             } => {
-                if let Some(row) = self.row(&group, &row)
-                    && !row.contenders.iter().any(|(known, _)| *known == contender)
-                {
+                if let Some(row) = self.row(&group, &row) {
                     row.contenders.push((contender, settings));
                 }
             }
@@ -122,12 +121,25 @@ impl Report {
                     row.failed.push((contender, why));
                 }
             }
-            Line::Absent { contender, why, .. } => self.absent.push((contender, why)),
+            // What was noted last holds.
+            Line::Absent { contender, why, .. } => {
+                self.forget(&contender);
+                self.absent.push((contender, why));
+            }
             Line::Peer {
                 contender, version, ..
-            } => self.versions.push((contender, version)),
+            } => {
+                self.forget(&contender);
+                self.versions.push((contender, version));
+            }
             Line::Done { .. } => {}
         }
+    }
+
+    /// Forgets whether a peer was there.
+    fn forget(&mut self, contender: &str) {
+        self.absent.retain(|(known, _)| known != contender);
+        self.versions.retain(|(known, _)| known != contender);
     }
 
     fn row(&mut self, group: &str, name: &str) -> Option<&mut Row> {
@@ -177,5 +189,70 @@ pub(crate) mod tests {
             settings: "none".into(),
             keeps: Keeps::Nothing,
         }
+    }
+
+    pub(crate) fn row(group: &str, row: &str) -> Line {
+        Line::Row {
+            group: group.into(),
+            row: row.into(),
+            about: "what is done".into(),
+            shows: vec![Figure::Ns],
+            bars: Vec::new(),
+            point: None,
+            discard_preempted: false,
+        }
+    }
+
+    /// A sample of so many nanoseconds, at so many.
+    pub(crate) fn sample(group: &str, row: &str, contender: &str, ns: f64, far: f64) -> Line {
+        let sample = Sample {
+            crossing_ns: [far; 2],
+            ..Sample::default()
+        };
+        Line::Sample {
+            group: group.into(),
+            row: row.into(),
+            contender: contender.into(),
+            sample: sample.with(Figure::Ns, ns),
+        }
+    }
+
+    #[test]
+    fn a_row_that_was_begun_again_has_nothing_of_what_was_there() {
+        let (group, name) = ("rings", "one");
+        let mut again = row(group, name);
+        if let Line::Row {
+            discard_preempted, ..
+        } = &mut again
+        {
+            *discard_preempted = true;
+        }
+        let report = Report::of(vec![
+            row(group, name),
+            contender(group, name, "gone"),
+            sample(group, name, "gone", 1.0, 0.0),
+            again,
+            contender(group, name, "trunkline"),
+            sample(group, name, "trunkline", 2.0, 0.0),
+        ]);
+        let row = &report.rows[0];
+        assert!(row.discard_preempted && row.standing.contenders == ["trunkline"]);
+        assert_eq!(row.standing.summaries.len(), 1);
+    }
+
+    #[test]
+    fn a_peer_that_is_there_now_is_absent_no_longer() {
+        let absent = || Line::Absent {
+            group: "broker".into(),
+            contender: "NATS".into(),
+            why: "not here".into(),
+        };
+        let peer = Line::Peer {
+            group: "broker".into(),
+            contender: "NATS".into(),
+            version: "2".into(),
+        };
+        assert_eq!(Report::of(vec![absent(), absent()]).absent.len(), 1);
+        assert!(Report::of(vec![absent(), peer]).absent.is_empty());
     }
 }
