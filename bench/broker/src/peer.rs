@@ -1,4 +1,5 @@
-//! What a broker is to this comparison. A new one is a file in `peers`, and a line in `rows`.
+//! What a broker is to this comparison. A new one is a file in `peers`, its program named there, and a line in each of the
+//! `rows` in which it takes part.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

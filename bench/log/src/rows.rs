@@ -92,7 +92,7 @@ fn appends(options: &Options, writers: usize, sync: Syncs, has_rocksdb: bool) ->
         Contender::new(name, settings, move || work.run(open, &data)).keeping(keeps)
     };
     let peers = if sync == Syncs::Each {
-        &["plain calls", "okaywal"][..]
+        &["plain calls", "okaywal", "okaywal, 64 MiB"][..]
     } else {
         &[]
     };

@@ -9,12 +9,28 @@ use bench_harness::server::{Server, free_address};
 
 use crate::line::{Event, Protocol, Tcp};
 use crate::peer::{Keeps, Peer, Running, Seat};
+use crate::rows::field::{Field, Program, Who};
 
 #[derive(Clone, Debug)]
 pub struct Mosquitto {
     pub binary: PathBuf,
     /// Quality of service.
     pub acknowledged: bool,
+}
+
+pub const PROGRAM: Program = Program {
+    name: "Mosquitto",
+    file: "mosquitto",
+    variable: "TRUNKLINE_BENCH_MOSQUITTO",
+    version: "-h",
+};
+
+/// One that acknowledges or not, if it is there.
+pub fn peer(field: &Field, acknowledged: bool) -> Who {
+    field.with(&PROGRAM, |binary| Mosquitto {
+        binary,
+        acknowledged,
+    })
 }
 
 impl Mosquitto {

@@ -9,6 +9,7 @@ use bench_harness::server::{Server, free_address};
 
 use crate::line::{Event, Protocol, Tcp};
 use crate::peer::{Keeps, Peer, Running, Seat};
+use crate::rows::field::{Field, Program, Who};
 
 #[derive(Clone, Debug)]
 pub struct Nats {
@@ -24,6 +25,18 @@ pub enum Mode {
     JetStream,
     /// A stream of files, each message synced before it is acknowledged.
     JetStreamSync,
+}
+
+pub const PROGRAM: Program = Program {
+    name: "NATS",
+    file: "nats-server",
+    variable: "TRUNKLINE_BENCH_NATS",
+    version: "--version",
+};
+
+/// One in this mode, if it is there.
+pub fn peer(field: &Field, mode: Mode) -> Who {
+    field.with(&PROGRAM, |binary| Nats { binary, mode })
 }
 
 impl Nats {

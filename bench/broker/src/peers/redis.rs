@@ -11,6 +11,7 @@ use super::nats::put_number;
 use super::resp::{Token, token};
 use crate::line::{Event, Protocol, Tcp};
 use crate::peer::{Keeps, Peer, Running, Seat};
+use crate::rows::field::{Field, Program, Who};
 
 #[derive(Clone, Debug)]
 pub struct Redis {
@@ -27,6 +28,18 @@ pub enum Mode {
     StreamEverySecond,
     /// Streams, with a log that is synced before an answer.
     StreamAlways,
+}
+
+pub const PROGRAM: Program = Program {
+    name: "Redis",
+    file: "redis-server",
+    variable: "TRUNKLINE_BENCH_REDIS",
+    version: "--version",
+};
+
+/// One in this mode, if it is there.
+pub fn peer(field: &Field, mode: Mode) -> Who {
+    field.with(&PROGRAM, |binary| Redis { binary, mode })
 }
 
 impl Redis {

@@ -1,7 +1,7 @@
 //! Who is compared at what. No row has one who syncs beside one who does not.
 
 mod bars;
-mod field;
+pub mod field;
 
 use std::path::Path;
 use std::time::Duration;
@@ -11,13 +11,13 @@ use bench_harness::row::{Costs, Effort, Idle, Pinning, Point, Waiting};
 use bench_harness::{Bar, Failure, Figure, Options, Row, cores};
 
 use self::bars::{ack_bars, latency_bars, throughput_bars};
-use self::field::{Any, Field, Work, plain};
+use self::field::{Field, Who, Work};
 use crate::load::{Acks, Crowd, Flow, Idle as IdleLoad, OpenLoop, Replay, Seats, Wait};
 use crate::peer::Keeps;
-use crate::peers::nats::Mode as NatsMode;
-use crate::peers::redis::Mode as RedisMode;
-use crate::peers::relay::Relay;
+use crate::peers::nats::{self, Mode as NatsMode};
+use crate::peers::redis::{self, Mode as RedisMode};
 use crate::peers::trunkline::{Ack, Idle as IdleStrategy};
+use crate::peers::{mosquitto, plain, relay};
 
 /// Runs all rows that are wanted.
 pub fn run(contest: &mut Contest, options: &Options, ours: &Path) -> Result<(), Failure> {
@@ -54,14 +54,7 @@ impl Rows {
         Duration::from_millis(if self.quick { 800 } else { 1500 })
     }
 
-    fn row(
-        &self,
-        name: String,
-        about: &str,
-        shows: &[Figure],
-        work: Work,
-        who: Vec<Option<Any>>,
-    ) -> Row {
+    fn row(&self, name: String, about: &str, shows: &[Figure], work: Work, who: Vec<Who>) -> Row {
         let effort = if self.quick {
             Effort {
                 samples: 3,
@@ -95,7 +88,7 @@ impl Rows {
             contenders: who
                 .into_iter()
                 .flatten()
-                .map(|any| any.contender(work, &self.seats))
+                .map(|who| who.contender(work, &self.seats))
                 .collect(),
         }
     }
@@ -153,17 +146,17 @@ impl Rows {
     }
 
     /// All who do not sync.
-    fn everybody(&self) -> Vec<Option<Any>> {
+    fn everybody(&self) -> Vec<Who> {
         vec![
             self.field.ours(IdleStrategy::Adaptive, Ack::Stored),
             self.field.ours(IdleStrategy::Adaptive, Ack::Received),
-            self.field.nats(NatsMode::Core),
-            self.field.nats(NatsMode::JetStream),
-            self.field.redis(RedisMode::PubSub),
-            self.field.redis(RedisMode::StreamEverySecond),
-            self.field.mosquitto(false),
-            Some(Any::Relay(Relay { stores: false })),
-            Some(Any::Relay(Relay { stores: true })),
+            nats::peer(&self.field, NatsMode::Core),
+            nats::peer(&self.field, NatsMode::JetStream),
+            redis::peer(&self.field, RedisMode::PubSub),
+            redis::peer(&self.field, RedisMode::StreamEverySecond),
+            mosquitto::peer(&self.field, false),
+            relay::peer(false),
+            relay::peer(true),
         ]
     }
 
@@ -180,9 +173,9 @@ impl Rows {
                 let mut who = vec![
                     self.field.ours(IdleStrategy::Adaptive, Ack::Stored),
                     self.field.ours(IdleStrategy::Park, Ack::Stored),
-                    self.field.nats(NatsMode::Core),
-                    self.field.nats(NatsMode::JetStream),
-                    self.field.redis(RedisMode::PubSub),
+                    nats::peer(&self.field, NatsMode::Core),
+                    nats::peer(&self.field, NatsMode::JetStream),
+                    redis::peer(&self.field, RedisMode::PubSub),
                 ];
                 if wait == Wait::Spin {
                     who.insert(0, self.field.ours_visible_received(IdleStrategy::Spin));
@@ -234,13 +227,13 @@ impl Rows {
                     self.field.ours(IdleStrategy::Spin, Ack::Stored),
                     self.field.ours(IdleStrategy::Adaptive, Ack::Stored),
                     self.field.ours(IdleStrategy::Park, Ack::Stored),
-                    self.field.nats(NatsMode::JetStream),
-                    self.field.redis(RedisMode::Stream),
-                    self.field.redis(RedisMode::StreamEverySecond),
-                    self.field.mosquitto(true),
-                    plain(Keeps::Nothing, true),
-                    plain(Keeps::Nothing, false),
-                    plain(Keeps::PageCache, false),
+                    nats::peer(&self.field, NatsMode::JetStream),
+                    redis::peer(&self.field, RedisMode::Stream),
+                    redis::peer(&self.field, RedisMode::StreamEverySecond),
+                    mosquitto::peer(&self.field, true),
+                    plain::peer(Keeps::Nothing, true),
+                    plain::peer(Keeps::Nothing, false),
+                    plain::peer(Keeps::PageCache, false),
                 ],
             );
             row.bars = ack_bars(window, wait);
@@ -270,9 +263,9 @@ impl Rows {
                     self.field.ours(IdleStrategy::Spin, Ack::Synced),
                     self.field.ours(IdleStrategy::Adaptive, Ack::Synced),
                     self.field.ours(IdleStrategy::Adaptive, Ack::SyncedDirect),
-                    self.field.nats(NatsMode::JetStreamSync),
-                    self.field.redis(RedisMode::StreamAlways),
-                    plain(Keeps::Synced, false),
+                    nats::peer(&self.field, NatsMode::JetStreamSync),
+                    redis::peer(&self.field, RedisMode::StreamAlways),
+                    plain::peer(Keeps::Synced, false),
                 ],
             );
             let name = "trunkline synced, adaptive";
@@ -302,8 +295,8 @@ impl Rows {
                 Work::Replay(Replay { count, bytes }),
                 vec![
                     self.field.ours(IdleStrategy::Adaptive, Ack::Stored),
-                    self.field.nats(NatsMode::JetStream),
-                    self.field.redis(RedisMode::StreamEverySecond),
+                    nats::peer(&self.field, NatsMode::JetStream),
+                    redis::peer(&self.field, RedisMode::StreamEverySecond),
                 ],
             )
         };
@@ -321,10 +314,10 @@ impl Rows {
             Work::Idle(idle),
             vec![
                 self.field.ours(IdleStrategy::Adaptive, Ack::Stored),
-                self.field.nats(NatsMode::Core),
-                self.field.nats(NatsMode::JetStream),
-                self.field.redis(RedisMode::PubSub),
-                self.field.mosquitto(false),
+                nats::peer(&self.field, NatsMode::Core),
+                nats::peer(&self.field, NatsMode::JetStream),
+                redis::peer(&self.field, RedisMode::PubSub),
+                mosquitto::peer(&self.field, false),
             ],
         );
         let name = "trunkline stored, adaptive";
@@ -348,9 +341,9 @@ impl Rows {
             Work::Crowd(crowd),
             vec![
                 self.field.ours(IdleStrategy::Adaptive, Ack::Stored),
-                self.field.nats(NatsMode::Core),
-                self.field.redis(RedisMode::PubSub),
-                self.field.mosquitto(false),
+                nats::peer(&self.field, NatsMode::Core),
+                redis::peer(&self.field, RedisMode::PubSub),
+                mosquitto::peer(&self.field, false),
             ],
         )
     }
