@@ -34,7 +34,10 @@ impl Row {
             self.waiting.to_string(),
             self.pinning.to_string(),
             self.pace.to_string(),
-            self.costs.to_string(),
+            match self.shows.contains(&Figure::PerSecond) {
+                true => self.costs.to_string(),
+                false => String::new(),
+            },
         ];
         let said: Vec<String> = terms.into_iter().filter(|term| !term.is_empty()).collect();
         said.join("; ")
@@ -301,6 +304,22 @@ pub enum Than {
     Value(f64),
 }
 
+impl fmt::Display for Bar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = if self.figure.more_is_better() {
+            '≥'
+        } else {
+            '≤'
+        };
+        write!(f, "{}, {} {sign} ", self.contender, self.figure.label())?;
+        match &self.than {
+            Than::BestPeer(factor) => write!(f, "{factor} × the best peer"),
+            Than::Peer(peer, factor) => write!(f, "{factor} × {peer}"),
+            Than::Value(value) => f.write_str(&self.figure.show(*value)),
+        }
+    }
+}
+
 impl Bar {
     pub fn value(contender: &str, figure: Figure, value: f64) -> Self {
         Self {
@@ -363,6 +382,7 @@ pub(crate) mod tests {
                 client: Idle::Spins,
             },
             costs: Costs::NotShown("no memory, since"),
+            shows: vec![Figure::PerSecond],
             ..row(Vec::new())
         };
         let text = row.text();

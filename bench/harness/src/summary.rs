@@ -169,8 +169,7 @@ impl Standing {
         let own = own.filter(|summary| summary.contender == bar.contender);
         let places: Vec<Place> = own.map(|summary| summary.place).collect();
         if places.is_empty() {
-            let what = format!("{}, {}", bar.contender, bar.figure.label());
-            let text = format!("{what}: {}", self.why_none(&bar.contender));
+            let text = format!("{bar}: {}", self.why_none(&bar.contender));
             let (result, place) = (Met::NotJudged, None);
             return vec![Verdict {
                 result,
@@ -185,10 +184,8 @@ impl Standing {
     }
 
     fn verdict(&self, bar: &Bar, place: Place) -> Verdict {
-        let (result, text) = self.judged(bar, place).unwrap_or_else(|why| {
-            let what = format!("{}, {}", bar.contender, bar.figure.label());
-            (Met::NotJudged, format!("{what}: {why}"))
-        });
+        let judged = self.judged(bar, place);
+        let (result, text) = judged.unwrap_or_else(|why| (Met::NotJudged, format!("{bar}: {why}")));
         Verdict {
             result,
             place: Some(place),
@@ -546,7 +543,7 @@ mod tests {
         };
         assert_eq!(
             why(&own, bar(1.0, "peer")),
-            "trunkline, time: trunkline failed"
+            "trunkline, time ≤ 1 × peer: trunkline failed"
         );
         let alone = standing([("trunkline", 5.0, 0.0)]);
         assert!(why(&alone, bar(1.0, "nobody")).ends_with("nobody took no part"));
