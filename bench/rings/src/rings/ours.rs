@@ -129,11 +129,19 @@ impl<T: Item> Send1<T> for mpsc::Producer<T> {
     fn try_send(&mut self, item: T) -> bool {
         self.push(item).is_ok()
     }
+    #[inline(always)]
+    fn send_some(&mut self, items: &[T]) -> usize {
+        self.push_slice(items)
+    }
 }
 impl<T: Item> Receive1<T> for mpsc::Consumer<T> {
     #[inline(always)]
     fn try_receive(&mut self, mut take: impl FnMut(&T)) -> usize {
         self.pop().map(|item| take(&item)).is_some().into()
+    }
+    #[inline(always)]
+    fn receive_some(&mut self, max: usize, mut take: impl FnMut(&T)) -> usize {
+        self.pop_each(max, |item| take(&item))
     }
 }
 
