@@ -138,7 +138,14 @@ fn stalls(options: &Options) -> Row {
         about: "1 KiB records are appended at 100 MB/s, written and synced all the time; the time of each turn of the \
                 appending thread, which is bound to a core and never sleeps"
             .into(),
-        shows: vec![Figure::P9999Us, Figure::P50Us, Figure::P999Us, Figure::MaxUs],
+        shows: vec![
+            Figure::P9999Us,
+            Figure::P50Us,
+            Figure::P999Us,
+            Figure::MaxUs,
+            Figure::PerSecond,
+            Figure::FullTurns,
+        ],
         bars: vec![Bar::value("trunkline log, epoll", Figure::P9999Us, 200.0)],
         point: None,
         discard_preempted: false,
