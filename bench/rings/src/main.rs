@@ -257,35 +257,22 @@ fn rows(quick: bool) -> Vec<Row> {
         ),
         trips("spsc u64, round trip", singles!(round_trips, u64, 20_000)),
         trips("spsc 64 B, round trip", singles!(round_trips, Line, 20_000)),
-        crowd(
-            "mpsc u64, 2 to 1",
-            &["trunkline mpsc"],
-            mpsc!(u64, 1_000_000),
-        ),
-        crowd(
-            "mpsc 64 B, 2 to 1",
-            &["trunkline mpsc"],
-            mpsc!(Line, 1_000_000),
-        ),
+        crowd("mpsc u64, 2 to 1", &["trunkline mpsc"], mpsc!(u64, MANY)),
+        crowd("mpsc 64 B, 2 to 1", &["trunkline mpsc"], mpsc!(Line, MANY)),
         crowd(
             "mpsc u64, 2 to 1, batches of 64",
             &["trunkline mpsc slice, each"],
-            mpsc_batches!(u64, 1_000_000),
+            mpsc_batches!(u64, 2 * MANY),
         ),
         crowd(
             "mpsc 64 B, 2 to 1, batches of 64",
             &["trunkline mpsc slice, each"],
-            mpsc_batches!(Line, 1_000_000),
+            mpsc_batches!(Line, MANY),
         ),
-        crowd(
-            "mpmc u64, 2 to 2",
-            &["trunkline mpmc"],
-            mpmc!(u64, 1_000_000),
-        ),
-        crowd(
-            "mpmc 64 B, 2 to 2",
-            &["trunkline mpmc"],
-            mpmc!(Line, 1_000_000),
-        ),
+        crowd("mpmc u64, 2 to 2", &["trunkline mpmc"], mpmc!(u64, MANY)),
+        crowd("mpmc 64 B, 2 to 2", &["trunkline mpmc"], mpmc!(Line, MANY)),
     ]
 }
+
+/// As long as the system needs to tell what others used meanwhile: it counts in hundredths of a second.
+const MANY: u64 = 4_000_000;
