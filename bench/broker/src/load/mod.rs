@@ -156,3 +156,50 @@ const RECORD_BYTES: usize = 256;
 const QUIET: Duration = Duration::from_millis(20);
 /// How long nothing at all may happen.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::{AsFd, BorrowedFd};
+
+    use super::*;
+
+    /// A connection on which these things are still to come.
+    struct Late(TcpStream, Vec<Event<'static>>);
+
+    impl Line for Late {
+        fn publish(&mut self, _: &[u8]) -> Result<bool, Failure> {
+            Ok(true)
+        }
+
+        fn flush(&mut self) -> Result<bool, Failure> {
+            Ok(true)
+        }
+
+        fn poll(
+            &mut self,
+            on: &mut impl FnMut(Event<'_>) -> Result<(), Failure>,
+        ) -> Result<bool, Failure> {
+            self.1
+                .pop()
+                .map_or(Ok(false), |event| on(event).map(|()| true))
+        }
+
+        fn socket(&self) -> BorrowedFd<'_> {
+            self.0.as_fd()
+        }
+    }
+
+    #[test]
+    fn what_comes_after_the_last_fails_the_sample() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let late = |events| Late(TcpStream::connect(address).unwrap(), events);
+        let begin = Instant::now();
+        assert!(quiet(&mut [&mut late(vec![]), &mut late(vec![])]).is_ok());
+        for event in [Event::Message(b"twice"), Event::Acked(1)] {
+            assert!(quiet(&mut [&mut late(vec![]), &mut late(vec![event])]).is_err());
+        }
+        assert!(begin.elapsed() < Duration::from_secs(5));
+    }
+}
