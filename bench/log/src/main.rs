@@ -7,6 +7,8 @@
 
 mod appender;
 mod appenders;
+mod lapped;
+mod readback;
 mod rows;
 mod turns;
 mod writers;

@@ -10,7 +10,7 @@ pub fn of(name: &str) -> String {
 }
 
 /// By how a name begins; the longer of two comes first.
-const HOW: [(&str, &str); 15] = [
+const HOW: [(&str, &str); 17] = [
     (
         "trunkline fixed",
         "spsc::RingBuffer, the capacity a constant; push, pop",
@@ -31,6 +31,10 @@ const HOW: [(&str, &str); 15] = [
         "trunkline slice",
         "spsc::RingBuffer; push_slice, and the words after it for the receiver",
     ),
+    (
+        "trunkline mpsc slice",
+        "mpsc::channel; push_slice, pop_each up to 64",
+    ),
     ("trunkline mpsc", "mpsc::channel; push, pop"),
     ("trunkline mpmc", "mpmc::channel; push, pop"),
     (
@@ -48,11 +52,15 @@ const HOW: [(&str, &str); 15] = [
     ),
     (
         "disruptor",
-        "single producer, BusySpin, an event poller, which takes all that is there",
+        "single producer, or one for several, BusySpin, an event poller, which takes all that is there",
     ),
     (
         "crossbeam",
         "ArrayQueue::new, or channel::bounded; calls that do not wait",
+    ),
+    (
+        "kanal drain_into",
+        "bounded; try_send one by one, all that is there moved to a vector at once",
     ),
     ("kanal", "bounded; calls that do not wait"),
     ("std", "mpsc::sync_channel; try_send, try_recv"),

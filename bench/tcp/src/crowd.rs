@@ -9,8 +9,8 @@ use bench_harness::server::{Server as Process, free_address};
 use bench_harness::{Failure, Figure, Sample, cores, limits};
 
 use crate::client::FRAME_BYTES;
+use crate::seats;
 use crate::servers::{Server, Tuning};
-use crate::{CLIENT_CPU, SERVER_CPU};
 
 /// So many of them.
 #[derive(Clone, Copy, Debug)]
@@ -41,9 +41,9 @@ fn rss_mib(server: Server, connections: usize) -> Result<f64, Failure> {
     // One more is whoever looks whether it listens.
     command.args([COMMAND, &server.name(), &address.to_string()]);
     command.arg((connections + 1).to_string());
-    let mut process = Process::start(command, folder, Some(SERVER_CPU))?;
+    let mut process = Process::start(command, folder, Some(seats()[0]))?;
     process.wait_until_listening(address)?;
-    let joined = cores::on_core(Some(CLIENT_CPU), || join(address, connections));
+    let joined = cores::on_core(Some(seats()[1]), || join(address, connections));
     let streams = joined.map_err(|why| format!("{why}; {}", process.said()))?;
     let rss_mib = process.rss_mib();
     drop(streams);
@@ -90,9 +90,10 @@ pub fn serve(arguments: &[String]) -> Result<(), Failure> {
 }
 
 /// All that are compared.
-pub const SERVERS: [Server; 7] = [
+pub const SERVERS: [Server; 8] = [
     Server::Epoll(Tuning::PLAIN),
     Server::Uring(Tuning::PLAIN),
+    Server::RawEpoll,
     Server::Mio,
     Server::Tokio,
     Server::Monoio,

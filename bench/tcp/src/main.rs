@@ -16,9 +16,10 @@ mod studies;
 mod thread_time;
 
 use std::process::ExitCode;
+use std::sync::OnceLock;
 
 use bench_harness::contest::Contest;
-use bench_harness::{Failure, Options};
+use bench_harness::{Failure, Options, cores};
 use clap::Parser;
 
 /// TCP echo side by side
@@ -56,5 +57,8 @@ fn run(options: &Options) -> Result<ExitCode, Failure> {
     Ok(contest.finish())
 }
 
-const SERVER_CPU: usize = 0;
-const CLIENT_CPU: usize = 1;
+/// The server's core and the client's. They are asked for once: a thread that is bound to one knows of no other.
+fn seats() -> [usize; 2] {
+    static SEATS: OnceLock<[usize; 2]> = OnceLock::new();
+    *SEATS.get_or_init(|| cores::pair().expect("two cores are needed"))
+}

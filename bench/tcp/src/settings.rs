@@ -13,6 +13,9 @@ pub fn of(server: Server) -> String {
                 "non-blocking read and write in a loop, a buffer of {READ_BYTES} B, TCP_NODELAY"
             )
         }
+        Server::RawEpoll => format!(
+            "level-triggered epoll_wait, 1024 events, one read and one write for each, one buffer of {READ_BYTES} B for all; TCP_NODELAY"
+        ),
         Server::Mio => format!(
             "edge-triggered, 1024 events, one buffer of {READ_BYTES} B for all, a short read ends a turn; TCP_NODELAY"
         ),

@@ -7,7 +7,7 @@ use bench_harness::payload::Maker;
 use bench_harness::server::Meter;
 use bench_harness::{Failure, Figure, Latency, Sample};
 
-use super::{PATIENCE, Seats, Wait, metered, seated};
+use super::{PATIENCE, Seats, Wait, metered, quiet, read_back, seated};
 use crate::line::{Event, Line, wait};
 use crate::peer::{Peer, Running};
 
@@ -135,9 +135,15 @@ impl Acks {
             );
         }
         let rate = counted as f64 / reading.wall.as_secs_f64();
-        Ok(metered(&reading, counted, running)
+        let sample = metered(&reading, counted, running)
             .with(Figure::PerSecond, rate)
-            .with_latency(latency))
+            .with_latency(latency);
+        // Outside the measured time: whether what was acknowledged is there.
+        let mut lines: Vec<&mut P::Line> = publishers.iter_mut().map(|own| &mut own.line).collect();
+        quiet(&mut lines)?;
+        let published: Vec<u64> = publishers.iter().map(|own| own.number).collect();
+        read_back(peer, running, self.bytes, &published)?;
+        Ok(sample)
     }
 }
 
