@@ -181,6 +181,13 @@ impl Contest {
                 let took = (contender.run)();
                 match took.and_then(|sample| row.check_sample(&sample).map(|()| sample)) {
                     Ok(sample) => {
+                        if let Some(why) = &sample.fell_behind {
+                            progress.clear();
+                            eprintln!(
+                                "{} · {} · {name}: a sample does not count: {why}",
+                                self.group, row.name
+                            );
+                        }
                         samples.push((name.clone(), sample.clone()));
                         self.results.add(Line::Sample {
                             group: self.group.into(),
@@ -191,19 +198,20 @@ impl Contest {
                     }
                     Err(why) => {
                         progress.clear();
-                        eprintln!("{} · {} · {name} FAILED: {why}", self.group, row.name);
-                        failed.push((name.clone(), why.clone()));
-                        self.results.add(Line::Failed {
-                            group: self.group.into(),
-                            row: row.name.clone(),
-                            contender: name,
-                            why,
-                        })?;
+                        self.note_failure(&row, &name, &why)?;
+                        failed.push((name, why));
                     }
                 }
             }
         }
         progress.clear();
+        for contender in &row.contenders {
+            let has_failed = failed.iter().any(|(failed, _)| *failed == contender.name);
+            if let Some(why) = always_behind(&contender.name, &samples).filter(|_| !has_failed) {
+                self.note_failure(&row, &contender.name, &why)?;
+                failed.push((contender.name.clone(), why));
+            }
+        }
         if failed.is_empty() {
             self.results.add(Line::Done {
                 group: self.group.into(),
@@ -225,6 +233,16 @@ impl Contest {
             eprintln!("  {failure}");
         }
         ExitCode::FAILURE
+    }
+
+    fn note_failure(&mut self, row: &Row, name: &str, why: &str) -> Result<(), Failure> {
+        eprintln!("{} · {} · {name} FAILED: {why}", self.group, row.name);
+        self.results.add(Line::Failed {
+            group: self.group.into(),
+            row: row.name.clone(),
+            contender: name.into(),
+            why: why.into(),
+        })
     }
 
     fn open_row(&mut self, row: &Row) -> Result<(), Failure> {
@@ -264,6 +282,16 @@ impl Contest {
             eprintln!("  {verdict}");
         }
     }
+}
+
+/// Why somebody is not up to the load: none of the samples had it.
+fn always_behind(name: &str, samples: &[(String, Sample)]) -> Option<Failure> {
+    let own = samples.iter().filter(|(own, _)| own == name);
+    let mut last = None;
+    for (_, sample) in own {
+        last = Some(sample.fell_behind.as_ref()?);
+    }
+    last.map(|why| format!("in all rounds the load was less than the one asked for, at last {why}"))
 }
 
 /// Why results are not gone on with.
@@ -382,6 +410,46 @@ mod tests {
             .count();
         assert_eq!((failed, samples), (1, 2));
         assert_eq!(contest.finish(), ExitCode::FAILURE);
+    }
+
+    #[test]
+    fn a_sample_that_fell_behind_is_taken_again_and_only_who_always_does_fails() {
+        let behind = |times: usize| {
+            let mut left = times;
+            move || {
+                let fell_behind = (left > 0).then(|| "half of the load".to_owned());
+                left = left.saturating_sub(1);
+                Ok(Sample {
+                    fell_behind,
+                    ..Sample::default().with(Figure::Ns, 1.0)
+                })
+            }
+        };
+        let mut row = row(vec![
+            Contender::new("once", "none", behind(1)),
+            Contender::new("always", "none", behind(usize::MAX)),
+        ]);
+        row.effort = Effort {
+            samples: 2,
+            rounds: 5,
+        };
+        let mut contest = Contest::open("test", &Options::default()).unwrap();
+        contest.run_all(vec![row]).unwrap();
+        assert_eq!(contest.results.failures("test"), ["work · always"]);
+        let mut own: Vec<(String, Sample)> = Vec::new();
+        for line in &contest.results.lines {
+            if let Line::Sample {
+                contender, sample, ..
+            } = line
+            {
+                own.push((contender.clone(), sample.clone()));
+            }
+        }
+        let standing = Standing::of(vec!["once".into()], Vec::new(), &own, false);
+        let [once] = &standing.summaries[..] else {
+            unreachable!("one contender at one place");
+        };
+        assert_eq!((once.samples, once.left_out), (4, 1));
     }
 
     /// A run of one row with these contenders, who fail or not, kept in a file.

@@ -103,7 +103,7 @@ impl Row {
     /// Whether a sample is one of those that are wanted.
     pub(crate) fn is_good(&self, sample: &Sample) -> bool {
         let preempted = self.discard_preempted && sample.preemptions > 0;
-        !(sample.moved() || sample.disturbed() || preempted)
+        !(sample.is_void() || sample.disturbed() || preempted)
     }
 }
 

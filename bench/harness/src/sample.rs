@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Figure, Latency, Place};
+use crate::{Failure, Figure, Latency, Place};
 
 /// What was measured, and what the machine did meanwhile.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -20,6 +20,9 @@ pub struct Sample {
     /// CPU that other programs used, and that the hypervisor took: percent of one core.
     #[serde(default)]
     pub others_percent: f64,
+    /// Why the load was less than the one that was asked for, where it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fell_behind: Option<Failure>,
 }
 
 impl Sample {
@@ -44,6 +47,11 @@ impl Sample {
     /// Where it was taken, unless the cores moved.
     pub fn place(&self) -> Place {
         Place::at(self.crossing_ns.iter().sum::<f64>() / 2.0)
+    }
+
+    /// Whether it counts nowhere: it was taken at no one distance, or under another load than the row's.
+    pub fn is_void(&self) -> bool {
+        self.moved() || self.fell_behind.is_some()
     }
 
     /// Whether others used so much of the machine that the figures say as much about them.

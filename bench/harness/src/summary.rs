@@ -86,7 +86,7 @@ impl Standing {
             summaries: Vec::new(),
         };
         let is_out =
-            |sample: &Sample| sample.moved() || (discard_preempted && sample.preemptions > 0);
+            |sample: &Sample| sample.is_void() || (discard_preempted && sample.preemptions > 0);
         let counted = samples
             .iter()
             .filter(|(name, sample)| !standing.has_failed(name) && !is_out(sample));

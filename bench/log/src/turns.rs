@@ -412,8 +412,7 @@ pub fn plain(time: Duration, data: &Path) -> Result<Sample, Failure> {
 /// Turns for so long, and a part before that which warms up. A turn is told how many records are owed and what time it is,
 /// and says how many it took and whether it did anything: turns that did nothing do not count.
 ///
-/// # Errors
-/// When it fell behind: turns of another load are not those that are asked for.
+/// A sample says so when it fell behind: turns of another load are not those that are asked for.
 fn paced(
     time: Duration,
     mut turn: impl FnMut(u64, u64) -> Result<(u64, bool), Failure>,
@@ -443,16 +442,15 @@ fn paced(
     let reading = meter.read(None);
     let rate = (records - before) as f64 / reading.wall.as_secs_f64();
     let wanted = BYTES_PER_SECOND / BODY_BYTES as f64;
-    if rate < LEAST_OF_PACE * wanted {
-        return Err(format!(
-            "{rate:.0} records a second of {wanted:.0}; the tail was full in {full} turns"
-        ));
-    }
+    let fell_behind = (rate < LEAST_OF_PACE * wanted).then(|| {
+        format!("{rate:.0} records a second of {wanted:.0}; the tail was full in {full} turns")
+    });
     let mut sample = Sample::default()
         .with(Figure::PerSecond, rate)
         .with(Figure::FullTurns, full as f64)
         .with_latency(turns);
     sample.others_percent = reading.others_percent;
+    sample.fell_behind = fell_behind;
     Ok(sample)
 }
 
