@@ -41,6 +41,8 @@ fn rss_mib(server: Server, connections: usize) -> Result<f64, Failure> {
     // One more is whoever looks whether it listens.
     command.args([COMMAND, &server.name(), &address.to_string()]);
     command.arg((connections + 1).to_string());
+    // Of what it said the last lines are shown: they are to be its reason.
+    command.env("RUST_BACKTRACE", "0");
     let mut process = Process::start(command, folder, Some(seats()[0]))?;
     process.wait_until_listening(address)?;
     let joined = cores::on_core(Some(seats()[1]), || join(address, connections));
@@ -122,6 +124,31 @@ mod tests {
         for server in SERVERS {
             let (address, thread) = start(server, 5);
             drop(join(address, 5).unwrap());
+            thread.join().unwrap();
+        }
+    }
+
+    /// More than the queue of a ring has room for.
+    #[test]
+    fn a_crowd_that_comes_and_goes_at_once_is_served() {
+        const CROWD: usize = 3000;
+        limits::raise_open_files((2 * CROWD + SPARE) as u64).unwrap();
+        for server in [Server::Epoll(Tuning::PLAIN), Server::Uring(Tuning::PLAIN)] {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            rustix::net::listen(&listener, QUEUE).unwrap();
+            let address = listener.local_addr().unwrap();
+            let connect = |_| {
+                let stream = TcpStream::connect(address).unwrap();
+                (&stream).write_all(&[7; FRAME_BYTES]).unwrap();
+                stream
+            };
+            let mut streams: Vec<TcpStream> = (0..CROWD).map(connect).collect();
+            let thread = std::thread::spawn(move || server.serve(listener, CROWD));
+            for stream in &mut streams {
+                stream.set_read_timeout(Some(PATIENCE)).unwrap();
+                stream.read_exact(&mut [0; FRAME_BYTES]).unwrap();
+            }
+            drop(streams);
             thread.join().unwrap();
         }
     }
