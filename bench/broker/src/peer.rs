@@ -28,7 +28,7 @@ pub trait Peer: Clone + 'static {
     /// Whether it acknowledges publishes.
     fn acknowledges(&self) -> bool;
 
-    /// Messages that may be out at most, where its own clients have such a bound.
+    /// Messages of all publishers that may be out at most, where its own clients have such a bound.
     fn window(&self) -> Option<u64> {
         None
     }
