@@ -1,10 +1,12 @@
-//! What a broker is to this comparison. A new one is a file in `peers`, and a line in `rows`.
+//! What a broker is to this comparison. A new one is a file in `peers`, its program named there, and a line in each of the
+//! `rows` in which it takes part.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
 
 use bench_harness::Failure;
+pub use bench_harness::row::Keeps;
 use bench_harness::server::Server;
 use tempfile::TempDir;
 
@@ -26,7 +28,7 @@ pub trait Peer: Clone + 'static {
     /// Whether it acknowledges publishes.
     fn acknowledges(&self) -> bool;
 
-    /// Messages that may be out at most, where its own clients have such a bound.
+    /// Messages of all publishers that may be out at most, where its own clients have such a bound.
     fn window(&self) -> Option<u64> {
         None
     }
@@ -43,17 +45,6 @@ pub trait Peer: Clone + 'static {
     fn replayer(&self, _address: SocketAddr) -> Option<Result<Self::Line, Failure>> {
         None
     }
-}
-
-/// What becomes of a message before it counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Keeps {
-    /// Nothing is stored.
-    Nothing,
-    /// It is written to a file, or to memory that is; a crash of the system takes it back.
-    PageCache,
-    /// It is on the device.
-    Synced,
 }
 
 /// Where a server is to run.

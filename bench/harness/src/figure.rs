@@ -27,6 +27,8 @@ pub enum Figure {
     ConnectionKib,
     /// Records for each flush of the device, whoever asked for it.
     PerFlush,
+    /// Turns that could not append all that was owed, since a log's tail was full.
+    FullTurns,
 }
 
 impl Figure {
@@ -46,6 +48,7 @@ impl Figure {
             Self::IdlePercent => "idle CPU",
             Self::ConnectionKib => "per connection",
             Self::PerFlush => "per flush",
+            Self::FullTurns => "tail full",
         }
     }
 
@@ -65,6 +68,7 @@ impl Figure {
             Self::IdlePercent => "% of a core",
             Self::ConnectionKib => "KiB",
             Self::PerFlush => "records",
+            Self::FullTurns => "turns",
         }
     }
 

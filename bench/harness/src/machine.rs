@@ -28,19 +28,7 @@ pub fn facts(data: &Path) -> Vec<Fact> {
             value: value.unwrap_or_else(|| "unknown".into()),
         });
     };
-    fact(
-        "commit",
-        output(
-            "git",
-            &[
-                "-C",
-                env!("CARGO_MANIFEST_DIR"),
-                "describe",
-                "--always",
-                "--dirty",
-            ],
-        ),
-    );
+    fact("commit", commit());
     fact("time", output("date", &["-u", "+%Y-%m-%d %H:%M UTC"]));
     fact("processor", cpu_field("model name"));
     fact(
@@ -86,6 +74,20 @@ pub fn facts(data: &Path) -> Vec<Fact> {
         );
     }
     facts
+}
+
+/// The value of a fact.
+pub fn value(facts: &[Fact], name: &str) -> String {
+    let fact = facts.iter().find(|fact| fact.name == name);
+    fact.map_or_else(|| "unknown".into(), |fact| fact.value.clone())
+}
+
+/// What was built, where whoever built it says so, for the sources may have changed since.
+fn commit() -> Option<String> {
+    let here = env!("CARGO_MANIFEST_DIR");
+    std::env::var(COMMIT)
+        .ok()
+        .or_else(|| output("git", &["-C", here, "describe", "--always", "--dirty"]))
 }
 
 fn read(path: &str) -> Option<String> {
@@ -160,6 +162,23 @@ fn synced_kilobyte(data: &Path) -> Option<String> {
     ))
 }
 
+/// The facts that are the same as long as nobody changes the machine or the sources.
+pub const STEADY: [&str; 11] = [
+    "commit",
+    "processor",
+    "cores",
+    "virtual",
+    "memory",
+    "kernel",
+    "governor",
+    "huge pages",
+    "clock",
+    "compiler",
+    "disk",
+];
+/// The variable that says of which commit the programs are.
+const COMMIT: &str = "TRUNKLINE_BENCH_COMMIT";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -167,13 +186,7 @@ mod tests {
     #[test]
     fn the_machine_says_what_it_is() {
         let facts = facts(&std::env::temp_dir());
-        let value = |name: &str| {
-            facts
-                .iter()
-                .find(|fact| fact.name == name)
-                .map(|fact| fact.value.clone())
-                .unwrap()
-        };
+        let value = |name: &str| value(&facts, name);
         assert_ne!(value("kernel"), "unknown");
         assert_ne!(value("processor"), "unknown");
         assert!(value("one synced kilobyte").contains("µs"));

@@ -7,17 +7,17 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::contest::{Bar, Point};
 use crate::machine::Fact;
-use crate::{Failure, Figure, Sample};
+use crate::row::{Bar, Keeps, Point};
+use crate::{Failure, Figure, Sample, machine};
 
 /// One line.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Line {
-    /// The first: where it was measured.
-    Run { quick: bool, machine: Vec<Fact> },
-    /// A row begins.
+    /// The first: what is measured, and where.
+    Run(Run),
+    /// A row begins. What was measured of it before counts no longer.
     Row {
         group: String,
         row: String,
@@ -35,6 +35,8 @@ pub enum Line {
         contender: String,
         ours: bool,
         settings: String,
+        #[serde(default)]
+        keeps: Keeps,
     },
     /// One run.
     Sample {
@@ -62,8 +64,56 @@ pub enum Line {
         contender: String,
         version: String,
     },
-    /// The row is complete.
+    /// The row is complete, and nobody failed.
     Done { group: String, row: String },
+}
+
+/// What a run is of. Samples of two such do not belong together.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Run {
+    pub quick: bool,
+    /// Only our own contenders.
+    #[serde(default)]
+    pub ours: bool,
+    /// Contenders only whose name contains one of these; all when there are none.
+    #[serde(default)]
+    pub contenders: Vec<String>,
+    pub machine: Vec<Fact>,
+}
+
+impl Run {
+    /// In what another one differs, whatever varies from hour to hour left aside.
+    pub fn differences(&self, other: &Self) -> Vec<String> {
+        let words = |run: &Self| {
+            let yes = |is: bool| if is { "yes" } else { "no" }.to_owned();
+            let mut words = vec![
+                ("quick", yes(run.quick)),
+                ("ours only", yes(run.ours)),
+                ("contenders", run.contenders.join(",")),
+            ];
+            words.extend(machine::STEADY.map(|name| (name, machine::value(&run.machine, name))));
+            words
+        };
+        let pairs = words(self).into_iter().zip(words(other));
+        pairs
+            .filter(|((_, own), (_, theirs))| own != theirs)
+            .map(|((name, own), (_, theirs))| format!("{name} was `{own}` and is `{theirs}`"))
+            .collect()
+    }
+}
+
+impl Line {
+    /// The group and the row that it belongs to.
+    fn row(&self) -> Option<(&str, &str)> {
+        match self {
+            Self::Row { group, row, .. }
+            | Self::Contender { group, row, .. }
+            | Self::Sample { group, row, .. }
+            | Self::Failed { group, row, .. }
+            | Self::Done { group, row } => Some((group, row)),
+            Self::Run(_) | Self::Absent { .. } | Self::Peer { .. } => None,
+        }
+    }
 }
 
 /// The file, and what was in it.
@@ -124,28 +174,56 @@ impl Results {
         Ok(())
     }
 
-    pub fn is_done(&self, group: &str, row: &str) -> bool {
-        self.lines
-            .iter()
-            .any(|line| matches!(line, Line::Done { group: g, row: r } if g == group && r == row))
+    /// What a file that is gone on with is a run of.
+    pub fn run(&self) -> Option<&Run> {
+        self.lines.iter().find_map(|line| match line {
+            Line::Run(run) => Some(run),
+            _ => None,
+        })
     }
 
-    /// The nearest that the cores were in this run.
-    pub fn nearest_ns(&self) -> f64 {
-        nearest_ns(&self.lines)
+    /// Whether a row is complete, with all these contenders, none of whom failed.
+    pub fn is_done(&self, group: &str, row: &str, wanted: &[&str]) -> bool {
+        let lines = self.since_begun(group, row);
+        let has = |name: &&str| {
+            lines
+                .iter()
+                .any(|line| matches!(line, Line::Contender { contender, .. } if contender == *name))
+        };
+        let failed = |line: &&Line| matches!(line, Line::Failed { .. });
+        let done = |line: &&Line| matches!(line, Line::Done { .. });
+        lines.iter().any(done) && !lines.iter().any(failed) && wanted.iter().all(has)
     }
-}
 
-/// The nearest that the cores were in these samples.
-pub fn nearest_ns(lines: &[Line]) -> f64 {
-    let samples = lines.iter().filter_map(|line| match line {
-        Line::Sample { sample, .. } => Some(sample.crossing_ns),
-        _ => None,
-    });
-    samples
-        .flatten()
-        .filter(|ns| *ns > 0.0)
-        .fold(f64::MAX, f64::min)
+    /// Who failed in the rows of a group, and did not come through since.
+    pub fn failures(&self, group: &str) -> Vec<String> {
+        let mut rows: Vec<&str> = Vec::new();
+        for (of, row) in self.lines.iter().filter_map(Line::row) {
+            if of == group && !rows.contains(&row) {
+                rows.push(row);
+            }
+        }
+        let lines = rows
+            .into_iter()
+            .flat_map(|row| self.since_begun(group, row));
+        lines
+            .filter_map(|line| match line {
+                Line::Failed { row, contender, .. } => Some(format!("{row} · {contender}")),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// What is known of a row since it was begun for the last time.
+    fn since_begun(&self, group: &str, row: &str) -> Vec<&Line> {
+        let own = self.lines.iter();
+        let mut own: Vec<&Line> = own
+            .filter(|line| line.row() == Some((group, row)))
+            .collect();
+        let begun = |line: &&Line| matches!(line, Line::Row { .. });
+        let begin = own.iter().rposition(begun).unwrap_or(0);
+        own.split_off(begin)
+    }
 }
 
 /// The lines of a file. A last line without an end, which an interrupted run can leave, is no error.
@@ -209,7 +287,91 @@ mod tests {
             .unwrap();
         let results = Results::open(&path).unwrap();
         assert_eq!(results.lines.len(), 3);
-        assert!(results.is_done("rings", "one") && !results.is_done("rings", "two"));
-        assert_eq!(results.nearest_ns(), 42.0);
+        assert!(results.is_done("rings", "one", &[]) && !results.is_done("rings", "two", &[]));
+    }
+
+    fn begin(results: &mut Results, contenders: &[&str]) {
+        let (group, row) = ("rings".to_owned(), "one".to_owned());
+        let mut add = |line| results.add(line).unwrap();
+        add(Line::Row {
+            group: group.clone(),
+            row: row.clone(),
+            about: String::new(),
+            shows: vec![Figure::Ns],
+            bars: Vec::new(),
+            point: None,
+            discard_preempted: false,
+        });
+        for contender in contenders {
+            add(Line::Contender {
+                group: group.clone(),
+                row: row.clone(),
+                contender: (*contender).into(),
+                ours: false,
+                settings: "none".into(),
+                keeps: Keeps::Nothing,
+            });
+        }
+    }
+
+    fn done() -> Line {
+        let (group, row) = ("rings".into(), "one".into());
+        Line::Done { group, row }
+    }
+
+    #[test]
+    fn a_row_is_done_when_all_who_are_wanted_came_through() {
+        let mut results = Results::unkept();
+        begin(&mut results, &["a", "b"]);
+        assert!(!results.is_done("rings", "one", &["a"]));
+        results.add(done()).unwrap();
+        assert!(results.is_done("rings", "one", &["a"]));
+        assert!(results.is_done("rings", "one", &["b", "a"]));
+        assert!(!results.is_done("rings", "one", &["a", "c"]));
+    }
+
+    #[test]
+    fn a_row_in_which_somebody_failed_is_not_done_until_it_comes_through() {
+        let mut results = Results::unkept();
+        begin(&mut results, &["a"]);
+        let failed = Line::Failed {
+            group: "rings".into(),
+            row: "one".into(),
+            contender: "a".into(),
+            why: "message 3 is missing".into(),
+        };
+        results.add(failed).unwrap();
+        results.add(done()).unwrap();
+        assert!(!results.is_done("rings", "one", &["a"]));
+        assert_eq!(results.failures("rings"), ["one · a"]);
+        begin(&mut results, &["a"]);
+        assert!(!results.is_done("rings", "one", &["a"]));
+        results.add(done()).unwrap();
+        assert!(results.is_done("rings", "one", &["a"]) && results.failures("rings").is_empty());
+    }
+
+    #[test]
+    fn runs_of_different_things_say_in_what_they_differ() {
+        let fact = |name: &str, value: &str| Fact {
+            name: name.into(),
+            value: value.into(),
+        };
+        let run = |commit, time| Run {
+            machine: vec![fact("commit", commit), fact("time", time)],
+            ..Run::default()
+        };
+        assert!(
+            run("a", "noon")
+                .differences(&run("a", "midnight"))
+                .is_empty()
+        );
+        let quick = Run {
+            quick: true,
+            ..run("b", "noon")
+        };
+        assert_eq!(
+            run("a", "noon").differences(&quick),
+            ["quick was `no` and is `yes`", "commit was `a` and is `b`"]
+        );
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Figure, Latency};
+use crate::{Failure, Figure, Latency, Place};
 
 /// What was measured, and what the machine did meanwhile.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -20,25 +20,9 @@ pub struct Sample {
     /// CPU that other programs used, and that the hypervisor took: percent of one core.
     #[serde(default)]
     pub others_percent: f64,
-}
-
-/// How far apart the cores were.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Place {
-    OneCore,
-    Near,
-    Far,
-}
-
-impl Place {
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::OneCore => "one, or unpinned",
-            Self::Near => "near",
-            Self::Far => "far",
-        }
-    }
+    /// Why the load was less than the one that was asked for, where it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fell_behind: Option<Failure>,
 }
 
 impl Sample {
@@ -56,29 +40,26 @@ impl Sample {
 
     /// Whether the cores were at two distances before and after: it belongs to neither.
     pub fn moved(&self) -> bool {
-        let [before, after] = self.crossing_ns;
-        before.max(after) > MOVED * before.min(after)
+        let [before, after] = self.crossing_ns.map(Place::at);
+        !before.agrees(after)
+    }
+
+    /// Where it was taken, unless the cores moved.
+    pub fn place(&self) -> Place {
+        Place::at(self.crossing_ns.iter().sum::<f64>() / 2.0)
+    }
+
+    /// Whether it counts nowhere: it was taken at no one distance, or under another load than the row's.
+    pub fn is_void(&self) -> bool {
+        self.moved() || self.fell_behind.is_some()
     }
 
     /// Whether others used so much of the machine that the figures say as much about them.
     pub fn disturbed(&self) -> bool {
         self.others_percent > DISTURBED_PERCENT
     }
-
-    /// Near is what is within a factor of the nearest that a run has seen.
-    pub fn place(&self, nearest_ns: f64) -> Place {
-        match self.crossing_ns {
-            [0.0, 0.0] => Place::OneCore,
-            [before, after] if before.max(after) <= NEAR * nearest_ns => Place::Near,
-            _ => Place::Far,
-        }
-    }
 }
 
-/// A pair of calibrations that differ by more was taken on two placements.
-const MOVED: f64 = 1.6;
-/// Placements seen so far differ by a factor of three and more.
-const NEAR: f64 = 1.8;
 const DISTURBED_PERCENT: f64 = 15.0;
 
 #[cfg(test)]
@@ -91,9 +72,8 @@ mod tests {
             crossing_ns: [before, after],
             ..Sample::default()
         };
-        assert_eq!(at(42.0, 55.0).place(40.0), Place::Near);
-        assert_eq!(at(200.0, 210.0).place(40.0), Place::Far);
-        assert_eq!(at(0.0, 0.0).place(40.0), Place::OneCore);
+        assert_eq!(at(42.0, 54.0).place(), Place::at(48.0));
+        assert!(at(0.0, 0.0).place().is_one_core());
         assert!(at(40.0, 200.0).moved());
         assert!(!at(40.0, 60.0).moved());
     }

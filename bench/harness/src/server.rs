@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use rustix::time::{ClockId, clock_gettime};
 use tempfile::TempDir;
 
 use crate::{Failure, cores};
@@ -148,6 +149,7 @@ pub struct Meter {
     begin: Instant,
     user: Duration,
     own_user: Duration,
+    own: Duration,
     server: Duration,
     server_user: Duration,
     preemptions: u64,
@@ -158,6 +160,8 @@ pub struct Reading {
     pub wall: Duration,
     /// CPU time of the server.
     pub server: Duration,
+    /// CPU time of this process, all its threads.
+    pub own: Duration,
     /// What programs used that are neither this process nor the server, and what the hypervisor took: percent of one core.
     pub others_percent: f64,
     pub preemptions: u64,
@@ -168,6 +172,7 @@ impl Meter {
         Self {
             user: user_of_all(),
             own_user: user_of("self"),
+            own: own_cpu(),
             server: server.map(Server::cpu).unwrap_or_default(),
             server_user: server.map(Server::user).unwrap_or_default(),
             preemptions: cores::preemptions(),
@@ -193,10 +198,17 @@ impl Meter {
                 .map(Server::cpu)
                 .unwrap_or_default()
                 .saturating_sub(self.server),
+            own: own_cpu() - self.own,
             others_percent: 100.0 * others.as_secs_f64() / wall.as_secs_f64(),
             preemptions: cores::preemptions() - self.preemptions,
         }
     }
+}
+
+/// CPU time that this process has used so far; threads that have ended count.
+fn own_cpu() -> Duration {
+    let spent = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::new(spent.tv_sec as u64, spent.tv_nsec as u32)
 }
 
 /// Time that programs used so far, and that the hypervisor took. Not what the kernel used: most of that is work for whoever is
@@ -258,7 +270,9 @@ mod tests {
             sum = std::hint::black_box(sum + 1);
         }
         assert!(user_of("self") - before > Duration::from_millis(20));
-        assert!(meter.read(None).wall >= Duration::from_millis(200));
+        let reading = meter.read(None);
+        assert!(reading.wall >= Duration::from_millis(200));
+        assert!(reading.own > Duration::from_millis(20));
     }
 
     #[test]

@@ -1,10 +1,22 @@
-//! What can be said of samples: medians with the smallest and the largest, near and far apart, bars and whether they are met.
+//! What can be said of a row's samples: medians with the smallest and the largest, each distance of the cores by itself, and
+//! what became of its bars.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
-use crate::contest::{Bar, Than, is_ours};
-use crate::sample::Place;
-use crate::{Figure, Latency, Sample};
+use crate::row::{self, Bar, Than};
+use crate::{Failure, Figure, Latency, Place, Sample};
+
+/// A row's contenders, and what they came to.
+#[derive(Debug, Default)]
+pub struct Standing {
+    /// All that took part.
+    pub contenders: Vec<String>,
+    /// Who failed, and why. Whatever such a one reached before counts for nothing.
+    pub failed: Vec<(String, Failure)>,
+    /// By place, the nearest first, then in the order of contenders.
+    pub summaries: Vec<Summary>,
+}
 
 /// One contender's samples of one place.
 #[derive(Clone, Debug)]
@@ -14,11 +26,15 @@ pub struct Summary {
     pub figures: BTreeMap<Figure, Spread>,
     /// All its samples together.
     pub latency: Option<Latency>,
-    pub crossing_ns: f64,
     pub samples: usize,
     /// There were no others: the machine had other work during each of them.
     pub disturbed: bool,
     pub left_out: usize,
+}
+
+/// Whether a contender is ours.
+pub fn is_ours(summary: &Summary) -> bool {
+    row::is_ours(&summary.contender)
 }
 
 /// A figure over several samples.
@@ -34,11 +50,12 @@ impl Spread {
     pub fn of(mut values: Vec<f64>) -> Option<Self> {
         values.sort_by(f64::total_cmp);
         let (low, high) = (*values.first()?, *values.last()?);
-        Some(Self {
-            median: values[values.len() / 2],
-            low,
-            high,
-        })
+        let middle = values.len() / 2;
+        let median = match values.len() % 2 {
+            0 => (values[middle - 1] + values[middle]) / 2.0,
+            _ => values[middle],
+        };
+        Some(Self { median, low, high })
     }
 
     fn exactly(value: f64) -> Self {
@@ -55,48 +72,226 @@ impl Spread {
     }
 }
 
-/// The summaries of a row: by place, then in the order in which contenders came first.
-pub fn of(samples: &[(String, Sample)], nearest_ns: f64, discard_preempted: bool) -> Vec<Summary> {
-    let mut names: Vec<&str> = Vec::new();
-    for (name, _) in samples {
-        if !names.contains(&name.as_str()) {
-            names.push(name);
+impl Standing {
+    /// What these samples came to; samples taken at different distances stay apart.
+    pub fn of(
+        contenders: Vec<String>,
+        failed: Vec<(String, Failure)>,
+        samples: &[(String, Sample)],
+        discard_preempted: bool,
+    ) -> Self {
+        let mut standing = Self {
+            contenders,
+            failed,
+            summaries: Vec::new(),
+        };
+        let is_out =
+            |sample: &Sample| sample.is_void() || (discard_preempted && sample.preemptions > 0);
+        let counted = samples
+            .iter()
+            .filter(|(name, sample)| !standing.has_failed(name) && !is_out(sample));
+        let places = Place::grouped(counted.map(|(_, sample)| sample.place()));
+        for place in places {
+            for name in &standing.contenders {
+                let own = samples.iter().filter(|(own, _)| own == name);
+                let (out, fitting): (Vec<&Sample>, Vec<&Sample>) = own
+                    .map(|(_, sample)| sample)
+                    .filter(|sample| sample.moved() || place.has(sample.place()))
+                    .partition(|sample| is_out(sample));
+                if !standing.has_failed(name) {
+                    standing
+                        .summaries
+                        .extend(one(name, place, fitting, out.len()));
+                }
+            }
+        }
+        standing
+    }
+
+    fn has_failed(&self, name: &str) -> bool {
+        self.failed.iter().any(|(failed, _)| failed == name)
+    }
+
+    /// The places that have figures, the nearest first.
+    pub fn places(&self) -> Vec<Place> {
+        let mut places: Vec<Place> = self.summaries.iter().map(|own| own.place).collect();
+        places.dedup();
+        places
+    }
+
+    /// Those of one place, the best at a figure first.
+    pub fn sorted(&self, place: Place, figure: Figure) -> Vec<&Summary> {
+        let at_place = self.summaries.iter().filter(|own| own.place == place);
+        let mut sorted: Vec<&Summary> = at_place.collect();
+        let key = |summary: &Summary| {
+            let median = summary.figures.get(&figure).map(|spread| spread.median);
+            let worst = if figure.more_is_better() {
+                f64::MIN
+            } else {
+                f64::MAX
+            };
+            median.unwrap_or(worst)
+        };
+        sorted.sort_by(|a, b| key(a).total_cmp(&key(b)));
+        if figure.more_is_better() {
+            sorted.reverse();
+        }
+        sorted
+    }
+
+    /// Who did not fail, and none of whose samples counts.
+    pub fn without(&self) -> Vec<&str> {
+        let names = self.contenders.iter().map(String::as_str);
+        names
+            .filter(|name| !self.has_failed(name))
+            .filter(|name| self.summaries.iter().all(|own| own.contender != *name))
+            .collect()
+    }
+
+    /// Lines for a terminal: a table for each place, the best first, `▶` before what is ours; then who has no figures.
+    pub fn table(&self, shows: &[Figure]) -> Vec<String> {
+        let mut lines = Vec::new();
+        for place in self.places() {
+            lines.extend(place.sentence());
+            lines.extend(table(&self.sorted(place, shows[0]), shows));
+        }
+        let without = self.without().into_iter();
+        lines.extend(without.map(|name| format!("  {name}: no sample counts")));
+        let failed = self.failed.iter();
+        lines.extend(failed.map(|(name, why)| format!("  {name} FAILED: {why}")));
+        lines
+    }
+
+    /// What became of a bar in each place in which its contender has samples: what is ahead near and behind far is both. One
+    /// that cannot be judged anywhere has a verdict too.
+    pub fn verdicts(&self, bar: &Bar) -> Vec<Verdict> {
+        let own = self.summaries.iter();
+        let own = own.filter(|summary| summary.contender == bar.contender);
+        let places: Vec<Place> = own.map(|summary| summary.place).collect();
+        if places.is_empty() {
+            let text = format!("{bar}: {}", self.why_none(&bar.contender));
+            let (result, place) = (Met::NotJudged, None);
+            return vec![Verdict {
+                result,
+                place,
+                text,
+            }];
+        }
+        places
+            .into_iter()
+            .map(|place| self.verdict(bar, place))
+            .collect()
+    }
+
+    fn verdict(&self, bar: &Bar, place: Place) -> Verdict {
+        let judged = self.judged(bar, place);
+        let (result, text) = judged.unwrap_or_else(|why| (Met::NotJudged, format!("{bar}: {why}")));
+        Verdict {
+            result,
+            place: Some(place),
+            text,
         }
     }
-    let mut summaries = Vec::new();
-    for place in [Place::OneCore, Place::Near, Place::Far] {
-        for name in &names {
-            let own: Vec<&Sample> = samples
-                .iter()
-                .filter(|(own, _)| own == name)
-                .map(|(_, sample)| sample)
-                .collect();
-            summaries.extend(one(name, &own, place, nearest_ns, discard_preempted));
+
+    /// Whether a bar is met in a place; otherwise why nobody can say.
+    fn judged(&self, bar: &Bar, place: Place) -> Result<(Met, String), Failure> {
+        let figure = bar.figure;
+        let (ours, own) = self.reached(&bar.contender, figure, place)?;
+        let mut compared = vec![own];
+        let (wanted, than) = match &bar.than {
+            Than::Value(value) => (Spread::exactly(*value), String::new()),
+            Than::Peer(peer, factor) => {
+                let (theirs, summary) = self.reached(peer, figure, place)?;
+                compared.push(summary);
+                (theirs.times(*factor), format!(" = {factor} × {peer}"))
+            }
+            Than::BestPeer(factor) => {
+                let (theirs, summary) = self.best_peer(figure, place)?;
+                compared.push(summary);
+                let absent = self.absent_peers(figure, place);
+                let than = format!(" = {factor} × {}{absent}", summary.contender);
+                (theirs.times(*factor), than)
+            }
+        };
+        let text = format!(
+            "{}, {}: {} {} {} {}{than}{}",
+            bar.contender,
+            figure.label(),
+            figure.show(ours.median),
+            figure.unit(),
+            if figure.more_is_better() {
+                '≥'
+            } else {
+                '≤'
+            },
+            figure.show(wanted.median),
+            doubts(&compared)
+        );
+        Ok((met(figure, ours, wanted), text))
+    }
+
+    /// What somebody reached in a place, or why there is nothing to compare.
+    fn reached(
+        &self,
+        name: &str,
+        figure: Figure,
+        place: Place,
+    ) -> Result<(Spread, &Summary), Failure> {
+        let mut at_place = self.summaries.iter().filter(|own| own.place == place);
+        let own = at_place.find(|own| own.contender == name);
+        let own = own.ok_or_else(
+            || match self.summaries.iter().any(|s| s.contender == name) {
+                true => format!("{name} has no sample at this distance"),
+                false => self.why_none(name),
+            },
+        )?;
+        let spread = own.figures.get(&figure);
+        let spread = spread.ok_or_else(|| format!("{name} has no such figure"))?;
+        Ok((*spread, own))
+    }
+
+    fn best_peer(&self, figure: Figure, place: Place) -> Result<(Spread, &Summary), Failure> {
+        let mut sorted = self.sorted(place, figure).into_iter();
+        let best = sorted.find(|own| !is_ours(own) && own.figures.contains_key(&figure));
+        let best = best.ok_or("no peer has a sample at this distance")?;
+        Ok((best.figures[&figure], best))
+    }
+
+    /// Peers who could have been the best, had they any sample.
+    fn absent_peers(&self, figure: Figure, place: Place) -> String {
+        let peers = self.contenders.iter().filter(|name| !row::is_ours(name));
+        let reasons = peers.filter_map(|name| self.reached(name, figure, place).err());
+        let reasons: Vec<String> = reasons.collect();
+        if reasons.is_empty() {
+            return String::new();
+        }
+        format!(" ({})", reasons.join(", "))
+    }
+
+    /// Why somebody has no figures at all.
+    fn why_none(&self, name: &str) -> String {
+        if self.has_failed(name) {
+            format!("{name} failed")
+        } else if self.contenders.iter().any(|own| own == name) {
+            format!("no sample of {name} counts")
+        } else {
+            format!("{name} took no part")
         }
     }
-    summaries
 }
 
-fn one(
-    name: &str,
-    own: &[&Sample],
-    place: Place,
-    nearest_ns: f64,
-    discard_preempted: bool,
-) -> Option<Summary> {
-    let fits = |sample: &&&Sample| {
-        !sample.moved()
-            && sample.place(nearest_ns) == place
-            && !(discard_preempted && sample.preemptions > 0)
-    };
-    let fitting: Vec<&Sample> = own.iter().filter(fits).copied().collect();
-    let quiet: Vec<&Sample> = fitting
-        .iter()
-        .filter(|sample| !sample.disturbed())
-        .copied()
-        .collect();
+/// The summary of those who count: the quiet ones, or all when there are none.
+fn one(name: &str, place: Place, fitting: Vec<&Sample>, out: usize) -> Option<Summary> {
+    let (loud, quiet): (Vec<&Sample>, Vec<&Sample>) =
+        fitting.into_iter().partition(|sample| sample.disturbed());
     let disturbed = quiet.is_empty();
-    let kept = if disturbed { fitting } else { quiet };
+    let (kept, left_out) = match disturbed {
+        true => (loud, out),
+        false => (quiet, out + loud.len()),
+    };
+    if kept.is_empty() {
+        return None;
+    }
     let mut values: BTreeMap<Figure, Vec<f64>> = BTreeMap::new();
     let mut latency: Option<Latency> = None;
     for sample in &kept {
@@ -107,7 +302,6 @@ fn one(
             latency.get_or_insert_default().add(own);
         }
     }
-    let crossing = Spread::of(kept.iter().map(|sample| sample.crossing_ns[0]).collect())?;
     Some(Summary {
         contender: name.to_owned(),
         place,
@@ -116,96 +310,46 @@ fn one(
             .filter_map(|(figure, values)| Some((figure, Spread::of(values)?)))
             .collect(),
         latency,
-        crossing_ns: crossing.median,
         samples: kept.len(),
         disturbed,
-        left_out: own.len() - kept.len(),
+        left_out,
     })
 }
 
-/// Lines for a terminal: a table for each place, the best first, `▶` before what is ours.
-pub fn table(summaries: &[Summary], shows: &[Figure]) -> Vec<String> {
-    let mut lines = Vec::new();
-    for place in [Place::OneCore, Place::Near, Place::Far] {
-        let sorted = sorted(summaries, place, shows[0]);
-        let Some(first) = sorted.first() else {
-            continue;
-        };
-        if place != Place::OneCore {
-            lines.push(format!(
-                "cores {}: a line crosses in {:.0} ns",
-                place.word(),
-                first.crossing_ns
-            ));
+/// The lines of one place.
+fn table(sorted: &[&Summary], shows: &[Figure]) -> Vec<String> {
+    let ours = sorted.iter().find(|summary| is_ours(summary));
+    let ours = ours.and_then(|summary| summary.figures.get(&shows[0]));
+    let names = sorted.iter().map(|own| own.contender.chars().count());
+    let width = names.max().unwrap_or(0);
+    let line = |summary: &&Summary| {
+        let mark = if is_ours(summary) { '▶' } else { ' ' };
+        let mut line = format!("{mark} {:width$}", summary.contender);
+        for figure in shows {
+            let Some(spread) = summary.figures.get(figure) else {
+                continue;
+            };
+            let [median, low, high] =
+                [spread.median, spread.low, spread.high].map(|value| figure.show(value));
+            line += &format!(
+                "  {} {median} [{low}–{high}] {}",
+                figure.label(),
+                figure.unit()
+            );
         }
-        let ours = sorted
-            .iter()
-            .find(|summary| is_ours(summary))
-            .and_then(|summary| summary.figures.get(&shows[0]));
-        let width = sorted
-            .iter()
-            .map(|summary| summary.contender.chars().count())
-            .max()
-            .unwrap_or(0);
-        for summary in &sorted {
-            let mark = if is_ours(summary) { '▶' } else { ' ' };
-            let mut line = format!("{mark} {:width$}", summary.contender);
-            for figure in shows {
-                let Some(spread) = summary.figures.get(figure) else {
-                    continue;
-                };
-                let [median, low, high] =
-                    [spread.median, spread.low, spread.high].map(|value| figure.show(value));
-                line += &format!(
-                    "  {} {median} [{low}–{high}] {}",
-                    figure.label(),
-                    figure.unit()
-                );
-            }
-            if let (Some(ours), Some(own)) = (ours, summary.figures.get(&shows[0])) {
-                line += &format!("  ours = {:.2}×", ours.median / own.median);
-            }
-            line += &format!("  n={}", summary.samples);
-            if summary.left_out > 0 {
-                line += &format!(", {} left out", summary.left_out);
-            }
-            if summary.disturbed {
-                line += ", DISTURBED";
-            }
-            lines.push(line);
+        if let (Some(ours), Some(own)) = (ours, summary.figures.get(&shows[0])) {
+            line += &format!("  ours = {:.2}×", ours.median / own.median);
         }
-    }
-    lines
-}
-
-/// Those of one place, the best at a figure first.
-pub fn sorted(summaries: &[Summary], place: Place, figure: Figure) -> Vec<&Summary> {
-    let mut sorted: Vec<&Summary> = summaries
-        .iter()
-        .filter(|summary| summary.place == place)
-        .collect();
-    let key = |summary: &Summary| {
-        let median = summary.figures.get(&figure).map(|spread| spread.median);
-        let worst = if figure.more_is_better() {
-            f64::MIN
-        } else {
-            f64::MAX
-        };
-        median.unwrap_or(worst)
+        line += &format!("  n={}", summary.samples);
+        if summary.left_out > 0 {
+            line += &format!(", {} left out", summary.left_out);
+        }
+        if summary.disturbed {
+            line += ", DISTURBED";
+        }
+        line
     };
-    sorted.sort_by(|a, b| key(a).total_cmp(&key(b)));
-    if figure.more_is_better() {
-        sorted.reverse();
-    }
-    sorted
-}
-
-/// Whether a bar is met, for each place that has what it compares.
-pub fn verdicts(bar: &Bar, summaries: &[Summary]) -> Vec<Verdict> {
-    let places = [Place::OneCore, Place::Near, Place::Far].into_iter();
-    places
-        .filter_map(|place| verdict(bar, summaries, place))
-        .collect()
+    sorted.iter().map(line).collect()
 }
 
 /// Samples from which on a spread says something.
@@ -215,7 +359,8 @@ const ENOUGH: usize = 3;
 #[derive(Clone, Debug)]
 pub struct Verdict {
     pub result: Met,
-    pub place: Place,
+    /// `None` where its contender has no figures at all.
+    pub place: Option<Place>,
     pub text: String,
 }
 
@@ -226,6 +371,8 @@ pub enum Met {
     /// The medians miss it, by less than the samples vary.
     WithinSpread,
     No,
+    /// Nobody can say: somebody failed, took no part, or has no sample that counts.
+    NotJudged,
 }
 
 impl Met {
@@ -234,76 +381,55 @@ impl Met {
             Self::Yes => "met",
             Self::WithinSpread => "missed within the spread",
             Self::No => "missed",
+            Self::NotJudged => "not judged",
         }
     }
 }
 
-impl std::fmt::Display for Verdict {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "bar {}: {}", self.result.word(), self.text)
+impl Verdict {
+    /// The distance at which it holds, for a table.
+    pub fn distance(&self) -> String {
+        self.place
+            .map_or_else(String::new, |place| place.to_string())
     }
 }
 
-fn verdict(bar: &Bar, summaries: &[Summary], place: Place) -> Option<Verdict> {
-    let figure = bar.figure;
-    let own = |name: &str| {
-        let mut of_place = summaries.iter().filter(|summary| summary.place == place);
-        let summary = of_place.find(|summary| summary.contender == name)?;
-        Some((*summary.figures.get(&figure)?, summary.samples))
-    };
-    let (ours, mut samples) = own(&bar.contender)?;
-    let (wanted, than) = match &bar.than {
-        Than::Value(value) => (Spread::exactly(*value), String::new()),
-        Than::Peer(peer, factor) => {
-            let than = format!(" = {factor} × {peer}");
-            let (theirs, count) = own(peer)?;
-            samples = samples.min(count);
-            (theirs.times(*factor), than)
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "bar {}: {}", self.result.word(), self.text)?;
+        match self.place {
+            Some(place) if !place.is_one_core() => write!(f, " ({place})"),
+            _ => Ok(()),
         }
-        Than::BestPeer(factor) => {
-            let best = sorted(summaries, place, figure)
-                .into_iter()
-                .find(|summary| !is_ours(summary))?;
-            samples = samples.min(best.samples);
-            (
-                best.figures.get(&figure)?.times(*factor),
-                format!(" = {factor} × {}", best.contender),
-            )
-        }
-    };
+    }
+}
+
+fn met(figure: Figure, ours: Spread, wanted: Spread) -> Met {
     let (met, touches) = if figure.more_is_better() {
         (ours.median >= wanted.median, ours.high >= wanted.low)
     } else {
         (ours.median <= wanted.median, ours.low <= wanted.high)
     };
-    let result = match (met, touches) {
+    match (met, touches) {
         (true, _) => Met::Yes,
         (false, true) => Met::WithinSpread,
         (false, false) => Met::No,
-    };
-    let sign = if figure.more_is_better() {
-        '≥'
-    } else {
-        '≤'
-    };
-    let few = if samples < ENOUGH {
-        format!(", of few samples: {samples}")
-    } else {
-        String::new()
-    };
-    let text = format!(
-        "{}, {}: {} {} {sign} {}{than}{few}",
-        bar.contender,
-        figure.label(),
-        figure.show(ours.median),
-        figure.unit(),
-        figure.show(wanted.median)
-    );
-    Some(Verdict {
-        result,
-        place,
-        text,
-    })
+    }
+}
+
+/// Why a verdict on these may not hold.
+fn doubts(compared: &[&Summary]) -> String {
+    let mut text = String::new();
+    let samples = compared.iter().map(|own| own.samples).min().unwrap_or(0);
+    if samples < ENOUGH {
+        text += &format!(", of few samples: {samples}");
+    }
+    let disturbed = compared.iter().filter(|own| own.disturbed);
+    let names: Vec<&str> = disturbed.map(|own| own.contender.as_str()).collect();
+    if !names.is_empty() {
+        text += &format!(", disturbed: {}", names.join(", "));
+    }
+    text
 }
 
 #[cfg(test)]
@@ -318,51 +444,146 @@ mod tests {
         .with(Figure::Ns, ns)
     }
 
+    fn disturbed(sample: Sample) -> Sample {
+        Sample {
+            others_percent: 80.0,
+            ..sample
+        }
+    }
+
+    /// Names, times, distances.
+    fn standing<const N: usize>(samples: [(&str, f64, f64); N]) -> Standing {
+        let of = |(name, ns, far): (&str, f64, f64)| (name.to_owned(), sample(ns, far));
+        of_samples(samples.map(of).into(), &[])
+    }
+
+    fn of_samples(samples: Vec<(String, Sample)>, failed: &[&str]) -> Standing {
+        let mut names: Vec<String> = samples.iter().map(|(name, _)| name.clone()).collect();
+        names.dedup();
+        let failed = failed
+            .iter()
+            .map(|name| ((*name).into(), "lost one".into()));
+        Standing::of(names, failed.collect(), &samples, false)
+    }
+
+    fn bar(factor: f64, peer: &str) -> Bar {
+        Bar::times("trunkline", Figure::Ns, factor, peer)
+    }
+
     #[test]
-    fn near_and_far_are_never_mixed() {
-        let samples = [(1.0, 40.0), (3.0, 41.0), (2.0, 40.0), (90.0, 200.0)]
-            .map(|(ns, far)| ("a".into(), sample(ns, far)));
-        let summaries = of(&samples, 40.0, false);
-        assert_eq!(summaries.len(), 2);
+    fn the_median_of_two_lies_between_them() {
+        let median = |values: &[f64]| Spread::of(values.to_vec()).unwrap().median;
+        assert_eq!(median(&[4.0, 1.0]), 2.5);
+        assert_eq!(median(&[9.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(&[9.0, 1.0, 2.0, 3.0]), 2.5);
+    }
+
+    #[test]
+    fn samples_of_different_distances_are_never_mixed() {
+        let own = standing([
+            ("a", 1.0, 40.0),
+            ("a", 3.0, 42.0),
+            ("a", 2.0, 41.0),
+            ("a", 90.0, 200.0),
+            ("a", 500.0, 500.0),
+        ]);
+        let places: Vec<String> = own.places().iter().map(Place::to_string).collect();
+        assert_eq!(places, ["40–42 ns", "200 ns", "500 ns"]);
+        let near = Spread {
+            median: 2.0,
+            low: 1.0,
+            high: 3.0,
+        };
+        assert_eq!(own.summaries[0].figures[&Figure::Ns], near);
         assert_eq!(
-            summaries[0].figures[&Figure::Ns],
-            Spread {
-                median: 2.0,
-                low: 1.0,
-                high: 3.0
-            }
+            own.table(&[Figure::Ns])[0],
+            "A line crosses between the cores in 40–42 ns."
         );
-        assert_eq!((summaries[1].place, summaries[1].samples), (Place::Far, 1));
     }
 
     #[test]
     fn disturbed_samples_count_only_when_there_are_no_others() {
-        let noisy = Sample {
-            others_percent: 80.0,
-            ..sample(9.0, 0.0)
-        };
-        let both = [
-            ("a".to_owned(), sample(1.0, 0.0)),
-            ("a".to_owned(), noisy.clone()),
-        ];
-        assert_eq!(of(&both, 40.0, false)[0].figures[&Figure::Ns].high, 1.0);
-        let alone = of(&[("a".to_owned(), noisy)], 40.0, false);
-        assert!(alone[0].disturbed && alone[0].samples == 1);
+        let noisy = || ("a".to_owned(), disturbed(sample(9.0, 0.0)));
+        let both = of_samples(vec![("a".to_owned(), sample(1.0, 0.0)), noisy()], &[]);
+        assert_eq!(both.summaries[0].figures[&Figure::Ns].high, 1.0);
+        assert_eq!(both.summaries[0].left_out, 1);
+        let alone = of_samples(vec![noisy()], &[]);
+        assert!(alone.summaries[0].disturbed && alone.summaries[0].samples == 1);
+    }
+
+    #[test]
+    fn who_failed_has_no_figures_whatever_came_before() {
+        let samples = ["trunkline", "peer"].map(|name| (name.to_owned(), sample(5.0, 0.0)));
+        let own = of_samples(samples.into(), &["peer"]);
+        assert_eq!(own.summaries.len(), 1);
+        assert!(own.table(&[Figure::Ns])[1].contains("peer FAILED: lost one"));
+        let verdict = &own.verdicts(&bar(1.0, "peer"))[0];
+        assert_eq!(verdict.result, Met::NotJudged);
+        assert!(verdict.text.ends_with("peer failed"), "{verdict}");
     }
 
     #[test]
     fn bars_know_which_way_is_better() {
-        let samples = [
-            ("trunkline".to_owned(), sample(5.0, 0.0)),
-            ("peer".to_owned(), sample(6.0, 0.0)),
-        ];
-        let summaries = of(&samples, 40.0, false);
-        let result = |bar: Bar| verdicts(&bar, &summaries)[0].result;
+        let own = standing([("trunkline", 5.0, 0.0), ("peer", 6.0, 0.0)]);
+        let result = |bar: Bar| own.verdicts(&bar)[0].result;
         let (trunkline, ns) = ("trunkline", Figure::Ns);
         assert_eq!(result(Bar::times_best(trunkline, ns, 1.0)), Met::Yes);
-        assert_eq!(result(Bar::times(trunkline, ns, 0.7, "peer")), Met::No);
+        assert_eq!(result(bar(0.7, "peer")), Met::No);
         assert_eq!(result(Bar::value(trunkline, ns, 5.0)), Met::Yes);
-        assert!(verdicts(&Bar::times(trunkline, ns, 1.0, "nobody"), &summaries).is_empty());
+    }
+
+    #[test]
+    fn a_bar_that_cannot_be_judged_says_why() {
+        let own = of_samples(vec![("peer".to_owned(), sample(6.0, 0.0))], &["trunkline"]);
+        let why = |own: &Standing, bar: Bar| {
+            let verdicts = own.verdicts(&bar);
+            assert_eq!(verdicts.len(), 1);
+            assert_eq!(verdicts[0].result, Met::NotJudged);
+            verdicts[0].text.clone()
+        };
+        assert_eq!(
+            why(&own, bar(1.0, "peer")),
+            "trunkline, time ≤ 1 × peer: trunkline failed"
+        );
+        let alone = standing([("trunkline", 5.0, 0.0)]);
+        assert!(why(&alone, bar(1.0, "nobody")).ends_with("nobody took no part"));
+        let best = Bar::times_best("trunkline", Figure::Ns, 1.0);
+        assert!(why(&alone, best).ends_with("no peer has a sample at this distance"));
+        let moved = Sample {
+            crossing_ns: [40.0, 200.0],
+            ..sample(5.0, 0.0)
+        };
+        let own = of_samples(vec![("trunkline".to_owned(), moved)], &[]);
+        assert!(why(&own, bar(1.0, "peer")).ends_with("no sample of trunkline counts"));
+    }
+
+    #[test]
+    fn bars_are_judged_at_each_distance_by_itself() {
+        let own = standing([
+            ("trunkline", 5.0, 40.0),
+            ("trunkline", 9.0, 200.0),
+            ("trunkline", 9.0, 500.0),
+            ("peer", 6.0, 41.0),
+            ("peer", 6.0, 210.0),
+        ]);
+        let results: Vec<Met> = own
+            .verdicts(&bar(1.0, "peer"))
+            .iter()
+            .map(|verdict| verdict.result)
+            .collect();
+        assert_eq!(results, [Met::Yes, Met::No, Met::NotJudged]);
+    }
+
+    #[test]
+    fn the_best_is_said_to_be_the_best_of_those_who_are_left() {
+        let samples = ["trunkline", "peer", "other"].map(|name| (name.into(), sample(5.0, 0.0)));
+        let own = of_samples(samples.into(), &["other"]);
+        let verdicts = own.verdicts(&Bar::times_best("trunkline", Figure::Ns, 1.0));
+        assert!(
+            verdicts[0].text.contains("× peer (other failed)"),
+            "{}",
+            verdicts[0]
+        );
     }
 
     #[test]
@@ -370,19 +591,32 @@ mod tests {
         let text = |count: usize| {
             let ours = (0..count).map(|_| ("trunkline".to_owned(), sample(5.0, 0.0)));
             let peers = (0..3).map(|_| ("peer".to_owned(), sample(6.0, 0.0)));
-            let summaries = of(&ours.chain(peers).collect::<Vec<_>>(), 40.0, false);
-            let bar = Bar::times("trunkline", Figure::Ns, 1.0, "peer");
-            verdicts(&bar, &summaries)[0].text.clone()
+            let own = of_samples(ours.chain(peers).collect(), &[]);
+            own.verdicts(&bar(1.0, "peer"))[0].text.clone()
         };
         assert!(text(1).ends_with(", of few samples: 1"));
         assert!(!text(3).contains("samples"));
     }
 
     #[test]
+    fn a_verdict_on_disturbed_samples_says_so() {
+        let samples = [
+            ("trunkline".to_owned(), sample(5.0, 0.0)),
+            ("peer".to_owned(), disturbed(sample(6.0, 0.0))),
+        ];
+        let own = of_samples(samples.into(), &[]);
+        let verdicts = own.verdicts(&bar(1.0, "peer"));
+        assert!(
+            verdicts[0].text.ends_with(", disturbed: peer"),
+            "{}",
+            verdicts[0]
+        );
+    }
+
+    #[test]
     fn a_bar_that_is_missed_by_less_than_samples_vary_says_so() {
-        let samples = [5.0, 6.0, 7.0].map(|ns| ("trunkline".to_owned(), sample(ns, 0.0)));
-        let summaries = of(&samples, 40.0, false);
-        let result = |ns| verdicts(&Bar::value("trunkline", Figure::Ns, ns), &summaries)[0].result;
+        let own = standing([5.0, 6.0, 7.0].map(|ns| ("trunkline", ns, 0.0)));
+        let result = |ns| own.verdicts(&Bar::value("trunkline", Figure::Ns, ns))[0].result;
         assert_eq!(
             [4.9, 5.5, 6.0].map(result),
             [Met::No, Met::WithinSpread, Met::Yes]

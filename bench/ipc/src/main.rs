@@ -12,7 +12,8 @@ mod trips;
 use std::process::ExitCode;
 
 use bench_foreign::zeromq;
-use bench_harness::contest::{Contest, Effort};
+use bench_harness::contest::Contest;
+use bench_harness::row::{self, Costs, Effort, Pace, Pinning, Waiting};
 use bench_harness::{Contender, Failure, Figure, Options, Row, cores};
 use clap::Parser;
 
@@ -41,7 +42,9 @@ fn run(options: &Options) -> Result<ExitCode, Failure> {
         return Err("two cores are needed".into());
     }
     let mut contest = Contest::open("ipc", options)?;
+    contest.crates(&["iceoryx2"])?;
     let there = There::find(&mut contest, options)?;
+    let mut rows = Vec::new();
     for idle in [Idle::Spin, Idle::Park] {
         for (name, bytes, trips) in [
             ("64 B", 64, 20_000),
@@ -51,9 +54,10 @@ fn run(options: &Options) -> Result<ExitCode, Failure> {
         ] {
             let trips = if options.quick { trips / 10 } else { trips };
             let work = Work { bytes, trips };
-            contest.run(row(options.quick, idle, name, work, there))?;
+            rows.push(row(options.quick, idle, name, work, there));
         }
     }
+    contest.run_all(rows)?;
     Ok(contest.finish())
 }
 
@@ -95,8 +99,9 @@ struct Work {
 
 impl Work {
     fn of(self, name: &str, settings: &str, transport: impl Transport + 'static) -> Contender {
-        Contender::new(name, move || trips::run(&transport, self.bytes, self.trips))
-            .with_settings(settings)
+        Contender::new(name, settings, move || {
+            trips::run(&transport, self.bytes, self.trips)
+        })
     }
 }
 
@@ -129,15 +134,17 @@ fn row(quick: bool, idle: Idle, size: &str, work: Work, there: There) -> Row {
     if there.aeron && idle == Idle::Spin {
         contenders.push(work.of("Aeron IPC", AERON_SETTINGS, Aeron));
     }
-    let words = match idle {
-        Idle::Spin => "both spin",
-        Idle::Park => "both park",
+    let (words, waits) = match idle {
+        Idle::Spin => ("both spin", row::Idle::Spins),
+        Idle::Park => ("both park", row::Idle::Parks),
     };
     Row {
         name: format!("round trip, {size}, {words}"),
-        about:
-            "two threads, each bound to a core; the message is copied out, sent back, and compared"
-                .into(),
+        about: "two threads; the message is copied out, sent back, and compared".into(),
+        waiting: Waiting::All(waits),
+        pinning: Pinning::Pinned("each thread to a core of its own"),
+        pace: Pace::ClosedLoop,
+        costs: Costs::Shown,
         shows: vec![Figure::P50Us, Figure::P99Us, Figure::P999Us],
         bars: Vec::new(),
         point: None,

@@ -10,9 +10,13 @@ pub trait Appender: Send + Sync {
     /// that it has it.
     fn append(&self, record: &[u8]) -> Result<(), Failure>;
 
-    /// Ends the store, opens it again, and counts what is there; `None` when it keeps only what was not taken over elsewhere.
-    fn count_again(self: Box<Self>) -> Result<Option<u64>, Failure>;
+    /// Ends the store, opens it again where it can be, and hands over the records that are there, as they were ordered. Returns
+    /// how many it has let go before those, because it keeps only so much.
+    fn read_again(self: Box<Self>, on: On<'_>) -> Result<u64, Failure>;
 }
+
+/// Takes a record that is read again.
+pub type On<'a> = &'a mut dyn FnMut(&[u8]) -> Result<(), Failure>;
 
 /// Opens a store in an empty directory.
 pub type Open = fn(&Path, Syncs) -> Result<Box<dyn Appender>, Failure>;

@@ -7,6 +7,8 @@
 
 mod appender;
 mod appenders;
+mod lapped;
+mod readback;
 mod rows;
 mod turns;
 mod writers;
@@ -35,9 +37,8 @@ fn main() -> ExitCode {
 fn run(options: &Options) -> Result<ExitCode, Failure> {
     let mut contest = Contest::open("log", options)?;
     let has_rocksdb = !options.ours && has_rocksdb(&mut contest)?;
-    for row in rows::rows(options, has_rocksdb) {
-        contest.run(row)?;
-    }
+    contest.crates(&["fjall", "redb", "okaywal"])?;
+    contest.run_all(rows::rows(options, has_rocksdb))?;
     Ok(contest.finish())
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bench_harness::contest::Effort;
+use bench_harness::row::{Costs, Effort, Idle, Keeps, Pace, Pinning, Waiting};
 use bench_harness::{Bar, Contender, Figure, Options, Row};
 
 use crate::appender::{Open, Syncs};
@@ -75,22 +75,24 @@ fn appends(options: &Options, writers: usize, sync: Syncs, has_rocksdb: bool) ->
             okaywal::open_large,
         ));
     }
-    let contender = |(name, settings, open): (&'static str, &str, Open)| {
-        let data = options.data();
-        Contender::new(name, move || work.run(open, &data)).with_settings(settings)
-    };
-    let (name, about) = match sync {
+    let (name, keeps, about) = match sync {
         Syncs::Each => (
             "synced append",
+            Keeps::Synced,
             "every append waits until its record is on the device",
         ),
         Syncs::Never => (
             "append without a sync",
+            Keeps::PageCache,
             "an append returns when the system has the record, or the store's memory",
         ),
     };
+    let contender = |(name, settings, open): (&'static str, &str, Open)| {
+        let data = options.data();
+        Contender::new(name, settings, move || work.run(open, &data)).keeping(keeps)
+    };
     let peers = if sync == Syncs::Each {
-        &["plain calls", "okaywal"][..]
+        &["plain calls", "okaywal", "okaywal, 64 MiB"][..]
     } else {
         &[]
     };
@@ -99,6 +101,7 @@ fn appends(options: &Options, writers: usize, sync: Syncs, has_rocksdb: bool) ->
         Figure::P50Us,
         Figure::P99Us,
         Figure::P999Us,
+        Figure::CpuUs,
     ];
     if sync == Syncs::Each {
         shows.push(Figure::PerFlush);
@@ -106,8 +109,14 @@ fn appends(options: &Options, writers: usize, sync: Syncs, has_rocksdb: bool) ->
     Row {
         name: format!("{name}, 1 KiB, {writers} writers"),
         about: format!(
-            "{about}; threads, unpinned; the data is in {}",
+            "{about}; CPU is that of the whole process, writers and store; the data is in {}",
             options.data().display()
+        ),
+        waiting: Waiting::All(Idle::Parks),
+        pinning: Pinning::Unpinned,
+        pace: Pace::ClosedLoop,
+        costs: Costs::NotShown(
+            "no memory beside the rate: all stores are opened in turn in one process, which keeps what it was given",
         ),
         shows,
         bars: peers
@@ -125,20 +134,36 @@ fn stalls(options: &Options) -> Row {
     let time = Duration::from_millis(if options.quick { 1500 } else { 4000 });
     let ours = |backend: Backend| {
         let data = options.data();
-        Contender::new(format!("trunkline log, {}", backend.word()), move || {
-            turns::ours(backend, time, &data)
-        })
+        let name = format!("trunkline log, {}", backend.word());
+        Contender::new(name, turns::OURS, move || turns::ours(backend, time, &data))
+            .keeping(Keeps::PageCache)
     };
     let data = options.data();
-    let plain = Contender::new("plain write, another thread syncs", move || {
-        turns::plain(time, &data)
-    });
+    let plain = Contender::new(
+        "plain write, another thread syncs",
+        turns::PLAIN,
+        move || turns::plain(time, &data),
+    )
+    .keeping(Keeps::PageCache);
     Row {
         name: "turns of a worker at 100 MB/s".into(),
         about: "1 KiB records are appended at 100 MB/s, written and synced all the time; the time of each turn of the \
-                appending thread, which is bound to a core and never sleeps"
+                appending thread"
             .into(),
-        shows: vec![Figure::P9999Us, Figure::P50Us, Figure::P999Us, Figure::MaxUs],
+        waiting: Waiting::All(Idle::Spins),
+        pinning: Pinning::Pinned("the appending thread to one core; what syncs for ours to the other, for the plain write unpinned"),
+        pace: Pace::ClosedLoop,
+        costs: Costs::NotShown(
+            "no CPU and no memory beside the rate, which is that of all: who spins takes the whole core",
+        ),
+        shows: vec![
+            Figure::P9999Us,
+            Figure::P50Us,
+            Figure::P999Us,
+            Figure::MaxUs,
+            Figure::PerSecond,
+            Figure::FullTurns,
+        ],
         bars: vec![Bar::value("trunkline log, epoll", Figure::P9999Us, 200.0)],
         point: None,
         discard_preempted: false,

@@ -9,7 +9,8 @@ use std::hint::black_box;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use bench_harness::contest::{Contest, Effort};
+use bench_harness::contest::Contest;
+use bench_harness::row::{Costs, Effort, Pace, Pinning, Waiting};
 use bench_harness::server::Meter;
 use bench_harness::{Bar, Contender, Failure, Figure, Options, Row, Sample, cores};
 use clap::Parser;
@@ -34,40 +35,44 @@ fn main() -> ExitCode {
 
 fn run(options: &Options) -> Result<ExitCode, Failure> {
     let mut contest = Contest::open("parts", options)?;
+    let mut rows = Vec::new();
     for body in [64, 1024] {
-        contest.run(row(
+        rows.push(row(
             options.quick,
             "encode",
             body,
             12.0,
             vec![
-                Contender::new("trunkline", move || Ok(encode(body))),
-                Contender::new("bound: copy and CRC32C", move || Ok(copy_and_crc(body, 1))),
+                Contender::new("trunkline", OURS, move || Ok(encode(body))),
+                Contender::new("bound: copy and CRC32C", BOUND, move || {
+                    Ok(copy_and_crc(body, 1))
+                }),
             ],
-        ))?;
-        contest.run(row(
+        ));
+        rows.push(row(
             options.quick,
             "decode",
             body,
             10.0,
             vec![
-                Contender::new("trunkline", move || Ok(decode(body))),
-                Contender::new("bound: CRC32C", move || Ok(crc_only(body))),
+                Contender::new("trunkline", OURS, move || Ok(decode(body))),
+                Contender::new("bound: CRC32C", BOUND, move || Ok(crc_only(body))),
             ],
-        ))?;
-        contest.run(row(
+        ));
+        rows.push(row(
             options.quick,
             "append to the tail of a log",
             body,
             12.0,
             vec![
-                Contender::new("trunkline", move || append(body)),
-                Contender::new("bound: copy and CRC32C twice", move || {
+                Contender::new("trunkline", OURS, move || append(body)),
+                Contender::new("bound: copy and CRC32C twice", BOUND, move || {
                     Ok(copy_and_crc(body, 2))
                 }),
             ],
-        ))?;
+        ));
     }
+    contest.run_all(rows)?;
     Ok(contest.finish())
 }
 
@@ -79,7 +84,11 @@ fn row(quick: bool, what: &str, body: usize, bar_ns: f64, contenders: Vec<Conten
     };
     Row {
         name: format!("{what}, {body} B"),
-        about: format!("{about}; one thread, everything in the first caches"),
+        about: format!("{about}; everything in the first caches"),
+        waiting: Waiting::Never,
+        pinning: Pinning::Pinned("one thread to one core"),
+        pace: Pace::ClosedLoop,
+        costs: Costs::Shown,
         shows: vec![Figure::Ns],
         bars: if body == 64 {
             vec![Bar::value("trunkline", Figure::Ns, bar_ns)]
@@ -249,6 +258,9 @@ fn crc_only(body: usize) -> Sample {
     })
 }
 
+/// What is set, for the reader.
+const OURS: &str = "defaults; the log has a tail of 1 MiB";
+const BOUND: &str = "the same bytes, through the same checksum";
 /// Records that stay in the first-level cache.
 const BATCH: usize = 64;
 const ROUNDS: usize = 20_000;

@@ -2,10 +2,8 @@
 
 use std::fmt::Write as _;
 
-use bench_harness::contest::is_ours;
-use bench_harness::sample::Place;
-use bench_harness::summary::{Summary, sorted};
-use bench_harness::{Failure, Figure};
+use bench_harness::summary::{Summary, is_ours};
+use bench_harness::{Failure, Figure, Place};
 use plotters::prelude::*;
 
 use crate::report::Row;
@@ -13,7 +11,7 @@ use crate::report::Row;
 /// One figure of a row: a bar for each contender, the best first, with a line from the smallest to the largest sample.
 pub fn bars(row: &Row, place: Place) -> String {
     let figure = row.shows[0];
-    let sorted = sorted(&row.summaries, place, figure);
+    let sorted = row.standing.sorted(place, figure);
     let spreads: Vec<_> = sorted
         .iter()
         .filter_map(|summary| Some((*summary, *summary.figures.get(&figure)?)))
@@ -74,6 +72,7 @@ pub fn bars(row: &Row, place: Place) -> String {
 /// When it cannot be drawn.
 pub fn percentiles(row: &Row, place: Place) -> Result<Option<String>, Failure> {
     let of_place: Vec<&Summary> = row
+        .standing
         .summaries
         .iter()
         .filter(|summary| summary.place == place)
@@ -107,7 +106,7 @@ pub fn percentiles(row: &Row, place: Place) -> Result<Option<String>, Failure> {
     draw(&row.name, "percentile", &curves, Axis::Linear(&label))
 }
 
-/// One figure over the number in which rows differ.
+/// One figure over the number in which rows differ, of samples that were taken within a place.
 ///
 /// # Errors
 /// When it cannot be drawn.
@@ -120,9 +119,10 @@ pub fn curve(rows: &[&Row], place: Place, figure: Figure) -> Result<Option<Strin
     points.sort_by(|a, b| a.0.total_cmp(&b.0));
     for (at, row) in points {
         for summary in row
+            .standing
             .summaries
             .iter()
-            .filter(|summary| summary.place == place)
+            .filter(|summary| place.has(summary.place))
         {
             let Some(spread) = summary.figures.get(&figure) else {
                 continue;

@@ -1,96 +1,196 @@
 //! Two runs: the ratio of each row, with its spread, and what got worse.
 
-use std::fmt::Write as _;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::fmt;
 
-use bench_harness::Figure;
-use bench_harness::summary::{Spread, Summary};
+use bench_harness::summary::{Spread, Standing, Summary};
+use bench_harness::{Figure, Place};
 
 use crate::report::{Report, Row};
 
-/// What differs, for people. Rows that only one of them has, and figures of other places, are left out and counted.
+/// What differs, for people; what only one of them has is named.
 pub fn text(before: &Report, after: &Report) -> String {
     let mut text = String::new();
-    if before.quick || after.quick {
+    if before.run.quick || after.run.quick {
         text += "at least one of these is a quick run\n";
     }
-    for name in differing_facts(before, after) {
-        writeln!(text, "the runs differ in: {name}").expect("a string takes all");
+    for difference in differences(before, after) {
+        line(&mut text, &format!("the runs differ in {difference}"));
     }
-    let (mut worse, mut alone) = (Vec::new(), 0);
-    for row in &after.rows {
-        let Some(old) = before
-            .rows
-            .iter()
-            .find(|old| old.group == row.group && old.name == row.name)
-        else {
-            alone += 1;
-            continue;
+    let (mut worse, mut unpaired) = (Vec::new(), 0);
+    for (old, new) in rows(before, after) {
+        let pair = match (old, new) {
+            (Some(old), Some(new)) => Pair::of(old, new),
+            (Some(old), None) => Pair::lone(old, "first"),
+            (None, Some(new)) => Pair::lone(new, "second"),
+            (None, None) => continue,
         };
-        let changes = changes(old, row);
-        if !changes.is_empty() {
-            writeln!(text, "\n{} · {}", row.group, row.name).expect("a string takes all");
-        }
-        for change in changes {
-            writeln!(text, "  {change}").expect("a string takes all");
-            if change.verdict() == Word::Worse {
-                worse.push(format!("{} · {} · {}", row.group, row.name, change));
-            }
-        }
+        unpaired += pair.unpaired.len();
+        worse.extend(pair.worse());
+        text += &pair.to_string();
     }
-    writeln!(
-        text,
-        "\n{} rows have no counterpart; {} figures got worse",
-        alone,
-        worse.len()
-    )
-    .expect("a string takes all");
-    for line in worse {
-        writeln!(text, "  {line}").expect("a string takes all");
+    line(
+        &mut text,
+        &format!(
+            "\n{unpaired} have no counterpart; {} got worse",
+            worse.len()
+        ),
+    );
+    for own in worse {
+        line(&mut text, &format!("  {own}"));
     }
     text
 }
 
-fn differing_facts(before: &Report, after: &Report) -> Vec<String> {
-    let matter = [
-        "processor",
-        "cores",
-        "kernel",
-        "governor",
-        "disk",
-        "compiler",
-    ];
-    let value = |report: &Report, name: &str| {
-        report
-            .machine
-            .iter()
-            .find(|fact| fact.name == name)
-            .map(|fact| fact.value.clone())
+fn line(text: &mut String, what: &str) {
+    text.push_str(what);
+    text.push('\n');
+}
+
+/// Every row of both, each once.
+fn rows<'a>(before: &'a Report, after: &'a Report) -> Vec<(Option<&'a Row>, Option<&'a Row>)> {
+    let find = |report: &'a Report, row: &Row| {
+        let mut rows = report.rows.iter();
+        rows.find(|own| own.group == row.group && own.name == row.name)
     };
-    let differ = matter
-        .iter()
-        .filter(|name| value(before, name) != value(after, name));
-    differ
-        .map(|name| {
-            format!(
-                "{name}: {:?}, {:?}",
-                value(before, name),
-                value(after, name)
-            )
+    let of_after = after.rows.iter().map(|row| (find(before, row), Some(row)));
+    let gone = before.rows.iter().filter(|row| find(after, row).is_none());
+    of_after.chain(gone.map(|row| (Some(row), None))).collect()
+}
+
+/// In what the machines, the peers and the settings differ.
+fn differences(before: &Report, after: &Report) -> Vec<String> {
+    let facts = |report: &Report| -> Vec<(String, String)> {
+        let facts = report.run.machine.iter();
+        let facts = facts.filter(|fact| fact.name != "time");
+        let facts = facts.map(|fact| (fact.name.clone(), fact.value.clone()));
+        let versions = report.versions.iter();
+        let versions = versions.map(|(name, own)| (format!("version of {name}"), own.clone()));
+        facts.chain(versions).chain(settings(report)).collect()
+    };
+    let (old, new) = (facts(before), facts(after));
+    let value = |facts: &[(String, String)], name: &str| {
+        let fact = facts.iter().find(|(own, _)| own == name);
+        fact.map_or(NOTHING.to_owned(), |(_, value)| format!("`{value}`"))
+    };
+    let mut names: Vec<&String> = old.iter().chain(&new).map(|(name, _)| name).collect();
+    let mut known = HashSet::new();
+    names.retain(|name| known.insert(*name));
+    let pairs = names
+        .into_iter()
+        .map(|name| (name, value(&old, name), value(&new, name)));
+    pairs
+        .filter(|(_, old, new)| old != new)
+        // Who takes part in one only is said in the rows.
+        .filter(|(name, old, new)| {
+            !(name.starts_with(SETTINGS) && (old == NOTHING || new == NOTHING))
         })
+        .map(|(name, old, new)| format!("{name}: {old}, {new}"))
         .collect()
 }
 
-fn changes(before: &Row, after: &Row) -> Vec<Change> {
-    let mut changes = Vec::new();
-    for new in &after.summaries {
-        let same = |old: &&Summary| old.contender == new.contender && old.place == new.place;
-        let Some(old) = before.summaries.iter().find(same) else {
-            continue;
-        };
-        for figure in &after.shows {
-            if let (Some(a), Some(b)) = (old.figures.get(figure), new.figures.get(figure)) {
-                changes.push(Change {
-                    contender: new.contender.clone(),
+/// The settings of everybody, by group; several where rows differ in them.
+fn settings(report: &Report) -> BTreeMap<String, String> {
+    let mut all: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
+    for row in &report.rows {
+        for (name, settings) in &row.contenders {
+            let key = format!("{SETTINGS}{} · {name}", row.group);
+            all.entry(key).or_default().insert(settings);
+        }
+    }
+    let joined = |settings: BTreeSet<&str>| settings.into_iter().collect::<Vec<_>>().join(" | ");
+    all.into_iter()
+        .map(|(key, settings)| (key, joined(settings)))
+        .collect()
+}
+
+const SETTINGS: &str = "settings of ";
+const NOTHING: &str = "nothing";
+
+/// A row of both runs.
+struct Pair {
+    title: String,
+    changes: Vec<Change>,
+    /// Who came through before and fails now.
+    broke: Vec<String>,
+    /// What only one of them has.
+    unpaired: Vec<String>,
+}
+
+impl Pair {
+    fn of(before: &Row, after: &Row) -> Self {
+        let mut pair = Self::lone(after, "");
+        pair.unpaired.clear();
+        let (old, new) = (&before.standing, &after.standing);
+        for (name, why) in &new.failed {
+            match old.failed.iter().any(|(failed, _)| failed == name) {
+                true => pair.unpaired.push(format!("{name} failed in both")),
+                false => pair.broke.push(format!("{name} failed: {why}")),
+            }
+        }
+        for (name, _) in &old.failed {
+            if !new.failed.iter().any(|(failed, _)| failed == name) {
+                pair.unpaired.push(format!("{name} failed in the first"));
+            }
+        }
+        for (of, other, which) in [(old, new, "first"), (new, old, "second")] {
+            let names = of.contenders.iter();
+            let alone = names.filter(|name| !other.contenders.contains(name));
+            let said = alone.map(|name| format!("{name} is only in the {which}"));
+            pair.unpaired.extend(said);
+        }
+        pair.take(old, new, &after.shows);
+        pair
+    }
+
+    /// A row that one of them has.
+    fn lone(row: &Row, which: &str) -> Self {
+        Self {
+            title: format!("{} · {}", row.group, row.name),
+            changes: Vec::new(),
+            broke: Vec::new(),
+            unpaired: vec![format!("the row is only in the {which}")],
+        }
+    }
+
+    /// Compares what was measured at distances that would be one, had both been one run.
+    fn take(&mut self, old: &Standing, new: &Standing, shows: &[Figure]) {
+        let mut paired = Vec::new();
+        for own in &new.summaries {
+            match counterpart(own, old) {
+                Some(before) => {
+                    paired.push((&before.contender, before.place));
+                    self.compare(before, own, shows);
+                }
+                None => self.alone(own, old, "second"),
+            }
+        }
+        for own in &old.summaries {
+            if !paired.contains(&(&own.contender, own.place)) {
+                self.alone(own, new, "first");
+            }
+        }
+    }
+
+    /// Says that figures have no counterpart, unless it is said already that nothing of this contender has.
+    fn alone(&mut self, own: &Summary, other: &Standing, which: &str) {
+        let name = &own.contender;
+        let failed = other.failed.iter().any(|(failed, _)| failed == name);
+        if other.contenders.contains(name) && !failed {
+            self.unpaired.push(format!(
+                "{name} at {}: only the {which} has samples at such a distance",
+                own.place
+            ));
+        }
+    }
+
+    fn compare(&mut self, before: &Summary, after: &Summary, shows: &[Figure]) {
+        for figure in shows {
+            let both = (before.figures.get(figure), after.figures.get(figure));
+            if let (Some(a), Some(b)) = both {
+                self.changes.push(Change {
+                    contender: after.contender.clone(),
+                    places: [before.place, after.place],
                     figure: *figure,
                     before: *a,
                     after: *b,
@@ -98,13 +198,48 @@ fn changes(before: &Row, after: &Row) -> Vec<Change> {
             }
         }
     }
-    changes
+
+    fn worse(&self) -> Vec<String> {
+        let changes = self.changes.iter();
+        let worse = changes.filter(|change| change.verdict() == Word::Worse);
+        let worse = worse.map(Change::to_string);
+        worse
+            .chain(self.broke.iter().cloned())
+            .map(|what| format!("{} · {what}", self.title))
+            .collect()
+    }
+}
+
+impl fmt::Display for Pair {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "\n{}", self.title)?;
+        for change in &self.changes {
+            writeln!(f, "  {change}")?;
+        }
+        for broke in &self.broke {
+            writeln!(f, "  {broke}  WORSE")?;
+        }
+        for alone in &self.unpaired {
+            writeln!(f, "  {alone}")?;
+        }
+        Ok(())
+    }
+}
+
+/// The same contender at a distance that agrees; the nearest to it, where there are two.
+fn counterpart<'a>(own: &Summary, others: &'a Standing) -> Option<&'a Summary> {
+    let others = others.summaries.iter();
+    let fitting =
+        others.filter(|other| other.contender == own.contender && other.place.agrees(own.place));
+    let apart = |other: &&Summary| (other.place.low_ns - own.place.low_ns).abs();
+    fitting.min_by(|a, b| apart(a).total_cmp(&apart(b)))
 }
 
 /// One figure of one contender in both runs.
 #[derive(Debug)]
 struct Change {
     contender: String,
+    places: [Place; 2],
     figure: Figure,
     before: Spread,
     after: Spread,
@@ -132,8 +267,8 @@ impl Change {
     }
 }
 
-impl std::fmt::Display for Change {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (a, b, figure) = (&self.before, &self.after, self.figure);
         let word = match self.verdict() {
             Word::Better => "  better",
@@ -142,8 +277,9 @@ impl std::fmt::Display for Change {
         };
         write!(
             f,
-            "{}, {}: {} to {} {}, ratio {:.2} [{:.2}–{:.2}]{word}",
+            "{} at {}, {}: {} to {} {}, ratio {:.2} [{:.2}–{:.2}]{word}",
             self.contender,
+            at(self.places),
             figure.label(),
             figure.show(a.median),
             figure.show(b.median),
@@ -155,14 +291,28 @@ impl std::fmt::Display for Change {
     }
 }
 
+/// Both distances.
+fn at([before, after]: [Place; 2]) -> String {
+    let [before, after] = [before, after].map(|place| place.to_string());
+    match before == after {
+        true => after,
+        false => format!("{before}, then {after}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use bench_harness::machine::Fact;
+    use bench_harness::results::{Line, Run};
+
     use super::*;
+    use crate::report::tests::{contender, row, sample};
 
     fn change(figure: Figure, before: [f64; 3], after: [f64; 3]) -> Word {
         let spread = |[low, median, high]: [f64; 3]| Spread { low, median, high };
         Change {
             contender: String::new(),
+            places: [Place::at(0.0); 2],
             figure,
             before: spread(before),
             after: spread(after),
@@ -187,6 +337,139 @@ mod tests {
         assert_eq!(
             change(Figure::P50Us, [9.99, 10.0, 10.0], [10.1, 10.1, 10.1]),
             Word::Same
+        );
+    }
+
+    /// A contender, a time, and a distance.
+    type Took<'a> = (&'a str, f64, f64);
+
+    /// A run of rows.
+    fn report(rows: &[(&str, &[Took<'_>])], more: Vec<Line>) -> Report {
+        let mut lines = Vec::new();
+        for (name, contenders) in rows {
+            lines.push(row("rings", name));
+            for (who, ns, far) in *contenders {
+                lines.push(contender("rings", name, who));
+                lines.push(sample("rings", name, who, *ns, *far));
+            }
+        }
+        lines.extend(more);
+        Report::of(lines)
+    }
+
+    fn says(text: &str, what: &[&str]) {
+        for what in what {
+            assert!(text.contains(what), "`{what}` is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn what_only_one_run_has_is_named() {
+        let before = report(
+            &[("one", &[("a", 1.0, 0.0), ("b", 1.0, 0.0)]), ("gone", &[])],
+            Vec::new(),
+        );
+        let after = report(
+            &[("one", &[("a", 1.0, 0.0), ("c", 1.0, 0.0)]), ("new", &[])],
+            Vec::new(),
+        );
+        let gone = "rings · gone\n  the row is only in the first\n";
+        let new = "rings · new\n  the row is only in the second\n";
+        let others = ["b is only in the first", "c is only in the second"];
+        let text = text(&before, &after);
+        says(
+            &text,
+            &[gone, new, others[0], others[1], "4 have no counterpart"],
+        );
+    }
+
+    #[test]
+    fn figures_of_different_distances_are_not_compared() {
+        let before = report(
+            &[("one", &[("a", 1.0, 40.0), ("b", 1.0, 40.0)])],
+            Vec::new(),
+        );
+        let after = report(
+            &[("one", &[("a", 9.0, 200.0), ("b", 9.0, 44.0)])],
+            Vec::new(),
+        );
+        let text = text(&before, &after);
+        says(
+            &text,
+            &[
+                "a at 40 ns: only the first has",
+                "a at 200 ns: only the second has",
+                "b at 40 ns, then 44 ns, time: 1.00 to 9.00 ns",
+                "1 got worse",
+            ],
+        );
+    }
+
+    #[test]
+    fn one_who_fails_now_got_worse() {
+        let failed = Line::Failed {
+            group: "rings".into(),
+            row: "one".into(),
+            contender: "a".into(),
+            why: "lost one".into(),
+        };
+        let rows: &[(&str, &[Took<'_>])] = &[("one", &[("a", 1.0, 0.0)])];
+        let (well, ill) = (report(rows, Vec::new()), report(rows, vec![failed]));
+        says(
+            &text(&well, &ill),
+            &[
+                "a failed: lost one  WORSE",
+                "1 got worse",
+                "rings · one · a failed",
+            ],
+        );
+        says(
+            &text(&ill, &well),
+            &["a failed in the first", "0 got worse"],
+        );
+    }
+
+    #[test]
+    fn what_was_not_the_same_is_listed() {
+        let of = |commit: &str, version: &str| {
+            let machine = vec![
+                Fact {
+                    name: "commit".into(),
+                    value: commit.into(),
+                },
+                Fact {
+                    name: "one synced kilobyte".into(),
+                    value: commit.into(),
+                },
+            ];
+            let peer = Line::Peer {
+                group: "rings".into(),
+                contender: "rtrb".into(),
+                version: version.into(),
+            };
+            let run = Line::Run(Run {
+                machine,
+                ..Run::default()
+            });
+            report(&[], vec![run, peer])
+        };
+        says(
+            &text(&of("a", "1"), &of("b", "2")),
+            &[
+                "differ in commit: `a`, `b`",
+                "differ in one synced kilobyte",
+                "differ in version of rtrb: `1`, `2`",
+            ],
+        );
+        let mut other = contender("rings", "one", "a");
+        if let Line::Contender { settings, .. } = &mut other {
+            *settings = "capacity 64".into();
+        }
+        let before = report(&[("one", &[("a", 1.0, 0.0)])], Vec::new());
+        let after = report(&[("one", &[])], vec![other]);
+        says(
+            &text(&before, &after),
+            &["settings of rings · a: `none`, `capacity 64`"],
         );
     }
 }

@@ -2,10 +2,8 @@
 
 use std::fmt::Write as _;
 
-use bench_harness::contest::is_ours;
-use bench_harness::sample::Place;
-use bench_harness::summary::{Met, sorted};
-use bench_harness::{Failure, Figure};
+use bench_harness::summary::{Met, is_ours};
+use bench_harness::{Failure, Figure, Place};
 
 use crate::charts::{self, escape};
 use crate::markdown::spread;
@@ -17,11 +15,11 @@ use crate::report::{Report, Row};
 /// When a chart cannot be drawn.
 pub fn page(report: &Report) -> Result<String, Failure> {
     let mut html = String::from(HEAD);
-    if report.quick {
+    if report.run.quick {
         html += "<p class=\"note\">A quick run: to steer by, not to quote.</p>";
     }
     html += "<p>Bars and lines in blue or bold are ours. Every figure is a median; the numbers in brackets are the smallest \
-             and the largest sample. Rows of cores near and far are never mixed. What is lost stands here as what is won.</p>";
+             and the largest sample. Samples taken at different distances of the cores are never mixed. What is lost stands here as what is won.</p>";
     contents(report, &mut html);
     facts(report, &mut html);
     verdicts(report, &mut html);
@@ -65,7 +63,7 @@ fn facts(report: &Report, html: &mut String) {
             ),
         );
     };
-    for fact in &report.machine {
+    for fact in &report.run.machine {
         row(&fact.name, &fact.value);
     }
     for (name, version) in &report.versions {
@@ -85,6 +83,7 @@ fn verdicts(report: &Report, html: &mut String) {
             Met::Yes => "met",
             Met::WithinSpread => "level",
             Met::No => "missed",
+            Met::NotJudged => "note",
         };
         put(
             html,
@@ -92,7 +91,7 @@ fn verdicts(report: &Report, html: &mut String) {
                 "<tr><td>{} · {}</td><td>{}</td><td>{}</td><td class=\"{class}\">{word}</td></tr>",
                 escape(&row.group),
                 escape(&row.name),
-                verdict.place.word(),
+                verdict.distance(),
                 escape(&verdict.text)
             ),
         );
@@ -109,20 +108,10 @@ fn section(row: &Row, html: &mut String) -> Result<(), Failure> {
             escape(&row.about)
         ),
     );
-    for place in [Place::OneCore, Place::Near, Place::Far] {
-        let summaries = sorted(&row.summaries, place, row.shows[0]);
-        let Some(first) = summaries.first() else {
-            continue;
-        };
-        if place != Place::OneCore {
-            put(
-                html,
-                format_args!(
-                    "<p>Cores {}: a line crosses in {:.0} ns.</p>",
-                    place.word(),
-                    first.crossing_ns
-                ),
-            );
+    for place in row.standing.places() {
+        let summaries = row.standing.sorted(place, row.shows[0]);
+        if let Some(sentence) = place.sentence() {
+            put(html, format_args!("<p>{sentence}</p>"));
         }
         html.push_str("<table><tr><th></th>");
         for figure in &row.shows {
@@ -158,7 +147,7 @@ fn section(row: &Row, html: &mut String) -> Result<(), Failure> {
         html.push_str(&charts::bars(row, place));
         html.push_str(&charts::percentiles(row, place)?.unwrap_or_default());
     }
-    for contender in Report::without(row) {
+    for contender in row.standing.without() {
         put(
             html,
             format_args!(
@@ -167,7 +156,7 @@ fn section(row: &Row, html: &mut String) -> Result<(), Failure> {
             ),
         );
     }
-    for (contender, why) in &row.failed {
+    for (contender, why) in &row.standing.failed {
         put(
             html,
             format_args!(
@@ -204,7 +193,8 @@ fn curves(report: &Report, group: &str, html: &mut String) -> Result<(), Failure
                 escape(&point.axis)
             ),
         );
-        for place in [Place::OneCore, Place::Near, Place::Far] {
+        let places = rows.iter().flat_map(|row| row.standing.places());
+        for place in Place::grouped(places) {
             for figure in [Figure::P50Us, Figure::P99Us] {
                 html.push_str(&charts::curve(&rows, place, figure)?.unwrap_or_default());
             }
@@ -248,8 +238,8 @@ code{font-size:13px}h2{border-top:2px solid #1a1d21;padding-top:.6rem;margin-top
 
 #[cfg(test)]
 mod tests {
-    use bench_harness::contest::Point;
     use bench_harness::results::Line;
+    use bench_harness::row::Point;
     use bench_harness::{Latency, Sample};
 
     use super::*;
@@ -272,6 +262,7 @@ mod tests {
                 discard_preempted: false,
             });
             for (contender, ns) in [("trunkline", 9_000), ("peer", 20_000)] {
+                lines.push(crate::report::tests::contender("broker", row, contender));
                 let mut latency = Latency::default();
                 (0..1000).for_each(|more| latency.record(ns + more * 10));
                 let sample = Sample {

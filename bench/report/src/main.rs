@@ -18,7 +18,6 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use bench_harness::Failure;
-use bench_harness::sample::Place;
 
 use report::Report;
 
@@ -56,12 +55,10 @@ fn write(results: &Path) -> Result<(), Failure> {
     keep("report.html", html::page(&report)?)?;
     // What the README shows.
     let shown = |row: &&report::Row| row.group == "broker" && row.name == "throughput 1→1, 64 B";
-    if let Some(row) = report.rows.iter().find(shown) {
-        let place = row
-            .summaries
-            .first()
-            .map_or(Place::Near, |summary| summary.place);
-        keep("throughput.svg", charts::bars(row, place))?;
+    if let Some(row) = report.rows.iter().find(shown)
+        && let Some(place) = row.standing.places().first()
+    {
+        keep("throughput.svg", charts::bars(row, *place))?;
     }
     Ok(())
 }

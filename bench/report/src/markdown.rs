@@ -3,20 +3,18 @@
 use std::fmt::Write as _;
 
 use bench_harness::Figure;
-use bench_harness::contest::is_ours;
-use bench_harness::sample::Place;
-use bench_harness::summary::{Met, Summary, sorted};
+use bench_harness::summary::{Met, Summary, is_ours};
 
 use crate::report::{Report, Row};
 
 /// The whole report.
 pub fn page(report: &Report) -> String {
     let mut text = String::new();
-    if report.quick {
+    if report.run.quick {
         text += "**A quick run: to steer by, not to quote.**\n\n";
     }
     text += "## The machine\n\n| | |\n|---|---|\n";
-    for fact in &report.machine {
+    for fact in &report.run.machine {
         line(
             &mut text,
             format_args!("| {} | {} |", fact.name, cell(&fact.value)),
@@ -54,6 +52,7 @@ fn bars(report: &Report, text: &mut String) {
     for (row, verdict) in verdicts {
         let word = match verdict.result {
             Met::No => "**missed**",
+            Met::NotJudged => "**not judged**",
             result => result.word(),
         };
         line(
@@ -62,7 +61,7 @@ fn bars(report: &Report, text: &mut String) {
                 "| {} · {} | {} | {} | {word} |",
                 row.group,
                 row.name,
-                verdict.place.word(),
+                verdict.distance(),
                 verdict.text
             ),
         );
@@ -71,24 +70,13 @@ fn bars(report: &Report, text: &mut String) {
 
 fn section(row: &Row, text: &mut String) {
     line(text, format_args!("\n### {}\n\n{}.", row.name, row.about));
-    for place in [Place::OneCore, Place::Near, Place::Far] {
-        let sorted = sorted(&row.summaries, place, row.shows[0]);
-        let Some(first) = sorted.first() else {
-            continue;
-        };
-        if place != Place::OneCore {
-            line(
-                text,
-                format_args!(
-                    "\nCores {}: a line crosses in {:.0} ns.",
-                    place.word(),
-                    first.crossing_ns
-                ),
-            );
+    for place in row.standing.places() {
+        if let Some(sentence) = place.sentence() {
+            line(text, format_args!("\n{sentence}"));
         }
-        table(row, &sorted, text);
+        table(row, &row.standing.sorted(place, row.shows[0]), text);
     }
-    for contender in Report::without(row) {
+    for contender in row.standing.without() {
         line(
             text,
             format_args!(
@@ -96,7 +84,7 @@ fn section(row: &Row, text: &mut String) {
             ),
         );
     }
-    for (contender, why) in &row.failed {
+    for (contender, why) in &row.standing.failed {
         line(
             text,
             format_args!("\n**{contender} failed**: {}", cell(why)),
@@ -184,6 +172,7 @@ mod tests {
             discard_preempted: false,
         }];
         for (contender, ns) in [("trunkline", 2.0), ("peer", 1.0)] {
+            lines.push(crate::report::tests::contender("rings", "spsc", contender));
             let sample = Sample::default().with(Figure::Ns, ns);
             let (group, row) = (group.clone(), row.clone());
             lines.push(Line::Sample {
@@ -199,7 +188,9 @@ mod tests {
             "{page}"
         );
         assert!(
-            page.contains("trunkline, time: 2.00 ns ≤ 1.00 = 1 × peer | **missed** |"),
+            page.contains(
+                "trunkline, time: 2.00 ns ≤ 1.00 = 1 × peer, of few samples: 1 | **missed** |"
+            ),
             "{page}"
         );
     }

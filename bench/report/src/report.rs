@@ -2,17 +2,15 @@
 
 use std::path::Path;
 
-use bench_harness::contest::Point;
-use bench_harness::machine::Fact;
-use bench_harness::results::{self, Line};
-use bench_harness::summary::{self, Summary, Verdict};
+use bench_harness::results::{self, Line, Run};
+use bench_harness::row::Point;
+use bench_harness::summary::{Standing, Verdict};
 use bench_harness::{Bar, Failure, Figure, Sample};
 
 /// A run.
 #[derive(Debug, Default)]
 pub struct Report {
-    pub quick: bool,
-    pub machine: Vec<Fact>,
+    pub run: Run,
     /// Peers and their versions.
     pub versions: Vec<(String, String)>,
     /// Who could not take part, and why.
@@ -33,8 +31,8 @@ pub struct Row {
     /// Names and settings.
     pub contenders: Vec<(String, String)>,
     samples: Vec<(String, Sample)>,
-    pub failed: Vec<(String, String)>,
-    pub summaries: Vec<Summary>,
+    failed: Vec<(String, Failure)>,
+    pub standing: Standing,
 }
 
 impl Report {
@@ -45,21 +43,25 @@ impl Report {
     }
 
     pub fn of(lines: Vec<Line>) -> Self {
-        let nearest_ns = results::nearest_ns(&lines);
         let mut report = Self::default();
         for line in lines {
             report.take(line);
         }
         for row in &mut report.rows {
-            row.summaries = summary::of(&row.samples, nearest_ns, row.discard_preempted);
+            let names = row.contenders.iter().map(|(name, _)| name.clone());
+            row.standing = Standing::of(
+                names.collect(),
+                std::mem::take(&mut row.failed),
+                &row.samples,
+                row.discard_preempted,
+            );
         }
         report
     }
 
     fn take(&mut self, line: Line) {
         match line {
-            Line::Run { quick, machine } => (self.quick, self.machine) = (quick, machine),
-            // A row that was begun before an interruption begins again, with the samples that there are.
+            Line::Run(run) => self.run = run,
             Line::Row {
                 group,
                 row,
@@ -68,9 +70,8 @@ impl Report {
                 bars,
                 point,
                 discard_preempted,
-            } => match self.row(&group, &row) {
-                Some(known) => (known.about, known.shows, known.bars) = (about, shows, bars),
-                None => self.rows.push(Row {
+            } => {
+                let row = Row {
                     group,
                     name: row,
                     about,
@@ -81,9 +82,14 @@ impl Report {
                     contenders: Vec::new(),
                     samples: Vec::new(),
                     failed: Vec::new(),
-                    summaries: Vec::new(),
-                }),
-            },
+                    standing: Standing::default(),
+                };
+                // A row that begins again begins with nothing.
+                match self.row(&row.group, &row.name) {
+                    Some(known) => *known = row,
+                    None => self.rows.push(row),
+                }
+            }
             Line::Contender {
                 group,
                 row,
@@ -91,9 +97,7 @@ impl Report {
                 settings,
                 ..
             } => {
-                if let Some(row) = self.row(&group, &row)
-                    && !row.contenders.iter().any(|(known, _)| *known == contender)
-                {
+                if let Some(row) = self.row(&group, &row) {
                     row.contenders.push((contender, settings));
                 }
             }
@@ -117,12 +121,25 @@ impl Report {
                     row.failed.push((contender, why));
                 }
             }
-            Line::Absent { contender, why, .. } => self.absent.push((contender, why)),
+            // What was noted last holds.
+            Line::Absent { contender, why, .. } => {
+                self.forget(&contender);
+                self.absent.push((contender, why));
+            }
             Line::Peer {
                 contender, version, ..
-            } => self.versions.push((contender, version)),
+            } => {
+                self.forget(&contender);
+                self.versions.push((contender, version));
+            }
             Line::Done { .. } => {}
         }
+    }
+
+    /// Forgets whether a peer was there.
+    fn forget(&mut self, contender: &str) {
+        self.absent.retain(|(known, _)| known != contender);
+        self.versions.retain(|(known, _)| known != contender);
     }
 
     fn row(&mut self, group: &str, name: &str) -> Option<&mut Row> {
@@ -142,33 +159,100 @@ impl Report {
         groups
     }
 
-    /// Who was measured in a row, and none of whose samples count.
-    pub fn without(row: &Row) -> Vec<&str> {
-        let counts = |name: &str| {
-            row.summaries
-                .iter()
-                .any(|summary| summary.contender == name)
-        };
-        let mut without: Vec<&str> = Vec::new();
-        for (name, _) in &row.samples {
-            if !counts(name) && !without.contains(&name.as_str()) {
-                without.push(name);
-            }
-        }
-        without
-    }
-
     /// Every bar of every row, and whether it is met.
     pub fn verdicts(&self) -> Vec<(&Row, Verdict)> {
         let of_row = |row: &'_ Row| -> Vec<Verdict> {
             row.bars
                 .iter()
-                .flat_map(|bar| summary::verdicts(bar, &row.summaries))
+                .flat_map(|bar| row.standing.verdicts(bar))
                 .collect()
         };
         self.rows
             .iter()
             .flat_map(|row| of_row(row).into_iter().map(move |verdict| (row, verdict)))
             .collect()
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use bench_harness::row::Keeps;
+
+    use super::*;
+
+    pub(crate) fn contender(group: &str, row: &str, contender: &str) -> Line {
+        Line::Contender {
+            group: group.into(),
+            row: row.into(),
+            contender: contender.into(),
+            ours: contender == "trunkline",
+            settings: "none".into(),
+            keeps: Keeps::Nothing,
+        }
+    }
+
+    pub(crate) fn row(group: &str, row: &str) -> Line {
+        Line::Row {
+            group: group.into(),
+            row: row.into(),
+            about: "what is done".into(),
+            shows: vec![Figure::Ns],
+            bars: Vec::new(),
+            point: None,
+            discard_preempted: false,
+        }
+    }
+
+    /// A sample of so many nanoseconds, at so many.
+    pub(crate) fn sample(group: &str, row: &str, contender: &str, ns: f64, far: f64) -> Line {
+        let sample = Sample {
+            crossing_ns: [far; 2],
+            ..Sample::default()
+        };
+        Line::Sample {
+            group: group.into(),
+            row: row.into(),
+            contender: contender.into(),
+            sample: sample.with(Figure::Ns, ns),
+        }
+    }
+
+    #[test]
+    fn a_row_that_was_begun_again_has_nothing_of_what_was_there() {
+        let (group, name) = ("rings", "one");
+        let mut again = row(group, name);
+        if let Line::Row {
+            discard_preempted, ..
+        } = &mut again
+        {
+            *discard_preempted = true;
+        }
+        let report = Report::of(vec![
+            row(group, name),
+            contender(group, name, "gone"),
+            sample(group, name, "gone", 1.0, 0.0),
+            again,
+            contender(group, name, "trunkline"),
+            sample(group, name, "trunkline", 2.0, 0.0),
+        ]);
+        let row = &report.rows[0];
+        assert!(row.discard_preempted && row.standing.contenders == ["trunkline"]);
+        assert_eq!(row.standing.summaries.len(), 1);
+    }
+
+    #[test]
+    fn a_peer_that_is_there_now_is_absent_no_longer() {
+        let absent = || Line::Absent {
+            group: "broker".into(),
+            contender: "NATS".into(),
+            why: "not here".into(),
+        };
+        let peer = Line::Peer {
+            group: "broker".into(),
+            contender: "NATS".into(),
+            version: "2".into(),
+        };
+        assert_eq!(Report::of(vec![absent(), absent()]).absent.len(), 1);
+        assert!(Report::of(vec![absent(), peer]).absent.is_empty());
     }
 }

@@ -8,13 +8,16 @@
 //! the cores changed, and is compared only with samples of the same distance.
 #![forbid(unsafe_code)]
 
+mod crowd;
 mod rings;
+mod settings;
+mod trial;
 mod work;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
-use bench_harness::contest::{Contest, Effort};
+use bench_harness::contest::Contest;
+use bench_harness::row::{Costs, Effort, Idle, Pace, Pinning, Waiting};
 use bench_harness::{Bar, Contender, Failure, Figure, Options, Row, Sample, cores};
 use clap::Parser;
 use rings::*;
@@ -38,17 +41,16 @@ fn run(options: &Options) -> Result<ExitCode, Failure> {
         return Err("two cores are needed".into());
     }
     let mut contest = Contest::open("rings", options)?;
-    for row in rows(options.quick) {
-        contest.run(row)?;
-    }
+    contest.crates(&PEERS)?;
+    contest.run_all(rows(options.quick))?;
     Ok(contest.finish())
 }
 
-fn contender(name: &'static str, mut run: impl FnMut() -> Sample + 'static) -> Contender {
-    let run = move || {
-        catch_unwind(AssertUnwindSafe(&mut run)).map_err(|_| "a check failed; see above".into())
-    };
-    Contender::new(name, run).with_settings(format!("capacity {CAPACITY}"))
+fn contender(
+    name: &'static str,
+    run: impl FnMut() -> Result<Sample, Failure> + 'static,
+) -> Contender {
+    Contender::new(name, settings::of(name), run)
 }
 
 /// All SPSC rings through one kind of work.
@@ -88,11 +90,62 @@ macro_rules! batches {
     };
 }
 
+/// All rings for several threads, one item at a time or in batches.
 macro_rules! many {
-    ($receiver:expr; $($name:literal => $ring:ident),* $(,)?) => {
+    ($item:ty, $batches:literal, $operations:expr, $receiver:expr; $($name:literal => $ring:ident),* $(,)?) => {
         vec![$(contender($name, || {
-            work::many::<u64, $ring>(1_000_000, |sender| sender.clone(), $receiver)
+            crowd::many::<$item, $ring, $batches>($operations, |sender| sender.clone(), $receiver)
         })),*]
+    };
+}
+
+macro_rules! mpsc {
+    ($item:ty, $operations:expr) => {
+        many!($item, false, $operations, None;
+            "trunkline mpsc" => OursMpsc,
+            "trunkline mpmc" => OursMpmc,
+            "omango" => OmangoMpmc,
+            "disruptor" => DisruptorMulti,
+            "crossbeam ArrayQueue" => ArrayQueue,
+            "crossbeam channel" => CrossbeamChannel,
+            "kanal" => Kanal,
+            "std" => Std,
+        )
+    };
+}
+
+/// Those who have batches for several senders.
+macro_rules! mpsc_batches {
+    ($item:ty, $operations:expr) => {
+        many!($item, true, $operations, None;
+            "trunkline mpsc slice, each" => OursMpsc,
+            "disruptor" => DisruptorMulti,
+            "kanal drain_into" => KanalDrained,
+        )
+    };
+}
+
+macro_rules! mpmc {
+    ($item:ty, $operations:expr) => {
+        many!($item, false, $operations, Some(|receiver| receiver.clone());
+            "trunkline mpmc" => OursMpmc,
+            "omango" => OmangoMpmc,
+            "crossbeam ArrayQueue" => ArrayQueue,
+            "crossbeam channel" => CrossbeamChannel,
+            "kanal" => Kanal,
+        )
+    };
+}
+
+/// Channels for many threads, used by two.
+macro_rules! general {
+    ($work:ident, $item:ty, $operations:expr) => {
+        contenders!($work, $item, $operations;
+            "crossbeam ArrayQueue" => ArrayQueue,
+            "crossbeam channel" => CrossbeamChannel,
+            "kanal" => Kanal,
+            "std" => Std,
+        )
     };
 }
 
@@ -111,7 +164,13 @@ fn row(quick: bool, name: &str, shows: Figure, bar: &[&str], contenders: Vec<Con
     };
     Row {
         name: name.into(),
-        about: format!("everybody spins; capacity {CAPACITY}; every value is checked"),
+        about: format!("capacity {CAPACITY}; every value is checked"),
+        waiting: Waiting::All(Idle::Spins),
+        pinning: Pinning::Pinned("each thread to a core of its own"),
+        pace: Pace::ClosedLoop,
+        costs: Costs::NotShown(
+            "no CPU and no memory beside the rate: who spins takes the whole core, and all have the same capacity",
+        ),
         shows: vec![shows],
         bars: bar
             .iter()
@@ -134,45 +193,61 @@ fn rows(quick: bool) -> Vec<Row> {
             contenders,
         )
     };
+    // As the best peer does it: the item is made where it will lie.
+    let in_place = ["trunkline in place"];
     let crowd = |name, bar: &[&str], contenders| Row {
-        about: format!(
-            "two senders on one core, the rest on the other; everybody spins and then yields; capacity {CAPACITY}"
-        ),
-
+        waiting: Waiting::All(Idle::SpinsAndYields),
+        pinning: Pinning::Pinned("two senders to one core, the rest to the other"),
         discard_preempted: false,
         ..row(name, true, bar, contenders)
     };
+    let alone = |name, contenders| Row {
+        waiting: Waiting::Never,
+        pinning: Pinning::Pinned("one thread to one core"),
+        ..row(name, false, &in_place, contenders)
+    };
     let fixed = ["trunkline fixed"];
-    // As the best peer does it: the item is made where it will lie.
-    let in_place = ["trunkline in place"];
     // One at a time; and whatever there is at once, as the disruptor takes it.
     let both = ["trunkline fixed", "trunkline drained"];
-    let mut general = singles!(stream, u64, 400_000);
-    general.extend(contenders!(stream, u64, 100_000;
-        "crossbeam ArrayQueue" => ArrayQueue,
-        "crossbeam channel" => CrossbeamChannel,
-        "kanal" => Kanal,
-        "std" => Std,
-    ));
+    let with = |mut singles: Vec<Contender>, general| {
+        singles.extend(general);
+        singles
+    };
+    let trips = |name, contenders| Row {
+        about: format!(
+            "capacity {CAPACITY}; every value is checked; the time is the mean of all trips, the \
+             percentiles are of one trip in {}, with the reading of the clock in it",
+            work::TRIPS_PER_TIMED
+        ),
+        shows: vec![Figure::Ns, Figure::P50Us, Figure::P99Us],
+        ..row(name, false, &fixed, contenders)
+    };
     vec![
-        row(
+        alone(
             "spsc u64, one thread push+pop",
-            false,
-            &in_place,
             singles!(one_thread, u64, 1_000_000),
         ),
-        row(
+        alone(
             "spsc 64 B, one thread push+pop",
-            false,
-            &in_place,
             singles!(one_thread, Line, 1_000_000),
         ),
-        row("spsc u64, two cores", true, &both, general),
+        row(
+            "spsc u64, two cores",
+            true,
+            &both,
+            with(
+                singles!(stream, u64, 400_000),
+                general!(stream, u64, 100_000),
+            ),
+        ),
         row(
             "spsc 64 B, two cores",
             true,
             &both,
-            singles!(stream, Line, 200_000),
+            with(
+                singles!(stream, Line, 200_000),
+                general!(stream, Line, 100_000),
+            ),
         ),
         row(
             "spsc u64, batches of 64",
@@ -186,35 +261,36 @@ fn rows(quick: bool) -> Vec<Row> {
             &["trunkline slice, chunk"],
             batches!(Line, 200_000),
         ),
-        row(
-            "spsc u64, round trip",
-            false,
-            &fixed,
-            singles!(round_trips, u64, 10_000),
+        trips("spsc u64, round trip", singles!(round_trips, u64, 20_000)),
+        trips("spsc 64 B, round trip", singles!(round_trips, Line, 20_000)),
+        crowd("mpsc u64, 2 to 1", &["trunkline mpsc"], mpsc!(u64, MANY)),
+        crowd("mpsc 64 B, 2 to 1", &["trunkline mpsc"], mpsc!(Line, MANY)),
+        crowd(
+            "mpsc u64, 2 to 1, batches of 64",
+            &["trunkline mpsc slice, each"],
+            mpsc_batches!(u64, 2 * MANY),
         ),
         crowd(
-            "mpsc u64, 2 to 1",
-            &["trunkline mpsc"],
-            many!(None;
-                "trunkline mpsc" => OursMpsc,
-                "trunkline mpmc" => OursMpmc,
-                "omango" => OmangoMpmc,
-                "crossbeam ArrayQueue" => ArrayQueue,
-                "crossbeam channel" => CrossbeamChannel,
-                "kanal" => Kanal,
-                "std" => Std,
-            ),
+            "mpsc 64 B, 2 to 1, batches of 64",
+            &["trunkline mpsc slice, each"],
+            mpsc_batches!(Line, MANY),
         ),
-        crowd(
-            "mpmc u64, 2 to 2",
-            &["trunkline mpmc"],
-            many!(Some(|receiver| receiver.clone());
-                "trunkline mpmc" => OursMpmc,
-                "omango" => OmangoMpmc,
-                "crossbeam ArrayQueue" => ArrayQueue,
-                "crossbeam channel" => CrossbeamChannel,
-                "kanal" => Kanal,
-            ),
-        ),
+        crowd("mpmc u64, 2 to 2", &["trunkline mpmc"], mpmc!(u64, MANY)),
+        crowd("mpmc 64 B, 2 to 2", &["trunkline mpmc"], mpmc!(Line, MANY)),
     ]
 }
+
+/// The crates that take part.
+const PEERS: [&str; 8] = [
+    "rtrb",
+    "ringbuf",
+    "heapless",
+    "omango",
+    "disruptor",
+    "crossbeam-queue",
+    "crossbeam-channel",
+    "kanal",
+];
+
+/// As long as the system needs to tell what others used meanwhile: it counts in hundredths of a second.
+const MANY: u64 = 4_000_000;

@@ -1,151 +1,95 @@
 //! What is measured: one function per kind of row.
 
 use std::hint::{black_box, spin_loop};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::ops::Range;
+use std::time::Instant;
 
-use bench_harness::cores::{self, Ball, Gate, pin, preemptions};
-use bench_harness::{Figure, Sample};
+use bench_harness::cores::{pin, preemptions};
+use bench_harness::{Failure, Latency, Sample};
 
 use crate::rings::{Item, Receive1, Ring, Send1};
-
-pub const BATCH: usize = 64;
-
-/// The cores that are used.
-fn core(side: usize) -> usize {
-    cores::pair().expect("two cores are needed")[side]
-}
-
-fn sample(elapsed: Duration, operations: u64) -> Sample {
-    let ns = elapsed.as_nanos() as f64 / operations as f64;
-    Sample::default()
-        .with(Figure::Ns, ns)
-        .with(Figure::PerSecond, 1e9 / ns)
-}
-
-/// Two threads on two cores, with a calibration before and after. `first` runs on core 0, `second`
-/// on core 1; the time is that from a common start to the end of the later one.
-fn on_two_cores<A: Send + 'static, B: Send + 'static>(
-    operations: u64,
-    mut first: A,
-    mut second: B,
-    run_first: impl FnOnce(&mut A) + Send + 'static,
-    run_second: impl FnOnce(&mut B) + Send + 'static,
-) -> Sample {
-    struct Shared {
-        balls: [Ball; 2],
-        gate: Gate,
-    }
-    struct Side {
-        start: Instant,
-        end: Instant,
-        crossing_ns: [f64; 2],
-        preemptions: u64,
-    }
-    fn side(shared: &Shared, number: usize, run: impl FnOnce()) -> Side {
-        pin(core(number));
-        shared.gate.pass(2);
-        let before = shared.balls[0].crossing_ns(number as u64);
-        let preempted = preemptions();
-        shared.gate.pass(2);
-        let start = Instant::now();
-        run();
-        let end = Instant::now();
-        shared.gate.pass(2);
-        let preempted = preemptions() - preempted;
-        shared.gate.pass(2);
-        let after = shared.balls[1].crossing_ns(number as u64);
-        Side {
-            start,
-            end,
-            crossing_ns: [before, after],
-            preemptions: preempted,
-        }
-    }
-    let shared = Arc::new(Shared {
-        balls: Default::default(),
-        gate: Gate::default(),
-    });
-    let other = {
-        let shared = Arc::clone(&shared);
-        std::thread::spawn(move || side(&shared, 1, || run_second(&mut second)))
-    };
-    let one = {
-        let shared = Arc::clone(&shared);
-        std::thread::spawn(move || side(&shared, 0, || run_first(&mut first)))
-    };
-    let (one, other) = (
-        one.join().expect("no check failed"),
-        other.join().expect("no check failed"),
-    );
-    let elapsed = one.end.max(other.end) - one.start.min(other.start);
-    Sample {
-        crossing_ns: [
-            one.crossing_ns[0].min(other.crossing_ns[0]),
-            one.crossing_ns[1].min(other.crossing_ns[1]),
-        ],
-        preemptions: one.preemptions + other.preemptions,
-        ..sample(elapsed, operations)
-    }
-}
+use crate::trial::{BATCH, Idle, Trial, core, on_two_cores, sample};
 
 #[inline(always)]
-fn send<T: Item>(sender: &mut impl Send1<T>, item: T) {
+fn send<T: Item>(sender: &mut impl Send1<T>, item: T, idle: &mut Idle<'_>) {
     while !sender.try_send(item) {
+        idle.spin();
         spin_loop();
     }
 }
 
+/// Everybody has sent and taken what there was: whatever still comes was sent once and came twice.
+pub fn nothing_is_left<T>(receiver: &mut impl Receive1<T>) -> Result<(), Failure> {
+    let left: usize = (0..LAST_TRIES).map(|_| receiver.try_receive(|_| ())).sum();
+    match left {
+        0 => Ok(()),
+        left => Err(format!("{left} items came after the last")),
+    }
+}
+
 /// One item at a time from one core to the other.
-pub fn stream<T: Item, R: Ring<T>>(operations: u64) -> Sample {
-    let (sender, receiver) = R::make();
-    on_two_cores(
+pub fn stream<T: Item, R: Ring<T>>(operations: u64) -> Result<Sample, Failure> {
+    let (sample, _sender, mut receiver) = on_two_cores(
         operations,
-        sender,
-        receiver,
-        move |sender| (0..operations).for_each(|number| send(sender, T::number(number))),
-        move |receiver| {
-            let mut expected = 0;
-            while expected < operations {
+        R::make(),
+        |sender, numbers, idle| numbers.for_each(|number| send(sender, T::number(number), idle)),
+        |receiver, numbers, idle| {
+            let mut expected = numbers.start;
+            while expected < numbers.end {
                 let some = receiver.try_receive(|item: &T| {
                     assert_eq!(item.check(), expected, "lost, repeated or out of order");
                     expected += 1;
                 });
                 if some == 0 {
+                    idle.spin();
                     spin_loop();
                 }
             }
         },
-    )
+    )?;
+    nothing_is_left(&mut receiver)?;
+    Ok(sample)
+}
+
+/// Sends these numbers in batches of 64, made by `item`.
+#[inline(always)]
+pub fn send_batches<T: Item>(
+    sender: &mut impl Send1<T>,
+    numbers: Range<u64>,
+    item: impl Fn(u64) -> T,
+    mut wait: impl FnMut(),
+) {
+    let mut batch = [T::default(); BATCH];
+    for first in numbers.step_by(BATCH) {
+        for (number, place) in (first..).zip(&mut batch) {
+            *place = item(number);
+        }
+        let mut sent = 0;
+        while sent < BATCH {
+            let some = sender.send_some(&black_box(&batch)[sent..]);
+            sent += some;
+            if some == 0 {
+                wait();
+            }
+        }
+    }
 }
 
 /// Batches of 64 from one core to the other.
-pub fn batches<T: Item, R: Ring<T>>(operations: u64) -> Sample {
+pub fn batches<T: Item, R: Ring<T>>(operations: u64) -> Result<Sample, Failure> {
     let operations = operations / BATCH as u64 * BATCH as u64;
-    let (sender, receiver) = R::make();
-    on_two_cores(
+    let (sample, _sender, mut receiver) = on_two_cores(
         operations,
-        sender,
-        receiver,
-        move |sender| {
-            let mut batch = [T::default(); BATCH];
-            for first in (0..operations).step_by(BATCH) {
-                for (offset, item) in batch.iter_mut().enumerate() {
-                    *item = T::number(first + offset as u64);
-                }
-                let mut sent = 0;
-                while sent < BATCH {
-                    let some = sender.send_some(&black_box(&batch)[sent..]);
-                    sent += some;
-                    if some == 0 {
-                        spin_loop();
-                    }
-                }
-            }
+        R::make(),
+        |sender, numbers, idle| {
+            send_batches(sender, numbers, T::number, || {
+                idle.spin();
+                spin_loop();
+            });
         },
-        move |receiver| {
-            let mut expected = 0;
-            while expected < operations {
+        |receiver, numbers, idle| {
+            let mut expected = numbers.start;
+            while expected < numbers.end {
                 let mut wrong = 0;
                 let some = receiver.receive_some(BATCH, |item: &T| {
                     wrong |= item.check() ^ expected;
@@ -153,182 +97,258 @@ pub fn batches<T: Item, R: Ring<T>>(operations: u64) -> Sample {
                 });
                 assert_eq!(wrong, 0, "lost, repeated or out of order");
                 if some == 0 {
+                    idle.spin();
                     spin_loop();
                 }
             }
         },
-    )
+    )?;
+    nothing_is_left(&mut receiver)?;
+    Ok(sample)
 }
 
-/// One item there and back over a pair of rings.
-pub fn round_trips<T: Item, R: Ring<T>>(operations: u64) -> Sample {
+/// One item there and back over a pair of rings. A trip in [`TRIPS_PER_TIMED`] is timed by itself.
+pub fn round_trips<T: Item, R: Ring<T>>(operations: u64) -> Result<Sample, Failure> {
     let (ping, pinged) = R::make();
     let (pong, ponged) = R::make();
-    on_two_cores(
+    let mut timed = Vec::with_capacity((2 * operations / TRIPS_PER_TIMED) as usize);
+    let (sample, (_ping, mut ponged), (_pong, mut pinged)) = on_two_cores(
         operations,
-        (ping, ponged),
-        (pong, pinged),
-        move |(ping, ponged)| {
-            for number in 0..operations {
-                send(ping, T::number(number));
+        ((ping, ponged), (pong, pinged)),
+        |(ping, ponged), numbers, idle| {
+            timed.clear();
+            let mut trip = |number| {
+                send(ping, T::number(number), idle);
                 let mut back = 0;
                 while back == 0 {
                     back = ponged.try_receive(|item: &T| {
                         assert_eq!(item.check(), number, "not what was sent")
                     });
+                    if back == 0 {
+                        idle.spin();
+                    }
+                }
+            };
+            for number in numbers {
+                if number % TRIPS_PER_TIMED == 0 {
+                    let start = Instant::now();
+                    trip(number);
+                    timed.push(start.elapsed().as_nanos() as u64);
+                } else {
+                    trip(number);
                 }
             }
         },
-        move |(pong, pinged)| {
-            let mut expected = 0;
-            while expected < operations {
+        |(pong, pinged), numbers, idle| {
+            let mut expected = numbers.start;
+            while expected < numbers.end {
                 let mut there = None;
                 pinged.try_receive(|item: &T| there = Some(*item));
                 if let Some(item) = there {
                     assert_eq!(item.check(), expected, "lost, repeated or out of order");
-                    send(pong, item);
+                    send(pong, item, idle);
                     expected += 1;
+                } else {
+                    idle.spin();
                 }
             }
         },
-    )
+    )?;
+    nothing_is_left(&mut pinged)?;
+    nothing_is_left(&mut ponged)?;
+    let mut latency = Latency::default();
+    timed.iter().for_each(|ns| latency.record(*ns));
+    Ok(sample.with_latency(latency))
 }
 
 /// Push and pop on one thread, one item in the ring at a time.
-pub fn one_thread<T: Item, R: Ring<T>>(operations: u64) -> Sample {
-    std::thread::spawn(move || {
-        pin(core(0));
-        let (mut sender, mut receiver) = R::make();
-        let mut round = |operations: u64| {
-            for number in 0..operations {
-                assert!(sender.try_send(T::number(black_box(number))));
-                let some = receiver
-                    .try_receive(|item: &T| assert_eq!(item.check(), number, "not what was sent"));
-                assert_eq!(some, 1);
-            }
-        };
-        round(operations / 10);
-        let preempted = preemptions();
-        let start = Instant::now();
-        round(operations);
-        let elapsed = start.elapsed();
-        Sample {
-            preemptions: preemptions() - preempted,
-            ..sample(elapsed, operations)
-        }
-    })
-    .join()
-    .expect("no check failed")
-}
-
-/// How an end of a ring is made from another.
-pub type Cloned<T> = fn(&T) -> T;
-
-/// Several senders on core 0, several receivers on core 1. Whoever finds the ring full or empty
-/// tries some times more and then lets the other threads of its core run.
-pub fn many<T: Item, R: Ring<T>>(
-    operations: u64,
-    clone_sender: Cloned<R::Sender>,
-    clone_receiver: Option<Cloned<R::Receiver>>,
-) -> Sample {
-    const SENDERS: u64 = 2;
-    let pair = [core(0), core(1)];
-    let before = cores::crossing_ns(pair);
-    let each = operations / SENDERS;
-    let (sender, receiver) = R::make();
-    let mut senders: Vec<_> = (1..SENDERS).map(|_| clone_sender(&sender)).collect();
-    senders.push(sender);
-    let mut receivers: Vec<_> = clone_receiver
-        .iter()
-        .map(|clone| clone(&receiver))
-        .collect();
-    receivers.push(receiver);
-    let gate = Arc::new(Gate::default());
-    let threads = (senders.len() + receivers.len()) as u64;
-    let done = Arc::new(std::sync::atomic::AtomicU64::new(0));
-    let mut handles = Vec::new();
-    for (index, mut sender) in senders.into_iter().enumerate() {
-        let gate = Arc::clone(&gate);
-        handles.push(std::thread::spawn(move || {
-            pin(core(0));
-            gate.pass(threads);
-            let start = Instant::now();
-            for number in 0..each {
-                let mut tries = 0u32;
-                while !sender.try_send(T::number((number << 8) | index as u64)) {
-                    pause(&mut tries);
-                }
-            }
-            (start, Instant::now(), Vec::new())
-        }));
-    }
-    for mut receiver in receivers {
-        let (gate, done) = (Arc::clone(&gate), Arc::clone(&done));
-        handles.push(std::thread::spawn(move || {
-            pin(core(1));
-            // What came from each sender: how many, their sum, and the last, for the order.
-            let mut seen = vec![(0u64, 0u64, -1i64); SENDERS as usize];
-            gate.pass(threads);
-            let start = Instant::now();
-            let mut tries = 0u32;
-            let mut unreported = 0;
-            loop {
-                let some = receiver.try_receive(|item: &T| {
-                    let number = item.check();
-                    let (count, sum, last) = &mut seen[(number & 0xff) as usize];
-                    let number = (number >> 8) as i64;
-                    assert!(number > *last, "repeated or out of order");
-                    *last = number;
-                    *count += 1;
-                    *sum += number as u64;
-                });
-                unreported += some as u64;
-                if some > 0 {
-                    tries = 0;
-                } else {
-                    let all = done.fetch_add(unreported, std::sync::atomic::Ordering::Relaxed)
-                        + unreported;
-                    unreported = 0;
-                    if all == each * SENDERS {
-                        break;
+pub fn one_thread<T: Item, R: Ring<T>>(operations: u64) -> Result<Sample, Failure> {
+    let trial = Trial::new();
+    let mut taken = None;
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            trial.part(|_| {
+                pin(core(0));
+                let (mut sender, mut receiver) = R::make();
+                let mut round = |operations: u64| {
+                    for number in 0..operations {
+                        assert!(sender.try_send(T::number(black_box(number))));
+                        let some = receiver.try_receive(|item: &T| {
+                            assert_eq!(item.check(), number, "not what was sent")
+                        });
+                        assert_eq!(some, 1);
                     }
-                    pause(&mut tries);
-                }
-            }
-            (start, Instant::now(), seen)
-        }));
-    }
-    let results: Vec<_> = handles
-        .into_iter()
-        .map(|handle| handle.join().expect("no check failed"))
-        .collect();
-    for sender in 0..SENDERS as usize {
-        let seen = results.iter().filter_map(|(_, _, seen)| seen.get(sender));
-        let (count, sum) = seen.fold((0, 0), |(count, sum), one| (count + one.0, sum + one.1));
-        assert_eq!(
-            (count, sum),
-            (each, each * (each - 1) / 2),
-            "lost or repeated"
-        );
-    }
-    let start = results
-        .iter()
-        .map(|(start, _, _)| *start)
-        .min()
-        .expect("some");
-    let end = results.iter().map(|(_, end, _)| *end).max().expect("some");
-    Sample {
-        crossing_ns: [before, cores::crossing_ns(pair)],
-        ..sample(end - start, operations)
-    }
+                };
+                round(operations / 10);
+                let preempted = preemptions();
+                let start = Instant::now();
+                round(operations);
+                let elapsed = start.elapsed();
+                let sample = Sample {
+                    preemptions: preemptions() - preempted,
+                    ..sample(elapsed, operations)
+                };
+                taken = Some(nothing_is_left(&mut receiver).map(|()| sample));
+            });
+        });
+    });
+    trial.verdict()?;
+    taken.ok_or("nothing was measured")?
 }
 
-#[inline(always)]
-fn pause(tries: &mut u32) {
-    *tries += 1;
-    if tries.is_multiple_of(16) {
-        std::thread::yield_now();
-    } else {
-        spin_loop();
+/// Few enough that reading the clock is lost in the mean.
+pub const TRIPS_PER_TIMED: u64 = 64;
+const LAST_TRIES: usize = 1000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crowd;
+    use crate::rings::{Line, OursMpmc};
+
+    /// Our ring, with a sender that does wrong once, at item `AT`.
+    struct Faulty<const FAULT: u8, const AT: u64>;
+
+    const LOSE: u8 = 0;
+    const DOUBLE: u8 = 1;
+    const SWAP: u8 = 2;
+    const ALTER: u8 = 3;
+
+    type OursSender<T> = <OursMpmc as Ring<T>>::Sender;
+
+    struct FaultySender<T: Item, const FAULT: u8, const AT: u64> {
+        ring: OursSender<T>,
+        sent: u64,
+        held: Option<T>,
+    }
+
+    impl<T: Item, const FAULT: u8, const AT: u64> Clone for FaultySender<T, FAULT, AT> {
+        fn clone(&self) -> Self {
+            Self {
+                ring: self.ring.clone(),
+                ..*self
+            }
+        }
+    }
+
+    impl<T: Item, const FAULT: u8, const AT: u64> Ring<T> for Faulty<FAULT, AT> {
+        type Sender = FaultySender<T, FAULT, AT>;
+        type Receiver = <OursMpmc as Ring<T>>::Receiver;
+        fn make() -> (Self::Sender, Self::Receiver) {
+            let (ring, receiver) = OursMpmc::make();
+            let sender = FaultySender {
+                ring,
+                sent: 0,
+                held: None,
+            };
+            (sender, receiver)
+        }
+    }
+
+    impl<T: Item, const FAULT: u8, const AT: u64> FaultySender<T, FAULT, AT> {
+        fn push(&mut self, item: T) {
+            // Not for ever, when nobody takes anything any more.
+            for _ in 0..1_000_000 {
+                if self.ring.try_send(item) {
+                    return;
+                }
+                std::thread::yield_now();
+            }
+        }
+    }
+
+    impl<T: Item, const FAULT: u8, const AT: u64> Send1<T> for FaultySender<T, FAULT, AT> {
+        fn try_send(&mut self, item: T) -> bool {
+            if self.sent == AT {
+                match FAULT {
+                    LOSE => {}
+                    DOUBLE => (0..2).for_each(|_| self.push(item)),
+                    SWAP => self.held = Some(item),
+                    _ => self.push(T::number(item.check() ^ (1 << 20))),
+                }
+            } else if !self.ring.try_send(item) {
+                return false;
+            }
+            self.sent += 1;
+            if self.sent == AT + 2
+                && let Some(held) = self.held.take()
+            {
+                self.push(held);
+            }
+            true
+        }
+    }
+
+    const COUNT: u64 = 6400;
+    /// An item that no sample has.
+    const NEVER: u64 = u64::MAX / 2;
+    /// In the measured part, and the last: of one sender, and of each of two.
+    const MIDDLE: u64 = 2000;
+    const LAST: u64 = COUNT + 640 - 1;
+    const LAST_OF_TWO: u64 = COUNT / 2 + 320 - 1;
+
+    fn every_way<const FAULT: u8, const AT: u64>() -> [Result<Sample, Failure>; 4] {
+        [
+            stream::<u64, Faulty<FAULT, AT>>(COUNT),
+            stream::<Line, Faulty<FAULT, AT>>(COUNT),
+            batches::<u64, Faulty<FAULT, AT>>(COUNT),
+            round_trips::<Line, Faulty<FAULT, AT>>(COUNT),
+        ]
+    }
+
+    type ManySender<const FAULT: u8, const AT: u64> = <Faulty<FAULT, AT> as Ring<u64>>::Sender;
+
+    fn in_crowds<const FAULT: u8, const AT: u64>() -> [Result<Sample, Failure>; 3] {
+        type Way<const FAULT: u8, const AT: u64> = Faulty<FAULT, AT>;
+        let clone = |sender: &ManySender<FAULT, AT>| sender.clone();
+        [
+            crowd::many::<u64, Way<FAULT, AT>, false>(COUNT, clone, None),
+            crowd::many::<u64, Way<FAULT, AT>, true>(COUNT, clone, None),
+            crowd::many::<u64, Way<FAULT, AT>, false>(COUNT, clone, Some(|own| own.clone())),
+        ]
+    }
+
+    /// The runs pin their threads to the same cores: one at a time.
+    #[test]
+    fn what_is_lost_doubled_disordered_or_altered_fails_the_sample_and_ends_it() {
+        for whole in every_way::<LOSE, NEVER>() {
+            whole.unwrap();
+        }
+        for whole in in_crowds::<LOSE, NEVER>() {
+            whole.unwrap();
+        }
+        let begin = Instant::now();
+        let faults = [
+            every_way::<LOSE, MIDDLE>(),
+            every_way::<LOSE, LAST>(),
+            every_way::<DOUBLE, MIDDLE>(),
+            every_way::<DOUBLE, LAST>(),
+            every_way::<SWAP, MIDDLE>(),
+            every_way::<ALTER, MIDDLE>(),
+        ];
+        for (number, fault) in faults.into_iter().flatten().enumerate() {
+            assert!(fault.is_err(), "{number}");
+        }
+        let faults = [
+            in_crowds::<LOSE, MIDDLE>(),
+            in_crowds::<LOSE, LAST_OF_TWO>(),
+            in_crowds::<DOUBLE, MIDDLE>(),
+            in_crowds::<DOUBLE, LAST_OF_TWO>(),
+            in_crowds::<ALTER, MIDDLE>(),
+        ];
+        for (number, fault) in faults.into_iter().flatten().enumerate() {
+            assert!(fault.is_err(), "{number} in a crowd");
+        }
+        assert!(begin.elapsed().as_secs() < 60);
+    }
+
+    #[test]
+    fn a_line_shows_damage_in_each_of_its_words() {
+        for word in 0..8 {
+            let mut line = Line::number(7);
+            line[word] ^= 1 << 40;
+            assert!(std::panic::catch_unwind(|| line.check()).is_err());
+        }
+        assert_eq!(Line::number(u64::MAX).check(), u64::MAX);
     }
 }

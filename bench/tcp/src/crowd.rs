@@ -9,8 +9,8 @@ use bench_harness::server::{Server as Process, free_address};
 use bench_harness::{Failure, Figure, Sample, cores, limits};
 
 use crate::client::FRAME_BYTES;
+use crate::seats;
 use crate::servers::{Server, Tuning};
-use crate::{CLIENT_CPU, SERVER_CPU};
 
 /// So many of them.
 #[derive(Clone, Copy, Debug)]
@@ -32,20 +32,6 @@ impl Crowd {
     }
 }
 
-/// What its connections read into.
-pub fn settings(server: Server) -> &'static str {
-    match server {
-        Server::Epoll(_) | Server::Uring(_) => "a pool of buffers for all connections",
-        Server::Mio | Server::RawSpin => "one buffer for all connections",
-        Server::Tokio | Server::Monoio | Server::Compio => {
-            "a buffer of 16 KiB for each connection, which takes the pages that were read into"
-        }
-        Server::Glommio => {
-            "a buffer of 16 KiB for each connection, zeroed, since it reads into initialized memory"
-        }
-    }
-}
-
 /// The memory of a server with so many connections, each of which has been served once.
 fn rss_mib(server: Server, connections: usize) -> Result<f64, Failure> {
     let address = free_address()?;
@@ -55,9 +41,11 @@ fn rss_mib(server: Server, connections: usize) -> Result<f64, Failure> {
     // One more is whoever looks whether it listens.
     command.args([COMMAND, &server.name(), &address.to_string()]);
     command.arg((connections + 1).to_string());
-    let mut process = Process::start(command, folder, Some(SERVER_CPU))?;
+    // Of what it said the last lines are shown: they are to be its reason.
+    command.env("RUST_BACKTRACE", "0");
+    let mut process = Process::start(command, folder, Some(seats()[0]))?;
     process.wait_until_listening(address)?;
-    let joined = cores::on_core(Some(CLIENT_CPU), || join(address, connections));
+    let joined = cores::on_core(Some(seats()[1]), || join(address, connections));
     let streams = joined.map_err(|why| format!("{why}; {}", process.said()))?;
     let rss_mib = process.rss_mib();
     drop(streams);
@@ -104,9 +92,10 @@ pub fn serve(arguments: &[String]) -> Result<(), Failure> {
 }
 
 /// All that are compared.
-pub const SERVERS: [Server; 7] = [
+pub const SERVERS: [Server; 8] = [
     Server::Epoll(Tuning::PLAIN),
     Server::Uring(Tuning::PLAIN),
+    Server::RawEpoll,
     Server::Mio,
     Server::Tokio,
     Server::Monoio,
@@ -135,6 +124,31 @@ mod tests {
         for server in SERVERS {
             let (address, thread) = start(server, 5);
             drop(join(address, 5).unwrap());
+            thread.join().unwrap();
+        }
+    }
+
+    /// More than the queue of a ring has room for.
+    #[test]
+    fn a_crowd_that_comes_and_goes_at_once_is_served() {
+        const CROWD: usize = 3000;
+        limits::raise_open_files((2 * CROWD + SPARE) as u64).unwrap();
+        for server in [Server::Epoll(Tuning::PLAIN), Server::Uring(Tuning::PLAIN)] {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            rustix::net::listen(&listener, QUEUE).unwrap();
+            let address = listener.local_addr().unwrap();
+            let connect = |_| {
+                let stream = TcpStream::connect(address).unwrap();
+                (&stream).write_all(&[7; FRAME_BYTES]).unwrap();
+                stream
+            };
+            let mut streams: Vec<TcpStream> = (0..CROWD).map(connect).collect();
+            let thread = std::thread::spawn(move || server.serve(listener, CROWD));
+            for stream in &mut streams {
+                stream.set_read_timeout(Some(PATIENCE)).unwrap();
+                stream.read_exact(&mut [0; FRAME_BYTES]).unwrap();
+            }
+            drop(streams);
             thread.join().unwrap();
         }
     }

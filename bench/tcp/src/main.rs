@@ -11,13 +11,15 @@ mod crowd;
 mod files;
 mod rows;
 mod servers;
+mod settings;
 mod studies;
 mod thread_time;
 
 use std::process::ExitCode;
+use std::sync::OnceLock;
 
 use bench_harness::contest::Contest;
-use bench_harness::{Failure, Options};
+use bench_harness::{Failure, Options, cores};
 use clap::Parser;
 
 /// TCP echo side by side
@@ -50,11 +52,13 @@ fn main() -> ExitCode {
 
 fn run(options: &Options) -> Result<ExitCode, Failure> {
     let mut contest = Contest::open("tcp", options)?;
-    for row in rows::rows(options.quick)? {
-        contest.run(row)?;
-    }
+    contest.crates(&["mio", "tokio", "monoio", "compio", "glommio"])?;
+    contest.run_all(rows::rows(options.quick)?)?;
     Ok(contest.finish())
 }
 
-const SERVER_CPU: usize = 0;
-const CLIENT_CPU: usize = 1;
+/// The server's core and the client's. They are asked for once: a thread that is bound to one knows of no other.
+fn seats() -> [usize; 2] {
+    static SEATS: OnceLock<[usize; 2]> = OnceLock::new();
+    *SEATS.get_or_init(|| cores::pair().expect("two cores are needed"))
+}

@@ -12,9 +12,9 @@
 
 use std::time::Duration;
 
-use crate::CLIENT_CPU;
 use crate::client::{self, Load};
 use crate::rows::start;
+use crate::seats;
 use crate::servers::{Server, Tuning};
 use crate::thread_time::ThreadTime;
 
@@ -32,7 +32,7 @@ pub fn run(words: &[String]) {
         spin: true,
         ..plain
     };
-    trunkline_reactor::pin_current_thread(CLIENT_CPU).unwrap();
+    trunkline_reactor::pin_current_thread(seats()[1]).unwrap();
     match what.as_str() {
         "latency" => latency(
             &[
@@ -173,7 +173,7 @@ fn latency(servers: &[Server], rounds: usize) {
     for _ in 0..rounds {
         for (place, server) in servers.iter().enumerate() {
             let (address, thread) = start(*server, 1);
-            let mut trips = client::ping(address, 2_000, 10_000);
+            let mut trips = client::ping(address, 2_000, 10_000).unwrap();
             thread.join().unwrap();
             trips.sort_unstable();
             p50s[place].push(trips[trips.len() / 2] as f64 / 1000.0);
@@ -241,8 +241,8 @@ fn cpu(servers: &[Server], connections: usize, depth: usize, rounds: usize, slic
         .map(|server| {
             let (address, thread) = start(*server, connections);
             let time = ThreadTime::of(&thread);
-            let mut load = Load::connect(address, connections, depth);
-            load.run(slice / 3);
+            let mut load = Load::connect(address, connections, depth).unwrap();
+            load.run(slice / 3).unwrap();
             (load, time, thread)
         })
         .collect();
@@ -251,7 +251,7 @@ fn cpu(servers: &[Server], connections: usize, depth: usize, rounds: usize, slic
     for _ in 0..rounds {
         for (place, (load, time, _)) in running.iter_mut().enumerate() {
             let (before, start) = (time.read(), std::time::Instant::now());
-            let messages = load.run(slice);
+            let messages = load.run(slice).unwrap();
             costs[place].push((time.read() - before).as_secs_f64() * 1e6 / messages as f64);
             rates[place].push(messages as f64 / start.elapsed().as_secs_f64() / 1e3);
         }

@@ -80,6 +80,12 @@ fn measure(options: &Options) -> Outcome {
     };
     let packages = groups.iter().map(|group| format!("bench-{}", group.name));
     let packages: Vec<String> = packages.chain(["bench-report".to_owned()]).collect();
+    // Of what is built now, whatever becomes of the sources while it runs.
+    let commit = shell::output(
+        Command::new("git")
+            .args(["describe", "--always", "--dirty"])
+            .current_dir(workspace::root()),
+    );
     build(&packages)?;
     let server = match &options.server {
         Some(server) => server.clone(),
@@ -102,6 +108,9 @@ fn measure(options: &Options) -> Outcome {
         }
         if group.serves {
             command.arg("--server").arg(&server);
+        }
+        if let Some(commit) = &commit {
+            command.env("TRUNKLINE_BENCH_COMMIT", commit.trim());
         }
         if let Some(peers) = &peers {
             command.env("TRUNKLINE_BENCH_PEERS", peers);

@@ -79,7 +79,8 @@ directory, which is named at the start and at the end.
   --row WORDS          rows only whose name contains all these words
   --contender TEXT,…   contenders only whose name contains one of these
   --quick              short samples, and few: to steer by, not to publish
-  --resume             goes on with the newest run; rows that are complete stay as they are
+  --resume             goes on with the newest run, as it was begun: same options, commit and machine; rows that are complete
+                       stay as they are, rows in which somebody failed are tried again
   --server FILE        takes this binary of our server instead of building one
   --data DIR           where servers and logs keep files while they are measured (default: the directory for temporary files)
   --out FOLDER         where the results go; rows that are complete in it stay as they are

@@ -7,11 +7,11 @@ use bench_harness::payload::Maker;
 use bench_harness::server::Meter;
 use bench_harness::{Failure, Figure, Latency, Sample};
 
-use super::{PATIENCE, Seats, Wait, metered, seated};
+use super::{PATIENCE, Seats, Wait, metered, quiet, read_back, seated};
 use crate::line::{Event, Line, wait};
 use crate::peer::{Peer, Running};
 
-/// So many publishers, each with so many unacknowledged messages at most.
+/// So many publishers, each with so many unacknowledged messages at most, or fewer where a peer has a bound for all.
 #[derive(Clone, Copy, Debug)]
 pub struct Acks {
     pub publishers: usize,
@@ -36,7 +36,15 @@ impl Acks {
         seated(peer, seats, |running| self.drive(peer, running))
     }
 
+    /// What each may have out, where all together may have no more than a peer's bound.
+    fn window_of<P: Peer>(self, peer: &P) -> u64 {
+        let share = |all: u64| (all / self.publishers as u64).max(1);
+        let all = peer.window();
+        all.map_or(self.window, |all| self.window.min(share(all)))
+    }
+
     fn drive<P: Peer>(self, peer: &P, running: &Running) -> Result<Sample, Failure> {
+        let window = self.window_of(peer);
         let mut publishers = Vec::new();
         for number in 0..self.publishers {
             publishers.push(Publisher {
@@ -78,7 +86,7 @@ impl Acks {
             for publisher in &mut publishers {
                 let mut group = 0;
                 while reading.is_none()
-                    && publisher.in_flight < self.window
+                    && publisher.in_flight < window
                     && publisher
                         .line
                         .publish(publisher.maker.make(publisher.number, now))?
@@ -135,9 +143,15 @@ impl Acks {
             );
         }
         let rate = counted as f64 / reading.wall.as_secs_f64();
-        Ok(metered(&reading, counted, running)
+        let sample = metered(&reading, counted, running)
             .with(Figure::PerSecond, rate)
-            .with_latency(latency))
+            .with_latency(latency);
+        // Outside the measured time: whether what was acknowledged is there.
+        let mut lines: Vec<&mut P::Line> = publishers.iter_mut().map(|own| &mut own.line).collect();
+        quiet(&mut lines)?;
+        let published: Vec<u64> = publishers.iter().map(|own| own.number).collect();
+        read_back(peer, running, self.bytes, &published)?;
+        Ok(sample)
     }
 }
 

@@ -6,7 +6,7 @@ use bench_harness::payload::{Checker, Maker};
 use bench_harness::server::Meter;
 use bench_harness::{Failure, Latency, Sample};
 
-use super::{PATIENCE, Seats, Wait, metered, seated};
+use super::{PATIENCE, Seats, Wait, metered, quiet, seated};
 use crate::line::{Event, Line, wait};
 use crate::peer::{Peer, Running};
 
@@ -108,7 +108,14 @@ impl OpenLoop {
         }
         let meter = meter.ok_or("nothing was measured")?;
         let reading = meter.read(Some(&running.server));
-        Ok(metered(&reading, count - warm_up, running).with_latency(latency))
+        let sample = metered(&reading, count - warm_up, running).with_latency(latency);
+        if acked > count {
+            return Err(format!(
+                "{acked} acknowledgements came for {count} messages"
+            ));
+        }
+        quiet(&mut [&mut subscriber, &mut publisher])?;
+        Ok(sample)
     }
 }
 

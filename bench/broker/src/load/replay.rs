@@ -1,12 +1,12 @@
 //! Everything that is kept, from its start, to one who comes late.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bench_harness::payload::{Checker, Maker};
 use bench_harness::server::Meter;
 use bench_harness::{Failure, Figure, Sample};
 
-use super::{PATIENCE, Seats, metered, seated};
+use super::{PATIENCE, Seats, metered, quiet, seated};
 use crate::line::{Event, Line};
 use crate::peer::{Peer, Running};
 
@@ -24,12 +24,25 @@ impl Replay {
 
     fn drive<P: Peer>(self, peer: &P, running: &Running) -> Result<Sample, Failure> {
         self.fill(peer, running)?;
+        // One who goes away soon warms up.
+        drop(self.read(peer, running, self.count / WARM_UP_PARTS)?);
+        std::thread::sleep(SETTLE);
         let meter = Meter::start(Some(&running.server));
+        let mut line = self.read(peer, running, self.count)?;
+        let reading = meter.read(Some(&running.server));
+        let rate = self.count as f64 / reading.wall.as_secs_f64();
+        let sample = metered(&reading, self.count, running).with(Figure::PerSecond, rate);
+        quiet(&mut [&mut line])?;
+        Ok(sample)
+    }
+
+    /// Has the first `count` messages come again.
+    fn read<P: Peer>(self, peer: &P, running: &Running, count: u64) -> Result<P::Line, Failure> {
         let replayer = peer.replayer(running.address).ok_or("nothing is kept")?;
         let mut line = replayer?;
         let mut checker = Checker::new(1, self.bytes);
         let mut alive = Instant::now();
-        while checker.count() < self.count {
+        while checker.count() < count {
             let came = line.poll(&mut |event| match event {
                 Event::Message(message) => checker.take(message).map(drop),
                 Event::Acked(_) => Ok(()),
@@ -39,15 +52,12 @@ impl Replay {
                 line.flush()?;
             } else if alive.elapsed() > PATIENCE {
                 return Err(format!(
-                    "{} of {} messages did not come again",
-                    self.count - checker.count(),
-                    self.count
+                    "{} of {count} messages did not come again",
+                    count - checker.count()
                 ));
             }
         }
-        let reading = meter.read(Some(&running.server));
-        let rate = self.count as f64 / reading.wall.as_secs_f64();
-        Ok(metered(&reading, self.count, running).with(Figure::PerSecond, rate))
+        Ok(line)
     }
 
     fn fill<P: Peer>(self, peer: &P, running: &Running) -> Result<(), Failure> {
@@ -81,3 +91,6 @@ impl Replay {
 }
 
 const WINDOW: u64 = 1000;
+const WARM_UP_PARTS: u64 = 10;
+/// What the server does for one who has gone away belongs to nobody.
+const SETTLE: Duration = Duration::from_millis(100);

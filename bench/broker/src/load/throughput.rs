@@ -6,7 +6,7 @@ use bench_harness::payload::{Checker, Maker};
 use bench_harness::server::Meter;
 use bench_harness::{Failure, Figure, Sample};
 
-use super::{PATIENCE, Seats, metered, seated};
+use super::{PATIENCE, Seats, metered, quiet, seated};
 use crate::line::{Event, Line};
 use crate::peer::{Peer, Running};
 
@@ -126,6 +126,10 @@ impl Flow {
                 "{acked} acknowledgements came for {published} messages"
             ));
         }
+        let subscribed = subscribers.iter_mut().map(|(line, _)| line);
+        let mut lines: Vec<&mut P::Line> = subscribed.collect();
+        lines.extend(publishers.iter_mut().map(|(line, _, _)| line));
+        quiet(&mut lines)?;
         sample.ok_or_else(|| "nothing was measured".into())
     }
 }

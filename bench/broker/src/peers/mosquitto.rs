@@ -9,12 +9,28 @@ use bench_harness::server::{Server, free_address};
 
 use crate::line::{Event, Protocol, Tcp};
 use crate::peer::{Keeps, Peer, Running, Seat};
+use crate::rows::field::{Field, Program, Who};
 
 #[derive(Clone, Debug)]
 pub struct Mosquitto {
     pub binary: PathBuf,
     /// Quality of service.
     pub acknowledged: bool,
+}
+
+pub const PROGRAM: Program = Program {
+    name: "Mosquitto",
+    file: "mosquitto",
+    variable: "TRUNKLINE_BENCH_MOSQUITTO",
+    version: "-h",
+};
+
+/// One that acknowledges or not, if it is there.
+pub fn peer(field: &Field, acknowledged: bool) -> Who {
+    field.with(&PROGRAM, |binary| Mosquitto {
+        binary,
+        acknowledged,
+    })
 }
 
 impl Mosquitto {
@@ -32,6 +48,7 @@ impl Mosquitto {
             Mqtt {
                 acknowledged: self.acknowledged,
                 packet: 0,
+                acked: 0,
             },
         )?;
         let name = format!("bench{}", line_number());
@@ -94,7 +111,27 @@ impl Peer for Mosquitto {
 /// The protocol, as far as it is needed.
 pub struct Mqtt {
     acknowledged: bool,
+    /// The last packet that was published, and the last that was acknowledged.
     packet: u16,
+    acked: u16,
+}
+
+/// The identifier after this one: none is zero.
+fn after(packet: u16) -> u16 {
+    packet.checked_add(1).unwrap_or(1)
+}
+
+impl Mqtt {
+    fn on_ack(&mut self, body: &[u8]) -> Result<(), Failure> {
+        let expected = after(self.acked);
+        if *body != expected.to_be_bytes() {
+            return Err(format!(
+                "the acknowledgement of {body:?} came where {expected} was next"
+            ));
+        }
+        self.acked = expected;
+        Ok(())
+    }
 }
 
 impl Protocol for Mqtt {
@@ -109,7 +146,7 @@ impl Protocol for Mqtt {
         out.push(len as u8);
         out.extend_from_slice(b"\0\x05bench");
         if self.acknowledged {
-            self.packet = self.packet.checked_add(1).unwrap_or(1);
+            self.packet = after(self.packet);
             out.extend_from_slice(&self.packet.to_be_bytes());
         }
         out.extend_from_slice(payload);
@@ -129,7 +166,10 @@ impl Protocol for Mqtt {
                     let topic = usize::from(u16::from_be_bytes([body[0], body[1]]));
                     on(Event::Message(&body[2 + topic..]))?;
                 }
-                4 => acks += 1,
+                4 => {
+                    self.on_ack(body)?;
+                    acks += 1;
+                }
                 _ => {}
             }
         }
@@ -169,6 +209,7 @@ mod tests {
         let mut protocol = Mqtt {
             acknowledged: false,
             packet: 0,
+            acked: 0,
         };
         let payloads = [vec![1; 3], vec![2; 200], vec![3; 20_000]];
         let mut input = Vec::new();
@@ -191,5 +232,27 @@ mod tests {
                 .unwrap();
             assert_eq!(seen, payloads, "cut at {cut}");
         }
+    }
+
+    #[test]
+    fn acknowledgements_come_in_the_order_of_the_packets() {
+        let mut protocol = Mqtt {
+            acknowledged: true,
+            packet: 0,
+            acked: u16::MAX - 1,
+        };
+        let mut acked = |input: &[u8]| {
+            let mut count = 0;
+            let decoded = protocol.decode(input, &mut Vec::new(), &mut |event| {
+                if let Event::Acked(more) = event {
+                    count += more;
+                }
+                Ok(())
+            });
+            decoded.map(|_| count)
+        };
+        assert_eq!(acked(b"\x40\x02\xff\xff\x40\x02\0\x01"), Ok(2));
+        assert!(acked(b"\x40\x02\0\x01").is_err());
+        assert!(acked(b"\x40\x02\0\x03").is_err());
     }
 }

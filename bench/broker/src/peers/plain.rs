@@ -12,12 +12,18 @@ use crate::line::{Event, Protocol, Tcp};
 use crate::peer::{Keeps, Peer, Running, Seat};
 use crate::peers::own::{self, Door, LENGTH_BYTES, Source, TURNS_PER_ACCEPT};
 use crate::peers::store::Store;
+use crate::rows::field::Who;
 
 #[derive(Clone, Debug)]
 pub struct Plain {
     pub keeps: Keeps,
     /// It polls instead of sleeping.
     pub spins: bool,
+}
+
+/// One that keeps what it is to keep.
+pub fn peer(keeps: Keeps, spins: bool) -> Who {
+    Some(Box::new(Plain { keeps, spins }))
 }
 
 impl Peer for Plain {

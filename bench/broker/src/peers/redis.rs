@@ -11,6 +11,7 @@ use super::nats::put_number;
 use super::resp::{Token, token};
 use crate::line::{Event, Protocol, Tcp};
 use crate::peer::{Keeps, Peer, Running, Seat};
+use crate::rows::field::{Field, Program, Who};
 
 #[derive(Clone, Debug)]
 pub struct Redis {
@@ -27,6 +28,18 @@ pub enum Mode {
     StreamEverySecond,
     /// Streams, with a log that is synced before an answer.
     StreamAlways,
+}
+
+pub const PROGRAM: Program = Program {
+    name: "Redis",
+    file: "redis-server",
+    variable: "TRUNKLINE_BENCH_REDIS",
+    version: "--version",
+};
+
+/// One in this mode, if it is there.
+pub fn peer(field: &Field, mode: Mode) -> Who {
+    field.with(&PROGRAM, |binary| Redis { binary, mode })
 }
 
 impl Redis {
@@ -59,6 +72,7 @@ impl Redis {
                 group: 0,
                 last: Vec::new(),
                 left: 0,
+                added: (0, 0),
             },
         )
     }
@@ -157,6 +171,8 @@ pub struct Resp {
     last: Vec<u8>,
     /// Entries of an answer that are still to come.
     left: i64,
+    /// The last entry that was added: milliseconds, and a number among those of one.
+    added: (u64, u64),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -177,6 +193,23 @@ impl Resp {
         out.extend_from_slice(b"\r\n");
         out.extend_from_slice(&self.last);
         out.extend_from_slice(b"\r\n");
+    }
+
+    /// An entry was added under this identifier, which grows; others' entries come between.
+    fn on_added(&mut self, identifier: &[u8]) -> Result<(), Failure> {
+        let words = std::str::from_utf8(identifier).ok();
+        let numbers = words.and_then(|words| words.split_once('-'));
+        let added = numbers.and_then(|(ms, number)| Some((ms.parse().ok()?, number.parse().ok()?)));
+        match added {
+            Some(added) if added > self.added => {
+                self.added = added;
+                Ok(())
+            }
+            _ => Err(format!(
+                "not the identifier of the next entry: {}",
+                String::from_utf8_lossy(identifier)
+            )),
+        }
     }
 
     fn on_read(
@@ -240,7 +273,13 @@ impl Protocol for Resp {
             used += bytes;
             match self.role {
                 Role::Publisher => {}
-                Role::Adder => acks += u64::from(matches!(token, Token::Bulk(_))),
+                Role::Adder => match token {
+                    Token::Bulk(identifier) => {
+                        self.on_added(identifier)?;
+                        acks += 1;
+                    }
+                    other => return Err(format!("not an entry's identifier: {other:?}")),
+                },
                 Role::Subscriber => {
                     // `*3 message channel payload`.
                     if let Token::Bulk(payload) = token {
@@ -277,6 +316,7 @@ mod tests {
                 group: 0,
                 last: b"0-0".to_vec(),
                 left: 0,
+                added: (0, 0),
             };
             let (mut seen, mut out) = (Vec::new(), Vec::new());
             let mut on = |event: Event<'_>| {
@@ -294,5 +334,25 @@ mod tests {
                 1
             );
         }
+    }
+
+    #[test]
+    fn identifiers_of_added_entries_grow() {
+        let mut adder = Resp {
+            role: Role::Adder,
+            group: 0,
+            last: Vec::new(),
+            left: 0,
+            added: (0, 0),
+        };
+        let mut is_taken = |input: &[u8]| {
+            adder
+                .decode(input, &mut Vec::new(), &mut |_| Ok(()))
+                .is_ok()
+        };
+        assert!(is_taken(b"$3\r\n7-9\r\n$4\r\n7-10\r\n$3\r\n8-0\r\n"));
+        assert!(!is_taken(b"$3\r\n8-0\r\n"));
+        assert!(!is_taken(b"$4\r\n7-11\r\n"));
+        assert!(!is_taken(b"$-1\r\n"));
     }
 }

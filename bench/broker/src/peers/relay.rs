@@ -11,11 +11,17 @@ use crate::line::{Event, Protocol, Tcp};
 use crate::peer::{Keeps, Peer, Running, Seat};
 use crate::peers::own::{self, Door, LENGTH_BYTES, Source, TURNS_PER_ACCEPT};
 use crate::peers::store::Store;
+use crate::rows::field::Who;
 
 #[derive(Clone, Debug)]
 pub struct Relay {
     /// It writes what it hands on to a file.
     pub stores: bool,
+}
+
+/// One that stores or not.
+pub fn peer(stores: bool) -> Who {
+    Some(Box::new(Relay { stores }))
 }
 
 impl Peer for Relay {

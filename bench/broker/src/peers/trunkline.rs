@@ -210,6 +210,9 @@ pub struct Ours {
     connection: Connection,
     /// Messages that a turn has encoded since it last sent.
     unsent: usize,
+    /// The producer's sequence of the last that was published, and of the next to be acknowledged.
+    published: u64,
+    next_ack: Option<u64>,
 }
 
 impl Ours {
@@ -222,6 +225,8 @@ impl Ours {
         Ok(Self {
             connection,
             unsent: 0,
+            published: 0,
+            next_ack: None,
         })
     }
 }
@@ -237,7 +242,9 @@ impl Line for Ours {
             ..Publication::new(SUBJECT, payload)
         };
         match self.connection.publish_with(&publication) {
-            Ok(_) => {
+            Ok(sequence) => {
+                self.published = sequence;
+                self.next_ack.get_or_insert(sequence);
                 self.unsent += payload.len() + RECORD_BYTES;
                 Ok(true)
             }
@@ -266,7 +273,16 @@ impl Line for Ours {
         };
         let came = self.connection.poll(|event| match event {
             ClientEvent::Record { message, .. } => told(on(Event::Message(message.payload()))),
-            ClientEvent::Acked { first, last, .. } => told(on(Event::Acked(last - first + 1))),
+            ClientEvent::Acked { first, last, .. } => {
+                if self.next_ack != Some(first) || last > self.published {
+                    told(Err(format!(
+                        "{first} to {last} of {} are acknowledged where {:?} was next",
+                        self.published, self.next_ack
+                    )));
+                }
+                self.next_ack = Some(last + 1);
+                told(on(Event::Acked(last - first + 1)));
+            }
             ClientEvent::Refused { error, .. }
             | ClientEvent::Failed { error, .. }
             | ClientEvent::Notice(error) => {

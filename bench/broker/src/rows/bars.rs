@@ -48,17 +48,18 @@ pub fn latency_bars(wait: Wait) -> Vec<Bar> {
 }
 
 pub fn ack_bars(window: u64, wait: Wait) -> Vec<Bar> {
+    let name = "trunkline stored, adaptive";
+    let jetstream = Bar::times(name, Figure::PerSecond, 5.0, "JetStream, page cache, parks");
     if window > 1 {
-        let name = "trunkline stored, adaptive";
-        let jetstream = Bar::times(name, Figure::PerSecond, 5.0, "JetStream, page cache, parks");
         return vec![Bar::value(name, Figure::PerSecond, 4e6), jetstream];
     }
-    let mut bars = vec![Bar::times(
+    let echo = Bar::times(
         "trunkline stored, park",
         Figure::P50Us,
         1.6,
         "plain echo, parks",
-    )];
+    );
+    let mut bars = vec![jetstream, echo];
     if wait == Wait::Spin {
         bars.push(Bar::times(
             "trunkline stored, spin",

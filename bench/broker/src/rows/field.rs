@@ -4,27 +4,13 @@ use std::path::{Path, PathBuf};
 
 use bench_harness::contest::Contest;
 use bench_harness::installed::{find_program, version};
+use bench_harness::row::{self, Pace};
 use bench_harness::{Contender, Failure, Options, Sample};
 
-use crate::load::{Acks, Crowd, Flow, Idle, OpenLoop, Replay, Seats};
-use crate::peer::{Keeps, Peer};
-use crate::peers::mosquitto::Mosquitto;
-use crate::peers::nats::{Mode as NatsMode, Nats};
-use crate::peers::plain::Plain;
-use crate::peers::redis::{Mode as RedisMode, Redis};
-use crate::peers::relay::Relay;
+use crate::load::{Acks, Crowd, Flow, Idle, OpenLoop, Replay, Seats, Wait};
+use crate::peer::Peer;
+use crate::peers::PROGRAMS;
 use crate::peers::trunkline::{Ack, Idle as IdleStrategy, Trunkline};
-
-/// Any of the brokers.
-#[derive(Clone, Debug)]
-pub enum Any {
-    Trunkline(Trunkline),
-    Nats(Nats),
-    Redis(Redis),
-    Mosquitto(Mosquitto),
-    Plain(Plain),
-    Relay(Relay),
-}
 
 /// Any of the loads.
 #[derive(Clone, Copy, Debug)]
@@ -37,32 +23,46 @@ pub enum Work {
     Crowd(Crowd),
 }
 
-impl Any {
-    pub fn contender(self, work: Work, seats: &Seats) -> Contender {
+impl Work {
+    /// How the client waits.
+    pub fn client_idle(self) -> row::Idle {
         match self {
-            Self::Trunkline(peer) => contender(peer, work, seats),
-            Self::Nats(peer) => contender(peer, work, seats),
-            Self::Redis(peer) => contender(peer, work, seats),
-            Self::Mosquitto(peer) => contender(peer, work, seats),
-            Self::Plain(peer) => contender(peer, work, seats),
-            Self::Relay(peer) => contender(peer, work, seats),
+            Self::OpenLoop(OpenLoop { wait, .. }) | Self::Acks(Acks { wait, .. })
+                if wait == Wait::Park =>
+            {
+                row::Idle::Parks
+            }
+            Self::Idle(_) | Self::Crowd(_) => row::Idle::Parks,
+            _ => row::Idle::Spins,
         }
     }
 
-    pub fn keeps(&self) -> Keeps {
+    pub fn pace(self) -> Pace {
         match self {
-            Self::Trunkline(peer) => peer.keeps(),
-            Self::Nats(peer) => peer.keeps(),
-            Self::Redis(peer) => peer.keeps(),
-            Self::Mosquitto(peer) => peer.keeps(),
-            Self::Plain(peer) => peer.keeps(),
-            Self::Relay(peer) => peer.keeps(),
+            Self::OpenLoop(_) => Pace::OpenLoop,
+            Self::Flow(_) | Self::Acks(_) | Self::Replay(_) => Pace::ClosedLoop,
+            Self::Idle(_) | Self::Crowd(_) => Pace::Still,
         }
     }
 }
 
+/// A broker of whatever kind, when it is there.
+pub type Who = Option<Box<dyn Candidate>>;
+
+/// Who can be compared. Behind the call all is of one kind again: what is measured calls nothing through a table.
+pub trait Candidate {
+    fn contender(&self, work: Work, seats: &Seats) -> Contender;
+}
+
+impl<P: Peer> Candidate for P {
+    fn contender(&self, work: Work, seats: &Seats) -> Contender {
+        contender(self.clone(), work, seats)
+    }
+}
+
 fn contender<P: Peer>(peer: P, work: Work, seats: &Seats) -> Contender {
-    let (name, settings, seats) = (peer.name(), peer.settings(), seats.clone());
+    let (name, settings, keeps) = (peer.name(), peer.settings(), peer.keeps());
+    let seats = seats.clone();
     let run = move || -> Result<Sample, Failure> {
         match work {
             Work::Flow(flow) => flow.run(&peer, &seats),
@@ -73,95 +73,79 @@ fn contender<P: Peer>(peer: P, work: Work, seats: &Seats) -> Contender {
             Work::Crowd(crowd) => crowd.run(&peer, &seats),
         }
     };
-    Contender::new(name, run).with_settings(settings)
+    Contender::new(name, settings, run).keeping(keeps)
 }
 
-/// Everybody who is there.
-#[derive(Clone)]
+/// A peer's program.
+#[derive(Clone, Copy, Debug)]
+pub struct Program {
+    /// What the peer is called.
+    pub name: &'static str,
+    pub file: &'static str,
+    /// The variable that says where it is, when it is not where programs are.
+    pub variable: &'static str,
+    /// What makes it say its version.
+    pub version: &'static str,
+}
+
+/// The programs that are there.
+#[derive(Clone, Debug)]
 pub struct Field {
     ours: PathBuf,
-    nats: Option<PathBuf>,
-    redis: Option<PathBuf>,
-    mosquitto: Option<PathBuf>,
+    found: Vec<(&'static str, PathBuf)>,
 }
 
 impl Field {
+    /// Looks for everybody, and notes versions, and who is absent.
     pub fn find(contest: &mut Contest, options: &Options, ours: &Path) -> Result<Self, Failure> {
-        let mut find = |name: &str, program: &str, variable: &str, argument: &str| {
-            if options.ours {
-                return Ok(None);
-            }
-            let Some(path) = find_program(variable, program) else {
+        contest.peer("trunkline", &version_of(ours, "--version"))?;
+        let mut field = Self {
+            ours: ours.to_owned(),
+            found: Vec::new(),
+        };
+        if options.ours {
+            return Ok(field);
+        }
+        for program in PROGRAMS {
+            let Program {
+                name,
+                file,
+                variable,
+                version,
+            } = program;
+            if let Some(path) = find_program(variable, file) {
+                contest.peer(name, &version_of(&path, version))?;
+                field.found.push((name, path));
+            } else {
                 let why = format!(
-                    "no {program}; `cargo xtask bench --peers --install` gets it, or {variable} names it"
+                    "no {file}; `cargo xtask bench --peers --install` gets it, or {variable} names it"
                 );
                 contest.absent(name, &why)?;
-                return Ok(None);
-            };
-            contest.peer(
-                name,
-                &version(&path, argument).unwrap_or_else(|| "unknown".into()),
-            )?;
-            Ok::<_, Failure>(Some(path))
-        };
-        let nats = find("NATS", "nats-server", "TRUNKLINE_BENCH_NATS", "--version")?;
-        let redis = find(
-            "Redis",
-            "redis-server",
-            "TRUNKLINE_BENCH_REDIS",
-            "--version",
-        )?;
-        let mosquitto = find("Mosquitto", "mosquitto", "TRUNKLINE_BENCH_MOSQUITTO", "-h")?;
-        if !options.ours {
-            contest.absent(
-                "Iggy",
-                "its server is in no package registry; it would have to be built from its sources",
-            )?;
+            }
         }
-        contest.peer(
-            "trunkline",
-            &version(ours, "--version").unwrap_or_else(|| "unknown".into()),
+        contest.absent(
+            "Iggy",
+            "its server is in no package registry; it would have to be built from its sources",
         )?;
-        Ok(Self {
-            ours: ours.to_owned(),
-            nats,
-            redis,
-            mosquitto,
-        })
+        Ok(field)
     }
 
-    pub fn ours(&self, idle: IdleStrategy, ack: Ack) -> Option<Any> {
-        Some(Any::Trunkline(Trunkline::new(self.ours.clone(), idle, ack)))
+    pub fn ours(&self, idle: IdleStrategy, ack: Ack) -> Who {
+        Some(Box::new(Trunkline::new(self.ours.clone(), idle, ack)))
     }
 
-    pub fn ours_visible_received(&self, idle: IdleStrategy) -> Option<Any> {
-        Some(Any::Trunkline(
-            Trunkline::new(self.ours.clone(), idle, Ack::Stored).visible_received(),
-        ))
+    pub fn ours_visible_received(&self, idle: IdleStrategy) -> Who {
+        let ours = Trunkline::new(self.ours.clone(), idle, Ack::Stored);
+        Some(Box::new(ours.visible_received()))
     }
 
-    pub fn nats(&self, mode: NatsMode) -> Option<Any> {
-        Some(Any::Nats(Nats {
-            binary: self.nats.clone()?,
-            mode,
-        }))
-    }
-
-    pub fn redis(&self, mode: RedisMode) -> Option<Any> {
-        Some(Any::Redis(Redis {
-            binary: self.redis.clone()?,
-            mode,
-        }))
-    }
-
-    pub fn mosquitto(&self, acknowledged: bool) -> Option<Any> {
-        Some(Any::Mosquitto(Mosquitto {
-            binary: self.mosquitto.clone()?,
-            acknowledged,
-        }))
+    /// A peer, where its program is there.
+    pub fn with<P: Peer>(&self, program: &Program, make: impl FnOnce(PathBuf) -> P) -> Who {
+        let (_, path) = self.found.iter().find(|(name, _)| *name == program.name)?;
+        Some(Box::new(make(path.clone())))
     }
 }
 
-pub fn plain(keeps: Keeps, spins: bool) -> Option<Any> {
-    Some(Any::Plain(Plain { keeps, spins }))
+fn version_of(program: &Path, argument: &str) -> String {
+    version(program, argument).unwrap_or_else(|| "unknown".into())
 }

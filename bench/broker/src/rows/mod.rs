@@ -1,22 +1,23 @@
 //! Who is compared at what. No row has one who syncs beside one who does not.
 
 mod bars;
-mod field;
+pub mod field;
 
 use std::path::Path;
 use std::time::Duration;
 
-use bench_harness::contest::{Contest, Effort, Point};
+use bench_harness::contest::Contest;
+use bench_harness::row::{Costs, Effort, Idle, Pinning, Point, Waiting};
 use bench_harness::{Bar, Failure, Figure, Options, Row, cores};
 
 use self::bars::{ack_bars, latency_bars, throughput_bars};
-use self::field::{Any, Field, Work, plain};
-use crate::load::{Acks, Crowd, Flow, Idle, OpenLoop, Replay, Seats, Wait};
+use self::field::{Field, Who, Work};
+use crate::load::{Acks, Crowd, Flow, Idle as IdleLoad, OpenLoop, Replay, Seats, Wait};
 use crate::peer::Keeps;
-use crate::peers::nats::Mode as NatsMode;
-use crate::peers::redis::Mode as RedisMode;
-use crate::peers::relay::Relay;
+use crate::peers::nats::{self, Mode as NatsMode};
+use crate::peers::redis::{self, Mode as RedisMode};
 use crate::peers::trunkline::{Ack, Idle as IdleStrategy};
+use crate::peers::{mosquitto, plain, relay};
 
 /// Runs all rows that are wanted.
 pub fn run(contest: &mut Contest, options: &Options, ours: &Path) -> Result<(), Failure> {
@@ -33,23 +34,13 @@ pub fn run(contest: &mut Contest, options: &Options, ours: &Path) -> Result<(), 
         seats,
         quick: options.quick,
     };
-    for row in rows.throughput() {
-        contest.run(row)?;
-    }
-    for row in rows.latency() {
-        contest.run(row)?;
-    }
-    for row in rows.acks() {
-        contest.run(row)?;
-    }
-    for row in rows.synced() {
-        contest.run(row)?;
-    }
-    for row in rows.replay() {
-        contest.run(row)?;
-    }
-    contest.run(rows.idle())?;
-    contest.run(rows.crowd())
+    let mut all = rows.throughput();
+    all.extend(rows.latency());
+    all.extend(rows.acks());
+    all.extend(rows.synced());
+    all.extend(rows.replay());
+    all.extend([rows.idle(), rows.crowd()]);
+    contest.run_all(all)
 }
 
 struct Rows {
@@ -63,23 +54,7 @@ impl Rows {
         Duration::from_millis(if self.quick { 800 } else { 1500 })
     }
 
-    fn row(
-        &self,
-        name: String,
-        about: String,
-        shows: &[Figure],
-        work: Work,
-        who: Vec<Option<Any>>,
-    ) -> Row {
-        let who: Vec<Any> = who.into_iter().flatten().collect();
-        let synced = who
-            .iter()
-            .filter(|any| any.keeps() == Keeps::Synced)
-            .count();
-        assert!(
-            synced == 0 || synced == who.len(),
-            "{name}: some sync and some do not"
-        );
+    fn row(&self, name: String, about: &str, shows: &[Figure], work: Work, who: Vec<Who>) -> Row {
         let effort = if self.quick {
             Effort {
                 samples: 3,
@@ -93,7 +68,17 @@ impl Rows {
         };
         Row {
             name,
-            about,
+            about: about.into(),
+            waiting: Waiting::Sides {
+                server: Idle::AsNamed,
+                client: work.client_idle(),
+            },
+            pinning: match self.seats.cores {
+                Some(_) => Pinning::Pinned("the server to one core, the client to another"),
+                None => Pinning::Unpinned,
+            },
+            pace: work.pace(),
+            costs: Costs::Shown,
             shows: shows.to_vec(),
             bars: Vec::new(),
             // A server that sleeps makes the client leave its core; nobody preempts it.
@@ -102,7 +87,8 @@ impl Rows {
             effort,
             contenders: who
                 .into_iter()
-                .map(|any| any.contender(work, &self.seats))
+                .flatten()
+                .map(|who| who.contender(work, &self.seats))
                 .collect(),
         }
     }
@@ -119,9 +105,7 @@ impl Rows {
                 });
                 let mut row = self.row(
                     format!("throughput {publishers}→{subscribers}, {}", size(bytes)),
-                    "server on one core, client on the other, which spins; nobody syncs; 1 MiB under way at most; \
-                     the rate is that of each subscriber"
-                        .into(),
+                    "nobody syncs; 1 MiB under way at most; the rate is that of each subscriber",
                     &[Figure::PerSecond, Figure::CpuUs, Figure::RssMib],
                     flow,
                     self.everybody(),
@@ -140,7 +124,7 @@ impl Rows {
         });
         rows.push(self.unpinned().row(
             "throughput 1→1, 64 B, unpinned".into(),
-            "server and client where the system puts them; the client spins; nobody syncs".into(),
+            "nobody syncs; 1 MiB under way at most",
             &[Figure::PerSecond, Figure::CpuUs, Figure::RssMib],
             flow,
             self.everybody(),
@@ -162,17 +146,17 @@ impl Rows {
     }
 
     /// All who do not sync.
-    fn everybody(&self) -> Vec<Option<Any>> {
+    fn everybody(&self) -> Vec<Who> {
         vec![
             self.field.ours(IdleStrategy::Adaptive, Ack::Stored),
             self.field.ours(IdleStrategy::Adaptive, Ack::Received),
-            self.field.nats(NatsMode::Core),
-            self.field.nats(NatsMode::JetStream),
-            self.field.redis(RedisMode::PubSub),
-            self.field.redis(RedisMode::StreamEverySecond),
-            self.field.mosquitto(false),
-            Some(Any::Relay(Relay { stores: false })),
-            Some(Any::Relay(Relay { stores: true })),
+            nats::peer(&self.field, NatsMode::Core),
+            nats::peer(&self.field, NatsMode::JetStream),
+            redis::peer(&self.field, RedisMode::PubSub),
+            redis::peer(&self.field, RedisMode::StreamEverySecond),
+            mosquitto::peer(&self.field, false),
+            relay::peer(false),
+            relay::peer(true),
         ]
     }
 
@@ -189,9 +173,9 @@ impl Rows {
                 let mut who = vec![
                     self.field.ours(IdleStrategy::Adaptive, Ack::Stored),
                     self.field.ours(IdleStrategy::Park, Ack::Stored),
-                    self.field.nats(NatsMode::Core),
-                    self.field.nats(NatsMode::JetStream),
-                    self.field.redis(RedisMode::PubSub),
+                    nats::peer(&self.field, NatsMode::Core),
+                    nats::peer(&self.field, NatsMode::JetStream),
+                    redis::peer(&self.field, RedisMode::PubSub),
                 ];
                 if wait == Wait::Spin {
                     who.insert(0, self.field.ours_visible_received(IdleStrategy::Spin));
@@ -199,8 +183,14 @@ impl Rows {
                 }
                 let mut row = self.row(
                     format!("latency at {} k/s, 64 B, {}", rate / 1e3, wait.words()),
-                    "publish to delivery, open loop, from when a message was due; server on one core, client on the other; nobody syncs".into(),
-                    &[Figure::P50Us, Figure::P99Us, Figure::P999Us, Figure::MaxUs, Figure::CpuUs],
+                    "publish to delivery; nobody syncs",
+                    &[
+                        Figure::P50Us,
+                        Figure::P99Us,
+                        Figure::P999Us,
+                        Figure::MaxUs,
+                        Figure::CpuUs,
+                    ],
                     Work::OpenLoop(open),
                     who,
                 );
@@ -230,26 +220,20 @@ impl Rows {
             };
             let mut row = self.row(
                 format!("acknowledged, 64 B, window {window}, {}", wait.words()),
-                "publish to acknowledgement; server on one core, client on the other; nobody syncs"
-                    .into(),
-                &[
-                    Figure::PerSecond,
-                    Figure::P50Us,
-                    Figure::P99Us,
-                    Figure::CpuUs,
-                ],
+                "publish to acknowledgement; nobody syncs",
+                &ACKS,
                 Work::Acks(acks),
                 vec![
                     self.field.ours(IdleStrategy::Spin, Ack::Stored),
                     self.field.ours(IdleStrategy::Adaptive, Ack::Stored),
                     self.field.ours(IdleStrategy::Park, Ack::Stored),
-                    self.field.nats(NatsMode::JetStream),
-                    self.field.redis(RedisMode::Stream),
-                    self.field.redis(RedisMode::StreamEverySecond),
-                    self.field.mosquitto(true),
-                    plain(Keeps::Nothing, true),
-                    plain(Keeps::Nothing, false),
-                    plain(Keeps::PageCache, false),
+                    nats::peer(&self.field, NatsMode::JetStream),
+                    redis::peer(&self.field, RedisMode::Stream),
+                    redis::peer(&self.field, RedisMode::StreamEverySecond),
+                    mosquitto::peer(&self.field, true),
+                    plain::peer(Keeps::Nothing, true),
+                    plain::peer(Keeps::Nothing, false),
+                    plain::peer(Keeps::PageCache, false),
                 ],
             );
             row.bars = ack_bars(window, wait);
@@ -272,17 +256,16 @@ impl Rows {
             };
             let mut row = free.row(
                 format!("synced, 1 KiB, {publishers} publishers, window {window}"),
-                "publish to acknowledgement; every message is on the device before that; server and client where the system puts them, the client parks"
-                    .into(),
-                &[Figure::PerSecond, Figure::P50Us, Figure::P99Us, Figure::CpuUs],
+                "publish to acknowledgement; every message is on the device before that",
+                &ACKS,
                 Work::Acks(acks),
                 vec![
                     self.field.ours(IdleStrategy::Spin, Ack::Synced),
                     self.field.ours(IdleStrategy::Adaptive, Ack::Synced),
                     self.field.ours(IdleStrategy::Adaptive, Ack::SyncedDirect),
-                    self.field.nats(NatsMode::JetStreamSync),
-                    self.field.redis(RedisMode::StreamAlways),
-                    plain(Keeps::Synced, false),
+                    nats::peer(&self.field, NatsMode::JetStreamSync),
+                    redis::peer(&self.field, RedisMode::StreamAlways),
+                    plain::peer(Keeps::Synced, false),
                 ],
             );
             let name = "trunkline synced, adaptive";
@@ -307,15 +290,13 @@ impl Rows {
             let count = if self.quick { count / 5 } else { count };
             self.row(
                 format!("replay from the start, {}", size(bytes)),
-                format!(
-                    "{count} messages that were acknowledged before; server on one core, client on the other, which spins; nobody syncs"
-                ),
+                &format!("{count} messages that were acknowledged before; nobody syncs"),
                 &[Figure::PerSecond, Figure::CpuUs, Figure::RssMib],
                 Work::Replay(Replay { count, bytes }),
                 vec![
                     self.field.ours(IdleStrategy::Adaptive, Ack::Stored),
-                    self.field.nats(NatsMode::JetStream),
-                    self.field.redis(RedisMode::StreamEverySecond),
+                    nats::peer(&self.field, NatsMode::JetStream),
+                    redis::peer(&self.field, RedisMode::StreamEverySecond),
                 ],
             )
         };
@@ -323,20 +304,20 @@ impl Rows {
     }
 
     fn idle(&self) -> Row {
-        let idle = Idle {
+        let idle = IdleLoad {
             time: Duration::from_secs(if self.quick { 2 } else { 10 }),
         };
-        let mut row = self.row(
+        let mut row = self.unpinned().row(
             "idle server".into(),
-            "one subscriber is connected, nothing is published; unpinned".into(),
+            "one subscriber is connected, nothing is published",
             &[Figure::IdlePercent, Figure::RssMib],
             Work::Idle(idle),
             vec![
                 self.field.ours(IdleStrategy::Adaptive, Ack::Stored),
-                self.field.nats(NatsMode::Core),
-                self.field.nats(NatsMode::JetStream),
-                self.field.redis(RedisMode::PubSub),
-                self.field.mosquitto(false),
+                nats::peer(&self.field, NatsMode::Core),
+                nats::peer(&self.field, NatsMode::JetStream),
+                redis::peer(&self.field, RedisMode::PubSub),
+                mosquitto::peer(&self.field, false),
             ],
         );
         let name = "trunkline stored, adaptive";
@@ -352,22 +333,30 @@ impl Rows {
             connections: 10_000,
             time: Duration::from_secs(if self.quick { 1 } else { 5 }),
         };
-        self.row(
+        self.unpinned().row(
             "10,000 idle subscribers".into(),
-            "each on a connection of its own, nothing is published; resident memory of the server without the kernel's for sockets; unpinned; \
-             limits of connections are raised where there are some (trunkline: limits.connections, Redis: --maxclients)"
-                .into(),
+            "each on a connection of its own, nothing is published; resident memory of the server without the kernel's for sockets; \
+             limits of connections are raised where there are some (trunkline: limits.connections, Redis: --maxclients)",
             &[Figure::ConnectionKib, Figure::RssMib, Figure::IdlePercent],
             Work::Crowd(crowd),
             vec![
                 self.field.ours(IdleStrategy::Adaptive, Ack::Stored),
-                self.field.nats(NatsMode::Core),
-                self.field.redis(RedisMode::PubSub),
-                self.field.mosquitto(false),
+                nats::peer(&self.field, NatsMode::Core),
+                redis::peer(&self.field, RedisMode::PubSub),
+                mosquitto::peer(&self.field, false),
             ],
         )
     }
 }
+
+/// What rows of acknowledgements show.
+const ACKS: [Figure; 5] = [
+    Figure::PerSecond,
+    Figure::P50Us,
+    Figure::P99Us,
+    Figure::CpuUs,
+    Figure::RssMib,
+];
 
 fn size(bytes: usize) -> String {
     if bytes < 1024 {

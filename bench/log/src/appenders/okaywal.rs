@@ -1,13 +1,18 @@
 //! okaywal: a write-ahead log with group commit. It always syncs.
 
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 use bench_harness::Failure;
 use okaywal::{Configuration, Entry, EntryId, LogManager, SegmentReader, WriteAheadLog};
 
-use crate::appender::{Appender, Syncs};
+use crate::appender::{Appender, On, Syncs};
 
-struct OkayWal(WriteAheadLog);
+struct OkayWal {
+    log: WriteAheadLog,
+    configuration: Configuration,
+    kept: Arc<Mutex<Kept>>,
+}
 
 /// Files of a megabyte, each used again when its records have been handed over.
 pub fn open(folder: &Path, sync: Syncs) -> Result<Box<dyn Appender>, Failure> {
@@ -24,10 +29,16 @@ pub fn open_large(folder: &Path, sync: Syncs) -> Result<Box<dyn Appender>, Failu
 
 fn start(configuration: Configuration, sync: Syncs) -> Result<Box<dyn Appender>, Failure> {
     assert_eq!(sync, Syncs::Each, "it always syncs");
+    let kept = Arc::default();
     let log = configuration
-        .open(NoManager)
+        .clone()
+        .open(Owner(Arc::clone(&kept)))
         .map_err(|error| error.to_string())?;
-    Ok(Box::new(OkayWal(log)))
+    Ok(Box::new(OkayWal {
+        log,
+        configuration,
+        kept,
+    }))
 }
 
 const SEGMENT_BYTES: u32 = 64 << 20;
@@ -35,7 +46,7 @@ const SEGMENT_BYTES: u32 = 64 << 20;
 impl Appender for OkayWal {
     fn append(&self, record: &[u8]) -> Result<(), Failure> {
         let append = || {
-            let mut entry = self.0.begin_entry()?;
+            let mut entry = self.log.begin_entry()?;
             entry.write_chunk(record)?;
             entry.commit()
         };
@@ -44,28 +55,54 @@ impl Appender for OkayWal {
             .map_err(|error: std::io::Error| error.to_string())
     }
 
-    fn count_again(self: Box<Self>) -> Result<Option<u64>, Failure> {
-        // Segments that were handed over to their owner, who takes nothing here, are reused.
-        self.0.shutdown().map_err(|error| error.to_string())?;
-        Ok(None)
+    fn read_again(self: Box<Self>, on: On<'_>) -> Result<u64, Failure> {
+        let text = |error: std::io::Error| error.to_string();
+        self.log.shutdown().map_err(text)?;
+        let again = self.configuration.open(Owner(Arc::clone(&self.kept)));
+        again.map_err(text)?.shutdown().map_err(text)?;
+        let kept = self.kept.lock().expect("nobody panics with it");
+        for (place, (id, record)) in kept.recovered.iter().enumerate() {
+            // They count from one.
+            let expected = kept.taken_over + 1 + place as u64;
+            if *id != expected {
+                return Err(format!("entry {id} is there where {expected} was next"));
+            }
+            on(record)?;
+        }
+        Ok(kept.taken_over)
     }
 }
 
-/// Takes nothing over.
-#[derive(Debug)]
-struct NoManager;
+/// What the log had its owner take over, and what was still in it when it was opened again.
+#[derive(Debug, Default)]
+struct Kept {
+    /// The last entry of the segments that were handed over, of which the owner takes nothing; they are used again.
+    taken_over: u64,
+    recovered: Vec<(u64, Vec<u8>)>,
+}
 
-impl LogManager for NoManager {
-    fn recover(&mut self, _entry: &mut Entry<'_>) -> std::io::Result<()> {
+#[derive(Debug)]
+struct Owner(Arc<Mutex<Kept>>);
+
+impl LogManager for Owner {
+    fn recover(&mut self, entry: &mut Entry<'_>) -> std::io::Result<()> {
+        let id = entry.id().0;
+        let record = entry.read_all_chunks()?.unwrap_or_default().concat();
+        let mut kept = self.0.lock().expect("nobody panics with it");
+        kept.recovered.push((id, record));
         Ok(())
     }
 
     fn checkpoint_to(
         &mut self,
-        _last: EntryId,
+        last: EntryId,
         _entries: &mut SegmentReader,
         _log: &WriteAheadLog,
     ) -> std::io::Result<()> {
+        let mut kept = self.0.lock().expect("nobody panics with it");
+        if kept.recovered.is_empty() {
+            kept.taken_over = last.0;
+        }
         Ok(())
     }
 }

@@ -6,23 +6,26 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::mpsc;
+use std::thread::JoinHandle;
 use std::time::Instant;
 
 use bench_harness::Failure;
 use trunkline::storage::{Space, StreamDir};
 use trunkline_log::{
     AppendError, Disk, DiskError, Durability, Files, Log, LogConfig, LogId, Now, Request,
-    Retention, SEQUENCE_FIRST, Token,
+    Retention, Token,
 };
 use trunkline_wire::record::{self, RawRecord, Stamp, body_record_bytes};
 
 use super::group::Group;
-use crate::appender::{Appender, Syncs};
+use crate::appender::{Appender, On, Syncs};
+use crate::readback;
 
 struct Ours {
     group: Group<Store>,
     config: LogConfig,
     dir: StreamDir,
+    worker: JoinHandle<()>,
 }
 
 struct Store {
@@ -72,7 +75,7 @@ pub fn open(folder: &Path, sync: Syncs) -> Result<Box<dyn Appender>, Failure> {
     let (slow, jobs) = mpsc::channel::<(Token, Request)>();
     let (done, answers) = mpsc::channel();
     let mut own = dir.clone();
-    std::thread::spawn(move || {
+    let worker = std::thread::spawn(move || {
         for (token, job) in jobs {
             let result = match job {
                 Request::Prepare { segment, bytes } => own.create(segment, bytes),
@@ -101,6 +104,7 @@ pub fn open(folder: &Path, sync: Syncs) -> Result<Box<dyn Appender>, Failure> {
         group: Group::new(store),
         config,
         dir,
+        worker,
     }))
 }
 
@@ -109,15 +113,15 @@ impl Appender for Ours {
         self.group.append(record, Store::commit)
     }
 
-    fn count_again(self: Box<Self>) -> Result<Option<u64>, Failure> {
+    fn read_again(self: Box<Self>, on: On<'_>) -> Result<u64, Failure> {
         let mut store = self.group.into_store();
         if !store.sync {
             store.settle(true)?;
         }
         drop(store);
-        let reopened = Log::open(LogId(0), &self.config, &mut self.dir.clone());
-        let (log, _) = reopened.map_err(|error| error.to_string())?;
-        Ok(Some(log.received().sequence - SEQUENCE_FIRST))
+        // Files that it still makes or removes are none of the log's when that is opened again.
+        self.worker.join().map_err(|_| "preparing panicked")?;
+        readback::each(&self.config, &self.dir, on)
     }
 }
 

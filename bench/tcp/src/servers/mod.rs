@@ -16,6 +16,7 @@ pub use trunkline::Tuning;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Server {
     RawSpin,
+    RawEpoll,
     Mio,
     Tokio,
     Monoio,
@@ -29,6 +30,7 @@ impl Server {
     pub fn name(self) -> String {
         match self {
             Self::RawSpin => "raw spin loop".into(),
+            Self::RawEpoll => "raw epoll loop".into(),
             Self::Mio => "mio".into(),
             Self::Tokio => "tokio".into(),
             Self::Monoio => "monoio".into(),
@@ -41,7 +43,8 @@ impl Server {
 
     pub fn serve(self, listener: TcpListener, connections: usize) {
         match self {
-            Self::RawSpin => raw::serve(&listener, connections),
+            Self::RawSpin => raw::spin(&listener, connections),
+            Self::RawEpoll => raw::park(&listener, connections),
             Self::Mio => mio::serve(listener, connections),
             Self::Tokio => tokio::serve(listener, connections),
             Self::Monoio => monoio::serve(listener, connections),
