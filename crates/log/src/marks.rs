@@ -460,4 +460,52 @@ mod tests {
             );
         }
     }
+
+    /// A segment record of `version` with a body of so many bytes. Its checksum is right.
+    fn segment_record(version: u16, body_bytes: usize) -> Vec<u8> {
+        let mut bytes = vec![0; PREFIX_BYTES + body_bytes];
+        bytes[PREFIX_BYTES..][..2].copy_from_slice(&version.to_le_bytes());
+        seal_in_place(&mut bytes, Kind::Segment, 1, 0);
+        bytes
+    }
+
+    #[test]
+    fn a_newer_version_is_told_from_what_no_version_writes() {
+        let newer = |version| {
+            Err(HeadError::Newer {
+                version,
+                incompatible: 0,
+            })
+        };
+        assert!(read_segment(&segment_record(1, 80)).is_ok());
+        for body_bytes in [8, 72, 80, 88] {
+            let read = |version| read_segment(&segment_record(version, body_bytes));
+            assert_eq!((read(2), read(700)), (newer(2), newer(700)));
+            assert_eq!(read(0), Err(HeadError::Invalid), "{body_bytes} bytes");
+            if body_bytes != 80 {
+                assert_eq!(read(1), Err(HeadError::Invalid), "{body_bytes} bytes");
+            }
+        }
+    }
+
+    #[test]
+    fn a_damaged_version_byte_is_damage_and_not_a_newer_version() {
+        let written = segment_record(1, 80);
+        for version in [0, 2, 3, 129, 255] {
+            let mut bytes = written.clone();
+            bytes[4] = version;
+            assert_eq!(read_segment(&bytes), Err(HeadError::Invalid), "{version}");
+            // With another checksum it may be one: its records may have another layout.
+            bytes[28] ^= 1;
+            let newer = HeadError::Newer {
+                version: version.into(),
+                incompatible: 0,
+            };
+            let expected = match version {
+                0 => HeadError::Invalid,
+                _ => newer,
+            };
+            assert_eq!(read_segment(&bytes), Err(expected), "{version}");
+        }
+    }
 }
