@@ -748,3 +748,26 @@ fn only_a_first_segment_that_never_held_anything_counts_as_unused() {
         assert!(!is_unused(&mut files), "after {operations} it is not known");
     }
 }
+
+/// A segment is sealed only when the next one's file is there.
+#[test]
+fn damage_in_front_of_a_last_segment_that_is_missing_is_never_taken_for_the_end() {
+    let mut world = World::new(small(), 16);
+    while world.log.segment_count() < 2 {
+        world.append_waiting("a", 300);
+    }
+    let last = base(&world.files, 0) + 100;
+    world.settle();
+    let mut files = MemoryFiles::default();
+    let mut contents = world.files.contents(0).expect("the segment").to_vec();
+    let body = &world.told[last as usize - 1].body;
+    let mut windows = contents.windows(body.len());
+    let at = windows.position(|window| window == body);
+    contents[at.expect("it is there") + 100] ^= 4;
+    files.insert(0, contents);
+    let damage = refusal(&world.config, &files);
+    assert_eq!(
+        (damage.what, damage.segment, damage.first, damage.last),
+        (Defect::Records, 0, last, last)
+    );
+}
