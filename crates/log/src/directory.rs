@@ -425,3 +425,246 @@ pub(crate) fn is_zero(bytes: &[u8]) -> bool {
     chunks.all(|chunk| chunk.iter().fold(0, |any, byte| any | byte) == 0)
         && chunks.remainder().iter().all(|b| *b == 0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layout::BLOCK_BYTES;
+    use crate::testing::MemoryFiles;
+
+    const BYTES: u64 = BLOCK_BYTES;
+
+    fn mark(sequence: u64, position: u64) -> Mark {
+        Mark { sequence, position }
+    }
+
+    fn evidence(durable: Mark, first_segment: u64) -> Evidence {
+        Evidence {
+            durable,
+            first_segment,
+        }
+    }
+
+    /// The record of a segment that starts with sequence `100 * index + 1` and tells nothing, of the stream with that salt.
+    fn head(index: u64, salt: u64) -> SegmentHead {
+        SegmentHead {
+            identity: Identity {
+                uuid: [0; 16],
+                salt,
+                segment_bytes: BYTES,
+            },
+            index,
+            base_sequence: 100 * index + 1,
+            base_ns: 0,
+            evidence: Evidence::default(),
+        }
+    }
+
+    fn heads(indexes: impl IntoIterator<Item = u64>) -> Heads {
+        let head = |index| (index, head(index, 7));
+        indexes.into_iter().map(head).collect()
+    }
+
+    fn listed(indexes: impl IntoIterator<Item = u64>) -> Listed {
+        indexes.into_iter().map(|index| (index, BYTES)).collect()
+    }
+
+    #[test]
+    fn a_stream_is_what_most_of_its_files_are_wherever_a_stray_one_lies() {
+        let most = |salts: &[u64]| {
+            let heads = (0..).zip(salts).map(|(at, salt)| (at, head(at, *salt)));
+            most_have(&heads.collect()).map(|identity| identity.salt)
+        };
+        assert_eq!(most(&[]), None);
+        assert_eq!(most(&[7]), Some(7));
+        for salts in [[7, 7, 9], [7, 9, 7], [9, 7, 7]] {
+            assert_eq!(most(&salts), Some(7), "{salts:?}");
+        }
+        for salts in [
+            [7, 7, 7, 9, 9],
+            [9, 9, 7, 7, 7],
+            [9, 7, 7, 9, 7],
+            [7, 9, 9, 7, 7],
+            [7, 7, 9, 9, 7],
+        ] {
+            assert_eq!(most(&salts), Some(7), "{salts:?}");
+        }
+        // What is not in its place has no vote.
+        let mut misplaced = heads([0]);
+        misplaced.extend((5..9).map(|at| (at, head(at + 1, 9))));
+        assert_eq!(most_have(&misplaced).map(|most| most.salt), Some(7));
+    }
+
+    #[test]
+    fn no_segment_has_a_number_to_which_positions_do_not_reach() {
+        let most = (1 << 47) - 1;
+        assert_eq!(segments_max(BYTES), most);
+        let all = listed([0, 1, most - 1, most, most + 1, u64::MAX]);
+        let strays: Vec<u64> = beyond(&all, BYTES).collect();
+        assert_eq!(strays, [most, most + 1, u64::MAX]);
+        // Whatever a record says, a number comes of it.
+        assert_eq!(segments_max(0), i64::MAX as u64);
+    }
+
+    #[test]
+    fn a_segment_held_what_lies_between_its_record_and_the_next_one() {
+        assert_eq!(held(&heads([3, 4]), 3), 301..401);
+        assert_eq!(held(&heads([1]), 0), 1..101, "the first starts with 1");
+        for (indexes, segment) in [(&[4][..], 3), (&[3], 3), (&[3, 5], 3), (&[0], 0), (&[], 0)] {
+            let held = held(&heads(indexes.iter().copied()), segment);
+            assert!(held.is_empty(), "{indexes:?}, {segment}: {held:?}");
+        }
+    }
+
+    #[test]
+    fn marks_are_searched_from_the_last_file_back_to_the_one_with_the_frontier() {
+        // What the marks of each file tell, and which files are looked at for it.
+        let search = |heads: &Heads, told: &[(u64, Evidence)]| {
+            let mut looked = Vec::new();
+            let files = listed(0..=6);
+            let found = find_evidence(&files, heads, BYTES, |segment| {
+                looked.push(segment);
+                let told = told.iter().find(|(at, _)| *at == segment);
+                Ok(Some(told.map_or(Evidence::default(), |(_, told)| *told)))
+            });
+            (found.expect("it was found"), looked)
+        };
+        let in_5 = evidence(mark(560, 5 * BYTES + 8192), 2);
+        let at_5 = evidence(mark(501, 5 * BYTES), 2);
+        let in_4 = evidence(mark(490, 5 * BYTES - 4096), 1);
+        assert_eq!(search(&heads(0..6), &[(5, in_5)]), (in_5, vec![6, 5]));
+        assert_eq!(search(&heads(0..6), &[(5, at_5)]), (at_5, vec![6, 5]));
+        assert_eq!(search(&heads(0..6), &[(5, in_4)]), (in_4, vec![6, 5, 4]));
+        assert_eq!(search(&heads(0..6), &[(4, in_4)]), (in_4, vec![6, 5, 4]));
+        // A file without a record is no segment yet: the one before tells as well.
+        assert_eq!(search(&heads(0..5), &[(5, in_5)]), (in_5, vec![6, 5, 4]));
+        // What a record tells counts, too, and each frontier as far as anything tells.
+        let mut telling = heads(0..6);
+        telling.get_mut(&3).expect("a head").evidence = evidence(mark(301, 3 * BYTES), 3);
+        let both = evidence(in_5.durable, 3);
+        assert_eq!(search(&telling, &[(5, in_5)]), (both, vec![6, 5]));
+        let all = vec![6, 5, 4, 3, 2, 1, 0];
+        assert_eq!(search(&heads(0..6), &[]), (Evidence::default(), all));
+    }
+
+    #[test]
+    fn everything_in_front_of_a_segment_that_has_begun_behind_damage_counts_as_synced() {
+        let known = evidence(mark(150, BYTES + 4096), 1);
+        let search = |files: &Listed| {
+            let looked = |_| Ok(Some(known));
+            find_evidence(files, &heads(files.keys().copied()), BYTES, looked).expect("found")
+        };
+        assert_eq!(search(&listed(1..6)), known, "none is missing");
+        assert_eq!(search(&listed(2..6)), evidence(mark(201, 2 * BYTES), 1));
+        for damaged in [2, 3] {
+            let begun = damaged + 1;
+            let synced = evidence(mark(100 * begun + 1, begun * BYTES), 1);
+            let missing = listed((1..6).filter(|segment| *segment != damaged));
+            assert_eq!(search(&missing), synced, "without {damaged}");
+            let mut other_length = listed(1..6);
+            other_length.insert(damaged, BYTES - 4096);
+            assert_eq!(search(&other_length), synced, "with a part of {damaged}");
+        }
+        // The last of several.
+        assert_eq!(
+            search(&listed([1, 3, 5])),
+            evidence(mark(501, 5 * BYTES), 1)
+        );
+    }
+
+    #[test]
+    fn records_are_verified_from_the_segment_that_holds_the_frontier() {
+        let first =
+            |position, begun: Range<u64>| first_unproven(mark(1, position), &heads(begun), BYTES);
+        assert_eq!(first(3 * BYTES + 8, 0..4), 3);
+        assert_eq!(first(4 * BYTES - 8, 0..4), 3);
+        assert_eq!(first(4 * BYTES, 0..5), 4);
+        // Its first byte, and its record did not come to the device: the one before tells what was removed.
+        assert_eq!(first(4 * BYTES, 0..4), 3);
+        // Something of it was synced, so its record was.
+        assert_eq!(first(4 * BYTES + 8, 0..4), 4);
+        assert_eq!(first(0, 0..0), 0);
+    }
+
+    #[test]
+    fn zeros_are_all_zeros() {
+        for len in [0, 1, 255, 256, 257, 512, 600] {
+            let mut bytes = vec![0; len];
+            assert!(is_zero(&bytes), "{len}");
+            for at in 0..len {
+                bytes[at] = 1;
+                assert!(!is_zero(&bytes), "{at} of {len}");
+                // Nor do two of them make up for each other.
+                let other = (at + 1) % len;
+                bytes[other] = 1;
+                assert!(!is_zero(&bytes), "{at} and {other} of {len}");
+                (bytes[at], bytes[other]) = (0, 0);
+            }
+        }
+    }
+
+    #[test]
+    fn each_stretch_of_pages_is_kept_aside_once_and_zero_ones_are_left_alone() {
+        let page = PAGE_BYTES as usize;
+        let mut contents = vec![0; 8 * page];
+        // From the middle of a page on: the rest of it, two pages in a row, and the last one.
+        for at in [page + 500, 3 * page, 5 * page - 1, 8 * page - 1] {
+            contents[at] = 1;
+        }
+        contents[page + 99] = 9;
+        let mut files = MemoryFiles::default();
+        files.insert(0, contents.clone());
+        let mut directory = Directory::new(&mut files);
+        directory.load(0, 8 * PAGE_BYTES).expect("readable");
+        let zeroed = directory.zero_image(0, page + 100).expect("writable");
+        assert_eq!(zeroed, 4 * PAGE_BYTES);
+        assert!(is_zero(&directory.image[page + 100..]));
+        let kept: Vec<(u64, usize)> = files
+            .kept_aside
+            .iter()
+            .map(|(_, offset, bytes)| (*offset, bytes.len()))
+            .collect();
+        let expected = [
+            (PAGE_BYTES + 100, page - 100),
+            (3 * PAGE_BYTES, 2 * page),
+            (7 * PAGE_BYTES, page),
+        ];
+        assert_eq!(kept, expected);
+        let mut left = vec![0; 8 * page];
+        left[page + 99] = 9;
+        assert!(files.contents(0) == Some(&left[..]));
+    }
+
+    #[test]
+    fn a_file_is_read_once_until_it_is_let_go() {
+        let mut files = MemoryFiles::default();
+        files.insert(0, vec![1; 100]);
+        files.insert(1, vec![2; 100]);
+        files.operations_left = 3;
+        let mut directory = Directory::new(&mut files);
+        let mut load = |segment| Some(directory.load(segment, 100).ok()?[99]);
+        assert_eq!((load(0), load(0)), (Some(1), Some(1)));
+        assert_eq!((load(1), load(1)), (Some(2), Some(2)));
+        directory.unload();
+        assert_eq!(directory.load(1, 100).expect("the third read")[0], 2);
+        assert!(directory.load(0, 100).is_err(), "that is not in memory");
+        assert!(directory.load(1, 100).is_err(), "nor is what was there");
+    }
+
+    #[test]
+    fn a_short_file_is_followed_by_zeros_and_a_missing_one_is_all_zeros() {
+        let mut files = MemoryFiles::default();
+        files.insert(0, vec![1; 60]);
+        files.insert(1, vec![2; 200]);
+        let mut directory = Directory::new(&mut files);
+        let listed = directory.list().expect("listed");
+        let mut padded = |segment| directory.padded(&listed, segment, 100).expect("readable");
+        assert_eq!(padded(0), [[1; 60].as_slice(), &[0; 40]].concat());
+        assert_eq!(padded(1), [2; 100]);
+        assert_eq!(padded(2), [0; 100]);
+        files.operations_left = 0;
+        let mut directory = Directory::new(&mut files);
+        let refused = directory.padded(&listed, 0, 100);
+        assert!(refused.is_err(), "what cannot be read is not zero");
+    }
+}

@@ -163,3 +163,92 @@ pub fn segment_index(name: &str) -> Option<u64> {
         None
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Files that do only what they must.
+    struct Least;
+
+    impl Files for Least {
+        fn list(&mut self) -> io::Result<Vec<SegmentFile>> {
+            unreachable!("it is not asked for")
+        }
+
+        fn create(&mut self, _: u64, _: u64) -> io::Result<()> {
+            unreachable!("it is not asked for")
+        }
+
+        fn read_at(&mut self, _: u64, _: u64, _: &mut [u8]) -> io::Result<()> {
+            unreachable!("it is not asked for")
+        }
+
+        fn write_at(&mut self, _: u64, _: u64, _: &[u8]) -> io::Result<()> {
+            unreachable!("it is not asked for")
+        }
+
+        fn sync(&mut self, _: u64) -> io::Result<()> {
+            unreachable!("it is not asked for")
+        }
+
+        fn remove(&mut self, _: u64) -> io::Result<()> {
+            unreachable!("it is not asked for")
+        }
+    }
+
+    #[test]
+    fn who_cannot_give_a_file_another_length_says_so_and_keeps_no_copies() {
+        let refused = Least.resize(0, 1).expect_err("it was not done");
+        assert_eq!(refused.kind(), io::ErrorKind::Unsupported);
+        assert!(Least.keep_aside(0, 0, &[1]).is_ok());
+    }
+
+    #[test]
+    fn what_is_in_the_place_of_a_segment_is_told_with_what_to_do_about_it() {
+        let said = |is| {
+            let path = PathBuf::from("orders/0000000000000001.seg");
+            let found = NotRegular { path, is };
+            let error = io::Error::from(found.clone());
+            assert_eq!(NotRegular::of(&error), Some(&found));
+            error.to_string()
+        };
+        assert_eq!(
+            said(FileKind::Link),
+            "orders/0000000000000001.seg: it is a symbolic link, and only a regular file is a segment; put the file that it leads to in its place"
+        );
+        let others = [
+            (FileKind::Directory, "a directory"),
+            (FileKind::Pipe, "a named pipe"),
+            (FileKind::Socket, "a socket"),
+            (FileKind::Device, "a device"),
+        ];
+        for (is, what) in others {
+            assert_eq!(
+                said(is),
+                format!(
+                    "orders/0000000000000001.seg: it is {what}, and only a regular file is a segment; move it out of the stream's directory, and put the segment back"
+                )
+            );
+        }
+        assert_eq!(NotRegular::of(&io::Error::from_raw_os_error(5)), None);
+    }
+
+    #[test]
+    fn only_names_that_are_given_are_read_back() {
+        for index in [0, 10, 0x1234_5678_9abc_def0, u64::MAX] {
+            assert_eq!(segment_index(&segment_name(index)), Some(index));
+        }
+        for name in [
+            "0000000000000001",
+            "00000000000000001.seg",
+            "000000000000001.seg",
+            "000000000000000g.seg",
+            "000000000000000F.seg",
+            "-000000000000001.seg",
+            ".seg",
+        ] {
+            assert_eq!(segment_index(name), None, "{name}");
+        }
+    }
+}

@@ -130,3 +130,23 @@ pub(crate) const fn seal_bytes(segment_bytes: u64, subjects: u64) -> u64 {
 pub(crate) const fn record_bytes(payload_len: u32) -> u64 {
     trunkline_wire::record::record_bytes(payload_len) as u64
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_for_a_seal_is_room_for_an_entry_of_each_block_and_every_subject() {
+        // Itself, an entry for each 64 KiB and two more, and what defines the subjects.
+        assert_eq!(seal_bytes(64 << 10, 0), 96 + 3 * 24);
+        assert_eq!(seal_bytes(1 << 20, 0), 96 + 18 * 24);
+        assert_eq!(seal_bytes(1 << 20, 7), 96 + 18 * 24 + 7 * 8);
+    }
+
+    #[test]
+    fn records_take_whole_words() {
+        assert_eq!(record_bytes(8), 40);
+        assert_eq!(record_bytes(9), 48);
+        assert_eq!(record_bytes(16), 48);
+    }
+}

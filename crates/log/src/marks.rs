@@ -452,12 +452,177 @@ mod tests {
         assert_eq!(seal.subjects[1].offset.get(), 400);
         bytes[900] ^= 1;
         assert!(read_seal(&bytes, &head, OFFSET).is_none());
-        for (sequence, position) in [(2, 65_536 + 120), (3, 65_535), (6, 65_536 + 120)] {
+        let places = [
+            (2, 65_536 + 120),
+            (3, 65_535),
+            (6, 65_536 + 120),
+            (5, 65_536 + OFFSET),
+        ];
+        for (sequence, position) in places {
             let bytes = sealed(sequence, position);
             assert!(
                 read_seal(&bytes, &head, OFFSET).is_none(),
                 "an entry for {sequence} at {position} is not of this segment"
             );
+        }
+    }
+
+    /// A segment record of `version` with a body of so many bytes. Its checksum is right.
+    fn segment_record(version: u16, body_bytes: usize) -> Vec<u8> {
+        let mut bytes = vec![0; PREFIX_BYTES + body_bytes];
+        bytes[PREFIX_BYTES..][..2].copy_from_slice(&version.to_le_bytes());
+        seal_in_place(&mut bytes, Kind::Segment, 1, 0);
+        bytes
+    }
+
+    #[test]
+    fn a_newer_version_is_told_from_what_no_version_writes() {
+        let newer = |version| {
+            Err(HeadError::Newer {
+                version,
+                incompatible: 0,
+            })
+        };
+        assert!(read_segment(&segment_record(1, 80)).is_ok());
+        for body_bytes in [8, 72, 80, 88] {
+            let read = |version| read_segment(&segment_record(version, body_bytes));
+            assert_eq!((read(2), read(700)), (newer(2), newer(700)));
+            assert_eq!(read(0), Err(HeadError::Invalid), "{body_bytes} bytes");
+            if body_bytes != 80 {
+                assert_eq!(read(1), Err(HeadError::Invalid), "{body_bytes} bytes");
+            }
+        }
+    }
+
+    #[test]
+    fn a_damaged_version_byte_is_damage_and_not_a_newer_version() {
+        let written = segment_record(1, 80);
+        for version in [0, 2, 3, 129, 255] {
+            let mut bytes = written.clone();
+            bytes[4] = version;
+            assert_eq!(read_segment(&bytes), Err(HeadError::Invalid), "{version}");
+            // With another checksum it may be one: its records may have another layout.
+            bytes[28] ^= 1;
+            let newer = HeadError::Newer {
+                version: version.into(),
+                incompatible: 0,
+            };
+            let expected = match version {
+                0 => HeadError::Invalid,
+                _ => newer,
+            };
+            assert_eq!(read_segment(&bytes), Err(expected), "{version}");
+        }
+    }
+
+    /// A seal at `offset` of the second segment of 64 KiB, up to that segment's end, and the head of that segment.
+    fn sealed(
+        offset: u64,
+        entries: &[(u64, u64)],
+        subjects: u32,
+        base_sequence: u64,
+    ) -> (Vec<u8>, SegmentHead) {
+        let head = SegmentHead {
+            identity: Identity {
+                uuid: [0; 16],
+                salt: 77,
+                segment_bytes: 65_536,
+            },
+            index: 1,
+            base_sequence,
+            base_ns: 0,
+            evidence: Evidence::default(),
+        };
+        let stand = Stand {
+            salt: 77,
+            at: Mark {
+                sequence: 50,
+                position: 65_536 + offset,
+            },
+            timestamp_ns: 9,
+        };
+        let entries: Vec<Entry> = entries
+            .iter()
+            .map(|(sequence, offset)| Entry {
+                sequence: *sequence,
+                timestamp_ns: 2,
+                position: 65_536 + offset,
+            })
+            .collect();
+        let places: Vec<Place> = (0..subjects).map(|id| Place { id, offset: 120 }).collect();
+        let mut bytes = vec![0xff; (65_536 - offset) as usize];
+        let evidence = Evidence::default();
+        write_seal(
+            &mut bytes,
+            stand,
+            evidence,
+            offset as u32,
+            entries.iter(),
+            &places,
+        );
+        (bytes, head)
+    }
+
+    #[test]
+    fn a_seal_that_has_little_room_lists_every_subject_and_as_much_of_the_index_as_fits() {
+        let entries: Vec<(u64, u64)> = (0..9).map(|n| (n + 3, 120 + n * 100)).collect();
+        for subjects in [0, 1, 5, 20] {
+            for fit in 0..=9 {
+                let room = 96 + u64::from(subjects) * 8 + fit * 24;
+                for spare in [0, 8, 16] {
+                    let offset = 65_536 - room - spare;
+                    let (bytes, head) = sealed(offset, &entries, subjects, 3);
+                    let seal = read_seal(&bytes, &head, offset).expect("valid");
+                    let ids = seal.subjects.iter().map(|subject| subject.subject_id.get());
+                    assert!(ids.eq(0..subjects), "{subjects} subjects, {fit} entries");
+                    let listed = seal.index.iter().map(|entry| entry.sequence.get());
+                    assert!(listed.eq(3..3 + fit), "{subjects} subjects, {fit} entries");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_seal_counts_only_where_it_ends_its_segment_and_lists_places_in_order() {
+        const OFFSET: u64 = 65_536 - 1000;
+        let good = [(3, 120), (4, 200), (50, OFFSET - 8)];
+        let (mut bytes, head) = sealed(OFFSET, &good, 2, 3);
+        assert!(read_seal(&bytes, &head, OFFSET).is_some());
+        bytes.extend([0; 8]);
+        assert!(
+            read_seal(&bytes, &head, OFFSET).is_none(),
+            "something is behind it"
+        );
+        let mut mark = vec![0; 1000];
+        let at = Mark {
+            sequence: 50,
+            position: 65_536 + OFFSET,
+        };
+        let stand = Stand {
+            salt: 77,
+            at,
+            timestamp_ns: 9,
+        };
+        write_batch(&mut mark, stand, Evidence::default());
+        assert!(
+            read_seal(&mark, &head, OFFSET).is_none(),
+            "a mark is no seal"
+        );
+        for entries in [
+            [(3, 120), (3, 120)],
+            [(3, 200), (4, 120)],
+            [(5, 120), (4, 200)],
+            [(3, 120), (51, 200)],
+            [(3, 120), (4, OFFSET)],
+        ] {
+            let (bytes, head) = sealed(OFFSET, &entries, 2, 3);
+            assert!(read_seal(&bytes, &head, OFFSET).is_none(), "{entries:?}");
+        }
+        // A segment without records ends with the sequence with which it begins.
+        for (base_sequence, is_valid) in [(49, true), (50, true), (51, false)] {
+            let (bytes, head) = sealed(OFFSET, &[], 0, base_sequence);
+            let seal = read_seal(&bytes, &head, OFFSET);
+            assert_eq!(seal.is_some(), is_valid, "from {base_sequence} on");
         }
     }
 }

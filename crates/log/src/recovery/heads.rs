@@ -25,7 +25,8 @@ impl<F: Files> Recoverer<'_, F> {
                 None,
             ));
         };
-        let sane = identity.segment_bytes > 0 && identity.segment_bytes.is_multiple_of(BLOCK_BYTES);
+        // No file that has a segment record is of 0 bytes.
+        let sane = identity.segment_bytes.is_multiple_of(BLOCK_BYTES);
         for (&segment, &bytes) in &self.listed {
             if bytes != identity.segment_bytes || !sane {
                 let held = directory::held(&heads, segment);

@@ -1,7 +1,11 @@
 //! Damage to files: found, named, never served.
 
+use std::ops::Range;
+
 use trunkline_log::testing::MemoryFiles;
-use trunkline_log::{AppendError, Damage, Defect, LogConfig, Loss, OpenError, Retention, verify};
+use trunkline_log::{
+    AppendError, Damage, Defect, LogConfig, Loss, OpenError, Retention, is_unused, verify,
+};
 use trunkline_wire::record::{self, Kind, RawRecord, Stamp};
 
 use crate::world::{SECOND, Told, World, small};
@@ -69,6 +73,39 @@ fn refusal(config: &LogConfig, files: &MemoryFiles) -> Damage {
         }
         Err(error) => panic!("{error}"),
         Ok(_) => panic!("it was opened"),
+    }
+}
+
+/// Changes the first segment's record as one who knows how: its checksum is right.
+fn write_in_head(files: &mut MemoryFiles, offset: usize, bytes: &[u8]) {
+    let head = &mut files.contents_mut(0).expect("the segment")[..120];
+    head[offset..offset + bytes.len()].copy_from_slice(bytes);
+    let crc = trunkline_wire::crc::Crc::new()
+        .update(&head[40..])
+        .update(&head[32..40])
+        .update(&head[..28]);
+    head[28..32].copy_from_slice(&crc.finish().to_le_bytes());
+}
+
+/// The sequence with which a segment begins, by its record.
+fn base(files: &MemoryFiles, segment: u64) -> u64 {
+    let contents = files.contents(segment).expect("the segment");
+    let head = RawRecord::peek(contents, u32::MAX).expect("framed");
+    head.expect("whole").sequence()
+}
+
+/// Where in the file the first definition of `subject` is.
+fn definition(files: &MemoryFiles, segment: u64, subject: &str) -> Range<u64> {
+    let contents = files.contents(segment).expect("the segment");
+    let mut at = 0;
+    loop {
+        let raw = RawRecord::peek(&contents[at..], u32::MAX).expect("framed");
+        let raw = raw.expect("whole");
+        let end = at + raw.len();
+        if raw.kind() == Kind::Definition && raw.body() == subject.as_bytes() {
+            return at as u64..end as u64;
+        }
+        at = end;
     }
 }
 
@@ -299,13 +336,7 @@ fn a_newer_format_is_refused_and_left_alone() {
     let world = synced(small(), 10, 30);
     for (offset, value) in [(4, 2_u8), (40, 2), (44, 1)] {
         let mut files = world.files.clone();
-        let head = &mut files.contents_mut(0).expect("the segment")[..120];
-        head[offset] = value;
-        let crc = trunkline_wire::crc::Crc::new()
-            .update(&head[40..])
-            .update(&head[32..40])
-            .update(&head[..28]);
-        head[28..32].copy_from_slice(&crc.finish().to_le_bytes());
+        write_in_head(&mut files, offset, &[value]);
         let opened = World::on(world.config.clone(), files, 0);
         let error = opened.err().expect("it cannot be read");
         assert!(
@@ -527,4 +558,216 @@ fn what_follows_a_record_that_belongs_elsewhere_is_not_taken_for_the_next_one() 
     }
     // Each record that comes is compared with what was appended.
     open(&world.config, &world.files, &world.told).expect("only readers see it");
+}
+
+#[test]
+fn a_damaged_segment_record_is_told_with_the_sequences_of_its_segment() {
+    let world = synced(small(), 900, 300);
+    assert!(world.log.segment_count() > 4);
+    for segment in 0..3 {
+        let mut files = world.files.clone();
+        files.contents_mut(segment).expect("the segment")[50] ^= 1;
+        let expected = Damage {
+            what: Defect::Head,
+            segment,
+            start: 0,
+            end: 120,
+            first: base(&world.files, segment),
+            last: base(&world.files, segment + 1) - 1,
+        };
+        assert_eq!(refusal(&world.config, &files), expected);
+    }
+}
+
+#[test]
+fn a_damaged_seal_is_told_from_where_it_is_known_to_start() {
+    let world = synced(small(), 900, 300);
+    let whole: u64 = 64 << 10;
+    for segment in 0..3 {
+        let contents = world.files.contents(segment).expect("the segment");
+        let trailer = whole as usize - 8;
+        let seal = u32::from_le_bytes(contents[trailer..][..4].try_into().expect("four bytes"));
+        let first = base(&world.files, segment);
+        let check = |at: usize, bytes: &[u8], start: u64| {
+            let mut files = world.files.clone();
+            let contents = files.contents_mut(segment).expect("the segment");
+            contents[at..at + bytes.len()].copy_from_slice(bytes);
+            let expected = Damage {
+                what: Defect::Seal,
+                segment,
+                start,
+                end: whole,
+                first,
+                last: first - 1,
+            };
+            assert_eq!(refusal(&world.config, &files), expected);
+        };
+        check(seal as usize + 60, &[0xff; 8], seal.into());
+        // The last bytes do not say where it starts, or what cannot be.
+        check(trailer + 4, b"TLNX", whole - 8);
+        for start in [0, 112, whole as u32, u32::MAX] {
+            check(trailer, &start.to_le_bytes(), whole - 8);
+        }
+    }
+}
+
+#[test]
+fn a_damaged_name_is_told_up_to_the_next_record_in_place() {
+    let mut world = World::new(small(), 12);
+    for segment in 0..3 {
+        while world.log.segment_count() <= segment {
+            world.append_waiting("a", 300);
+        }
+        // A subject that only this segment knows.
+        world.append_waiting(&format!("only in {segment}"), 300);
+    }
+    while world.log.segment_count() < 5 {
+        world.append_waiting("a", 300);
+    }
+    world.sync_all();
+    world.advance(SECOND);
+    world.settle();
+    for segment in 0..3 {
+        let name = definition(&world.files, segment, &format!("only in {segment}"));
+        let mut files = world.files.clone();
+        files.contents_mut(segment).expect("the segment")[name.start as usize + 41] ^= 1;
+        let first = base(&world.files, segment);
+        let expected = Damage {
+            what: Defect::Records,
+            segment,
+            start: name.start,
+            end: name.end,
+            first,
+            last: first - 1,
+        };
+        assert_eq!(refusal(&world.config, &files), expected);
+    }
+}
+
+#[test]
+fn the_longest_name_is_known_from_a_segment_that_is_not_read_whole() {
+    let mut world = World::new(small(), 13);
+    let longest = "x".repeat(255);
+    world.append_waiting(&longest, 300);
+    while world.log.segment_count() < 4 {
+        world.append_waiting("a", 300);
+    }
+    world.sync_all();
+    world.advance(SECOND);
+    world.settle();
+    world.reopen().expect("in order");
+    assert!(world.recovery.scanned_bytes < 64 << 10);
+    world.read_all();
+}
+
+#[test]
+fn segments_of_a_length_that_no_log_gives_them_are_refused() {
+    let world = synced(small(), 30, 30);
+    assert_eq!(world.files.segments(), [0]);
+    for (said, is) in [(0, 65_536), (69_632, 69_632), (65_528, 65_528)] {
+        let mut files = world.files.clone();
+        write_in_head(&mut files, 88, &u64::to_le_bytes(said));
+        let contents = files.contents_mut(0).expect("the segment");
+        contents.resize(is as usize, 0);
+        let damage = refusal(&world.config, &files);
+        let what = Defect::Length { bytes: is };
+        assert_eq!((damage.what, damage.segment), (what, 0));
+    }
+}
+
+/// Everything in front of a segment that recovery starts was found in place, so it says so.
+#[test]
+fn damage_in_front_of_a_segment_that_recovery_started_is_never_taken_for_the_end() {
+    let mut world = World::new(small(), 14);
+    while world.log.segment_count() < 3 {
+        world.append_waiting("a", 300);
+    }
+    world.settle();
+    // A crash left the third segment without its record.
+    world.files.contents_mut(2).expect("the segment").fill(0);
+    world.reopen().expect("nothing in it was synced");
+    let next = world.log.received();
+    assert_eq!(next.position, 2 * (64 << 10) + 4096);
+    let body = &world.told[20].body;
+    let contents = world.files.contents_mut(0).expect("the segment");
+    let mut windows = contents.windows(body.len());
+    let at = windows.position(|window| window == body);
+    contents[at.expect("it is there") + 100] ^= 4;
+    let opened = open(&world.config, &world.files, &world.told).expect("only readers see it");
+    assert_eq!(opened.log.received().sequence, next.sequence);
+    assert_eq!(opened.lost, [(21, 21, Loss::Damaged)]);
+    // Nor is any of it read again.
+    assert_eq!(opened.recovery.scanned_bytes, 4096);
+}
+
+#[test]
+fn only_a_first_segment_that_never_held_anything_counts_as_unused() {
+    let whole = 64 << 10;
+    let with = |changes: &[(usize, u8)]| {
+        let mut contents = vec![0; whole];
+        changes.iter().for_each(|(at, byte)| contents[*at] = *byte);
+        contents
+    };
+    let unused = |contents: &[(u64, Vec<u8>)]| {
+        let mut files = MemoryFiles::default();
+        for (segment, contents) in contents {
+            files.insert(*segment, contents.clone());
+        }
+        is_unused(&mut files)
+    };
+    assert!(unused(&[(0, with(&[]))]));
+    assert!(
+        unused(&[(0, with(&[(0, 1), (4095, 1)]))]),
+        "a part of its first page"
+    );
+    assert!(!unused(&[]));
+    assert!(!unused(&[(1, with(&[]))]));
+    assert!(!unused(&[(0, with(&[])), (1, with(&[]))]));
+    assert!(!unused(&[(0, vec![0; 100])]), "it was never so short");
+    for at in [4096, whole - 1] {
+        assert!(
+            !unused(&[(0, with(&[(at, 1)]))]),
+            "something is at byte {at}"
+        );
+    }
+    let new = World::new(small(), 15);
+    assert!(
+        !is_unused(&mut new.files.clone()),
+        "a stream without records"
+    );
+    let mut newer = new.files.clone();
+    write_in_head(&mut newer, 40, &[2]);
+    assert!(
+        !is_unused(&mut newer),
+        "a newer version may have put anything there"
+    );
+    for operations in 0..3 {
+        let mut files = MemoryFiles::default();
+        files.insert(0, with(&[]));
+        files.operations_left = operations;
+        assert!(!is_unused(&mut files), "after {operations} it is not known");
+    }
+}
+
+/// A segment is sealed only when the next one's file is there.
+#[test]
+fn damage_in_front_of_a_last_segment_that_is_missing_is_never_taken_for_the_end() {
+    let mut world = World::new(small(), 16);
+    while world.log.segment_count() < 2 {
+        world.append_waiting("a", 300);
+    }
+    let last = base(&world.files, 0) + 100;
+    world.settle();
+    let mut files = MemoryFiles::default();
+    let mut contents = world.files.contents(0).expect("the segment").to_vec();
+    let body = &world.told[last as usize - 1].body;
+    let mut windows = contents.windows(body.len());
+    let at = windows.position(|window| window == body);
+    contents[at.expect("it is there") + 100] ^= 4;
+    files.insert(0, contents);
+    let damage = refusal(&world.config, &files);
+    assert_eq!(
+        (damage.what, damage.segment, damage.first, damage.last),
+        (Defect::Records, 0, last, last)
+    );
 }
