@@ -242,11 +242,7 @@ impl Post {
             );
             return;
         }
-        let Some(session) = self
-            .sessions
-            .get(id)
-            .filter(|session| session.phase != Phase::Closed)
-        else {
+        let Some(session) = self.sessions.hearing(id) else {
             return;
         };
         let fits = push(&mut session.outbox, &mut self.arena, parts, Whose::Own);
@@ -274,11 +270,7 @@ impl Post {
             self.send(id.worker(), message);
             return;
         }
-        let Some(session) = self
-            .sessions
-            .get(id)
-            .filter(|session| session.phase != Phase::Closed)
-        else {
+        let Some(session) = self.sessions.hearing(id) else {
             return;
         };
         let waiting = session.outbox.passed_bytes();

@@ -157,6 +157,13 @@ impl Sessions {
         self.peer(Peer::of(id))
     }
 
+    /// The session with this id as long as anything can be sent to it: also while it is closing.
+    #[inline]
+    pub(super) fn hearing(&mut self, id: SessionId) -> Option<&mut Session> {
+        self.get(id)
+            .filter(|session| session.phase != Phase::Closed)
+    }
+
     /// Every session there is.
     pub(super) fn peers(&self) -> impl Iterator<Item = Peer> + '_ {
         self.slots
