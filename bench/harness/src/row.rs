@@ -275,6 +275,10 @@ pub fn is_ours(name: &str) -> bool {
 /// How our names begin.
 pub const OURS: &str = "trunkline";
 
+/// In the place of a name in a [`Bar`]: whoever of ours is the best in that place, where several uses of ours stand beside
+/// several uses of a peer.
+pub const BEST_OF_OURS: &str = "the best of ours";
+
 /// How much is spent on a row.
 #[derive(Clone, Copy, Debug)]
 pub struct Effort {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::row::{self, Bar, Than};
+use crate::row::{self, BEST_OF_OURS, Bar, Than};
 use crate::{Failure, Figure, Latency, Place, Sample};
 
 /// A row's contenders, and what they came to.
@@ -165,9 +165,13 @@ impl Standing {
     /// What became of a bar in each place in which its contender has samples: what is ahead near and behind far is both. One
     /// that cannot be judged anywhere has a verdict too.
     pub fn verdicts(&self, bar: &Bar) -> Vec<Verdict> {
-        let own = self.summaries.iter();
-        let own = own.filter(|summary| summary.contender == bar.contender);
-        let places: Vec<Place> = own.map(|summary| summary.place).collect();
+        let stands_for = |own: &&Summary| match bar.contender.as_str() {
+            BEST_OF_OURS => is_ours(own),
+            name => own.contender == name,
+        };
+        let own = self.summaries.iter().filter(stands_for);
+        let mut places: Vec<Place> = own.map(|summary| summary.place).collect();
+        places.dedup();
         if places.is_empty() {
             let text = format!("{bar}: {}", self.why_none(&bar.contender));
             let (result, place) = (Met::NotJudged, None);
@@ -215,7 +219,7 @@ impl Standing {
         };
         let text = format!(
             "{}, {}: {} {} {} {}{than}{}",
-            bar.contender,
+            own.contender,
             figure.label(),
             figure.show(ours.median),
             figure.unit(),
@@ -237,6 +241,11 @@ impl Standing {
         figure: Figure,
         place: Place,
     ) -> Result<(Spread, &Summary), Failure> {
+        if name == BEST_OF_OURS {
+            return self
+                .best_of(is_ours, figure, place)
+                .ok_or_else(|| "none of ours has a sample at this distance".to_owned());
+        }
         let mut at_place = self.summaries.iter().filter(|own| own.place == place);
         let own = at_place.find(|own| own.contender == name);
         let own = own.ok_or_else(
@@ -251,10 +260,19 @@ impl Standing {
     }
 
     fn best_peer(&self, figure: Figure, place: Place) -> Result<(Spread, &Summary), Failure> {
+        let best = self.best_of(|own| !is_ours(own), figure, place);
+        Ok(best.ok_or("no peer has a sample at this distance")?)
+    }
+
+    fn best_of(
+        &self,
+        counts: impl Fn(&Summary) -> bool,
+        figure: Figure,
+        place: Place,
+    ) -> Option<(Spread, &Summary)> {
         let mut sorted = self.sorted(place, figure).into_iter();
-        let best = sorted.find(|own| !is_ours(own) && own.figures.contains_key(&figure));
-        let best = best.ok_or("no peer has a sample at this distance")?;
-        Ok((best.figures[&figure], best))
+        let best = sorted.find(|own| counts(own) && own.figures.contains_key(&figure))?;
+        Some((best.figures[&figure], best))
     }
 
     /// Peers who could have been the best, had they any sample.
@@ -270,7 +288,9 @@ impl Standing {
 
     /// Why somebody has no figures at all.
     fn why_none(&self, name: &str) -> String {
-        if self.has_failed(name) {
+        if name == BEST_OF_OURS {
+            "none of ours has a sample that counts".to_owned()
+        } else if self.has_failed(name) {
             format!("{name} failed")
         } else if self.contenders.iter().any(|own| own == name) {
             format!("no sample of {name} counts")
@@ -572,6 +592,38 @@ mod tests {
             .map(|verdict| verdict.result)
             .collect();
         assert_eq!(results, [Met::Yes, Met::No, Met::NotJudged]);
+    }
+
+    #[test]
+    fn the_best_of_ours_stands_for_all_of_them_at_each_distance() {
+        let own = standing([
+            ("trunkline a", 5.0, 40.0),
+            ("trunkline b", 7.0, 40.0),
+            ("peer", 6.0, 40.0),
+            ("trunkline a", 9.0, 200.0),
+            ("trunkline b", 7.0, 200.0),
+            ("peer", 6.0, 200.0),
+        ]);
+        let best = Bar::times_best(BEST_OF_OURS, Figure::Ns, 1.0);
+        let verdicts = own.verdicts(&best);
+        let results: Vec<Met> = verdicts.iter().map(|verdict| verdict.result).collect();
+        assert_eq!(results, [Met::Yes, Met::No]);
+        assert!(
+            verdicts[0].text.starts_with("trunkline a, "),
+            "{}",
+            verdicts[0]
+        );
+        assert!(
+            verdicts[1].text.starts_with("trunkline b, "),
+            "{}",
+            verdicts[1]
+        );
+        let verdicts = standing([("peer", 6.0, 40.0)]).verdicts(&best);
+        assert_eq!(verdicts.len(), 1);
+        assert_eq!(
+            verdicts[0].text,
+            "the best of ours, time ≤ 1 × the best peer: none of ours has a sample that counts"
+        );
     }
 
     #[test]

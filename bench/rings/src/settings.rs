@@ -29,11 +29,11 @@ const HOW: [(&str, &str); 17] = [
     ),
     (
         "trunkline slice",
-        "spsc::RingBuffer; push_slice, and the words after it for the receiver",
+        "spsc::RingBuffer; push_slice, and the words after it for the receiver: drained takes all that is there",
     ),
     (
         "trunkline mpsc slice",
-        "mpsc::channel; push_slice, pop_each up to 64",
+        "mpsc::channel; push_slice, pop_each or chunk up to 64",
     ),
     ("trunkline mpsc", "mpsc::channel; push, pop"),
     ("trunkline mpmc", "mpmc::channel; push, pop"),

@@ -197,7 +197,7 @@ pub fn one_thread<T: Item, R: Ring<T>>(operations: u64) -> Result<Sample, Failur
 }
 
 /// Few enough that reading the clock is lost in the mean.
-pub const TRIPS_PER_TIMED: u64 = 64;
+pub const TRIPS_PER_TIMED: u64 = 16;
 const LAST_TRIES: usize = 1000;
 
 #[cfg(test)]

@@ -30,6 +30,7 @@ pub mod broadcast;
 pub mod bytes;
 mod capacity;
 pub mod counter;
+mod fetch;
 mod full;
 pub mod memory;
 pub mod mpmc;
@@ -39,7 +40,7 @@ mod padded;
 mod plain;
 mod slots;
 pub mod spsc;
-mod stamped;
+mod stamp;
 pub mod wait;
 
 pub use capacity::{BadCapacity, Capacity, Dynamic, Fixed};

@@ -31,13 +31,13 @@
 use std::fmt;
 use std::io;
 
-use crate::atomic::{Arc, AtomicUsize, Ordering};
+use crate::atomic::{Arc, AtomicU64, Ordering};
 use crate::block::Block;
 use crate::capacity::{BadCapacity, Capacity};
 use crate::full::Full;
 use crate::memory::Region;
 use crate::padded::CachePadded;
-use crate::stamped::Stamped;
+use crate::stamp::Stamp;
 
 /// A ring of `capacity` elements, a power of two of at least 2, on the heap.
 ///
@@ -59,7 +59,7 @@ pub fn in_region<T: Send>(
         region,
         at_least_two(capacity)?,
         Header::new(0),
-        Stamped::new,
+        |index| Stamp::new(index as u64),
     )?))
 }
 
@@ -68,9 +68,9 @@ pub fn in_region<T: Send>(
 #[doc(hidden)]
 pub fn starting_at<T: Send>(
     capacity: usize,
-    position: usize,
+    position: u64,
 ) -> io::Result<(Producer<T>, Consumer<T>)> {
-    let stamp = |index| Stamped::new(position.wrapping_add(index));
+    let stamp = |index| Stamp::new(position.wrapping_add(index as u64));
     Ok(halves(Block::on_heap(
         at_least_two(capacity)?,
         Header::new(position),
@@ -86,7 +86,7 @@ fn at_least_two(capacity: usize) -> Result<usize, BadCapacity> {
     }
 }
 
-fn halves<T: Send>(block: Block<Header, Stamped<T>>) -> (Producer<T>, Consumer<T>) {
+fn halves<T: Send>(block: Block<Header, T, Stamp>) -> (Producer<T>, Consumer<T>) {
     let ring = Arc::new(Ring { block });
     (
         Producer {
@@ -99,14 +99,14 @@ fn halves<T: Send>(block: Block<Header, Stamped<T>>) -> (Producer<T>, Consumer<T
 #[derive(Debug)]
 struct Header {
     /// The next position to be pushed to.
-    pushed: CachePadded<AtomicUsize>,
+    pushed: CachePadded<AtomicU64>,
     /// The next position to be popped from.
-    popped: CachePadded<AtomicUsize>,
+    popped: CachePadded<AtomicU64>,
 }
 
 impl Header {
-    fn new(position: usize) -> Self {
-        let index = || CachePadded::new(AtomicUsize::new(position));
+    fn new(position: u64) -> Self {
+        let index = || CachePadded::new(AtomicU64::new(position));
         Self {
             pushed: index(),
             popped: index(),
@@ -116,22 +116,22 @@ impl Header {
 
 #[derive(Debug)]
 struct Ring<T> {
-    block: Block<Header, Stamped<T>>,
+    block: Block<Header, T, Stamp>,
 }
 
 impl<T> Ring<T> {
     /// Takes the next position of `index` whose slot has a stamp of `position + turn`; `None` when
     /// the slot is not that far.
     #[inline(always)]
-    fn take(&self, index: &AtomicUsize, turn: usize) -> Option<usize> {
+    fn take(&self, index: &AtomicU64, turn: u64) -> Option<u64> {
         // Relaxed, here and below: a position orders nothing, the slot's stamp does.
         let mut position = index.load(Ordering::Relaxed);
         loop {
             let ahead = self
                 .block
-                .slot(position)
+                .stamp(position as usize)
                 .load()
-                .wrapping_sub(position.wrapping_add(turn)) as isize;
+                .wrapping_sub(position.wrapping_add(turn)) as i64;
             if ahead == 0 {
                 let next = position.wrapping_add(1);
                 match index.compare_exchange_weak(
@@ -161,10 +161,10 @@ impl<T> Drop for Ring<T> {
     fn drop(&mut self) {
         let mut position = self.block.header().popped.load(Ordering::Acquire);
         while std::mem::needs_drop::<T>()
-            && self.block.slot(position).load() == position.wrapping_add(1)
+            && self.block.stamp(position as usize).load() == position.wrapping_add(1)
         {
             // SAFETY: stamped as holding an element, and nobody else is left.
-            drop(unsafe { self.block.slot(position).read() });
+            drop(unsafe { self.block.slots().read(position as usize) });
             position = position.wrapping_add(1);
         }
     }
@@ -185,10 +185,10 @@ impl<T: Send> Producer<T> {
         let Some(position) = self.ring.take(&self.ring.block.header().pushed, 0) else {
             return Err(Full(value));
         };
-        let slot = self.ring.block.slot(position);
         // SAFETY: the stamp said that the slot is free, and `take` gave it to nobody else.
-        unsafe { slot.write(value) };
-        slot.store(position.wrapping_add(1));
+        unsafe { self.ring.block.slots().write(position as usize, value) };
+        let stamp = self.ring.block.stamp(position as usize);
+        stamp.store(position.wrapping_add(1));
         Ok(())
     }
 
@@ -224,10 +224,10 @@ impl<T: Send> Consumer<T> {
     #[inline]
     pub fn pop(&self) -> Option<T> {
         let position = self.ring.take(&self.ring.block.header().popped, 1)?;
-        let slot = self.ring.block.slot(position);
         // SAFETY: the stamp said that the element is there, and `take` gave it to nobody else.
-        let value = unsafe { slot.read() };
-        slot.store(position.wrapping_add(self.ring.capacity()));
+        let value = unsafe { self.ring.block.slots().read(position as usize) };
+        let stamp = self.ring.block.stamp(position as usize);
+        stamp.store(position.wrapping_add(self.ring.capacity() as u64));
         Some(value)
     }
 

@@ -1,19 +1,20 @@
 //! A bounded ring from many threads to one.
 //!
-//! Producers take a position each by advancing one shared index, write their element there and
-//! stamp the slot; the consumer takes the slots in order, as far as they are stamped, and says in
-//! an index of its own how far it is. A producer looks at that index only when the copy it keeps
-//! is used up, and at no slot before it owns it.
+//! Producers take positions by advancing one shared index, one for an element or a run of them for a batch, write
+//! their elements there and stamp the first; the consumer takes run after run, as far as they are stamped, and says in an
+//! index of its own how far it is. A producer looks at that index only when the copy it keeps is used up.
 //!
 //! ```text
 //! claimed   ──►  one index, compare-and-swap by the producers
-//! slots          [stamp | element] …    stamp = position + 1 once the element of that position is there
+//! slots          a  b  c  d  e  f  g          elements next to each other
+//! stamps         1  5  ·  ·  ·  6  7          where a run begins: the position behind it, once its elements are there
 //! released  ──►  one index, stored by the consumer, once per batch
 //! ```
 //!
-//! Invariant: `released <= claimed <= released + capacity`. Elements of one producer keep their
-//! order. A producer that stops between taking a position and stamping it holds up the consumer,
-//! not other producers (until the ring is full).
+//! Invariants: `released <= claimed <= released + capacity`; a stamp that was written for an earlier lap, or for a run that
+//! began there once, is not above its slot's position, as no run is longer than the ring: it says that nothing is there.
+//! Elements of one producer keep their order. A producer that stops between taking positions and stamping them holds up the
+//! consumer, not other producers (until the ring is full).
 //!
 //! ```
 //! let (producer, mut consumer) = trunkline_ring::mpsc::channel::<u64>(64)?;
@@ -32,23 +33,21 @@
 use std::fmt;
 use std::io;
 
-use crate::atomic::{Arc, AtomicUsize, Ordering, spin_loop};
+use crate::atomic::{Arc, AtomicU64, Ordering};
 use crate::block::Block;
 use crate::capacity::Capacity;
 use crate::full::Full;
 use crate::memory::Region;
 use crate::pace::Pace;
 use crate::padded::CachePadded;
-use crate::stamped::Stamped;
+use crate::stamp::Stamp;
 
 /// A ring of `capacity` elements, a power of two, on the heap.
 ///
 /// # Errors
 /// `InvalidInput` for a capacity that is none; otherwise what the system answered.
 pub fn channel<T: Send>(capacity: usize) -> io::Result<(Producer<T>, Consumer<T>)> {
-    Ok(halves(Block::on_heap(capacity, Header::new(0), |_| {
-        Stamped::new(0)
-    })?))
+    starting_at(capacity, 0)
 }
 
 /// A ring of `capacity` elements, a power of two, laid out in `region`.
@@ -63,7 +62,7 @@ pub fn in_region<T: Send>(
         region,
         capacity,
         Header::new(0),
-        |_| Stamped::new(0),
+        |_| Stamp::new(0),
     )?))
 }
 
@@ -71,20 +70,20 @@ pub fn in_region<T: Send>(
 #[doc(hidden)]
 pub fn starting_at<T: Send>(
     capacity: usize,
-    position: usize,
+    position: u64,
 ) -> io::Result<(Producer<T>, Consumer<T>)> {
-    // No stamp may look like one of the first lap, `position + 1` and following.
+    // No stamp may be above a position of the first lap.
     Ok(halves(Block::on_heap(
         capacity,
         Header::new(position),
-        |_| Stamped::new(position),
+        |_| Stamp::new(position),
     )?))
 }
 
-fn halves<T: Send>(block: Block<Header, Stamped<T>>) -> (Producer<T>, Consumer<T>) {
+fn halves<T: Send>(block: Block<Header, T, Stamp>) -> (Producer<T>, Consumer<T>) {
     let position = block.header().released.load(Ordering::Relaxed);
     let ring = Arc::new(Ring { block });
-    let limit = position.wrapping_add(ring.capacity());
+    let limit = position.wrapping_add(ring.capacity() as u64);
     (
         Producer {
             ring: Arc::clone(&ring),
@@ -94,7 +93,7 @@ fn halves<T: Send>(block: Block<Header, Stamped<T>>) -> (Producer<T>, Consumer<T
             ring,
             position,
             ready: position,
-            pace: Pace::default(),
+            pace: Pace::new(),
         },
     )
 }
@@ -102,14 +101,14 @@ fn halves<T: Send>(block: Block<Header, Stamped<T>>) -> (Producer<T>, Consumer<T
 #[derive(Debug)]
 struct Header {
     /// The next position to be taken. Advanced by the producers.
-    claimed: CachePadded<AtomicUsize>,
+    claimed: CachePadded<AtomicU64>,
     /// The slots before it are free. Stored by the consumer.
-    released: CachePadded<AtomicUsize>,
+    released: CachePadded<AtomicU64>,
 }
 
 impl Header {
-    fn new(position: usize) -> Self {
-        let index = || CachePadded::new(AtomicUsize::new(position));
+    fn new(position: u64) -> Self {
+        let index = || CachePadded::new(AtomicU64::new(position));
         Self {
             claimed: index(),
             released: index(),
@@ -119,7 +118,7 @@ impl Header {
 
 #[derive(Debug)]
 struct Ring<T> {
-    block: Block<Header, Stamped<T>>,
+    block: Block<Header, T, Stamp>,
 }
 
 impl<T> Ring<T> {
@@ -130,51 +129,51 @@ impl<T> Ring<T> {
     /// The position at which the ring is full.
     #[cold]
     #[inline(never)]
-    fn look_for_limit(&self) -> usize {
+    fn look_for_limit(&self) -> u64 {
         // Acquire: the consumer read the slots before it released them.
         self.block
             .header()
             .released
             .load(Ordering::Acquire)
-            .wrapping_add(self.capacity())
+            .wrapping_add(self.capacity() as u64)
     }
 
-    /// The end of the elements that are there from `position` on, at most a group of them.
+    /// The end of the run that begins at `position`, for the consumer at that position; `None` as long as it is not there.
     #[inline(always)]
-    fn look(&self, position: usize) -> usize {
-        let most = position.wrapping_add(self.block.capacity().group());
+    fn run_end(&self, position: u64) -> Option<u64> {
+        let end = self.block.stamp(position as usize).load();
+        let is_there = end.wrapping_sub(position).wrapping_sub(1) < self.capacity() as u64;
+        is_there.then_some(end)
+    }
+
+    /// How many elements are there from `position` on, of no more runs than make up a group.
+    #[inline(always)]
+    fn look(&self, position: u64) -> usize {
+        let group = self.block.capacity().group() as u64;
         let mut end = position;
-        while end != most && self.is_ready(end) {
-            end = end.wrapping_add(1);
+        while end.wrapping_sub(position) < group
+            && let Some(next) = self.run_end(end)
+        {
+            end = next;
         }
-        end
-    }
-
-    /// As [`look`](Self::look), when a group is there or the time is over in which a busy stream makes one.
-    fn look_at_leisure(&self, position: usize) -> usize {
-        let last = position.wrapping_add(self.block.capacity().group() - 1);
-        let mut spins = 0;
-        while spins < SPINS && !self.is_ready(last) {
-            spin_loop();
-            spins += 1;
-        }
-        self.look(position)
-    }
-
-    /// Whether the element of `position` is there, for the consumer at that position.
-    #[inline(always)]
-    fn is_ready(&self, position: usize) -> bool {
-        self.block.slot(position).load() == position.wrapping_add(1)
+        end.wrapping_sub(position) as usize
     }
 }
 
 impl<T> Drop for Ring<T> {
     fn drop(&mut self) {
-        let mut position = self.block.header().released.load(Ordering::Acquire);
-        while std::mem::needs_drop::<T>() && self.is_ready(position) {
-            // SAFETY: stamped and not released: an element, and nobody else is left.
-            drop(unsafe { self.block.slot(position).read() });
-            position = position.wrapping_add(1);
+        if std::mem::needs_drop::<T>() {
+            let mut position = self.block.header().released.load(Ordering::Acquire);
+            // Elements that need dropping are pushed one by one: no run was released in part.
+            while let Some(end) = self.run_end(position) {
+                // SAFETY: stamped and not released: elements, and nobody else is left.
+                unsafe {
+                    self.block
+                        .slots()
+                        .drop_range(position as usize, end as usize)
+                };
+                position = end;
+            }
         }
     }
 }
@@ -183,7 +182,7 @@ impl<T> Drop for Ring<T> {
 pub struct Producer<T> {
     ring: Arc<Ring<T>>,
     /// The position at which the ring is full, by what this producer last saw of `released`.
-    limit: usize,
+    limit: u64,
 }
 
 impl<T: Send> Producer<T> {
@@ -194,10 +193,15 @@ impl<T: Send> Producer<T> {
     /// [`withheld_max`](Self::withheld_max) fewer that the consumer popped but did not give back yet.
     #[inline]
     pub fn push(&mut self, value: T) -> Result<(), Full<T>> {
-        let Some((position, _one)) = self.claim(1) else {
+        let Some((position, one)) = self.claim(1) else {
             return Err(Full(value));
         };
-        self.put(position, value);
+        // SAFETY: `claim` gave this position to nobody else, and below `limit` it is released.
+        unsafe { self.ring.block.slots().write(position as usize, value) };
+        self.stamp(position, one);
+        self.ring
+            .block
+            .fetch_ahead(position as usize, self.limit as usize);
         Ok(())
     }
 
@@ -210,9 +214,10 @@ impl<T: Send> Producer<T> {
         let Some((position, count)) = self.claim(values.len()) else {
             return 0;
         };
-        for (offset, value) in values[..count].iter().enumerate() {
-            self.put(position.wrapping_add(offset), *value);
-        }
+        let slots = self.ring.block.slots();
+        // SAFETY: as in `push`, for each of the positions; there are at most `capacity`.
+        unsafe { slots.write_slice(position as usize, &values[..count]) };
+        self.stamp(position, count);
         count
     }
 
@@ -230,7 +235,7 @@ impl<T: Send> Producer<T> {
     /// Takes up to `wanted` positions in a row: the first, and how many. `None` for a full ring,
     /// or for nothing wanted.
     #[inline(always)]
-    fn claim(&mut self, wanted: usize) -> Option<(usize, usize)> {
+    fn claim(&mut self, wanted: usize) -> Option<(u64, usize)> {
         let claimed = &self.ring.block.header().claimed;
         // Relaxed: a position orders nothing. That the slot is free comes from `released`, that it
         // is written goes by its stamp.
@@ -245,7 +250,7 @@ impl<T: Send> Producer<T> {
             if count == 0 {
                 return None;
             }
-            let next = position.wrapping_add(count);
+            let next = position.wrapping_add(count as u64);
             match claimed.compare_exchange_weak(
                 position,
                 next,
@@ -260,17 +265,20 @@ impl<T: Send> Producer<T> {
 
     /// How many positions from `position` on are free by `limit`; none when others have passed it.
     #[inline(always)]
-    fn room(&self, position: usize) -> usize {
+    fn room(&self, position: u64) -> usize {
         let room = self.limit.wrapping_sub(position);
-        if room <= self.capacity() { room } else { 0 }
+        if room <= self.capacity() as u64 {
+            room as usize
+        } else {
+            0
+        }
     }
 
+    /// Hands a run to the consumer.
     #[inline(always)]
-    fn put(&self, position: usize, value: T) {
-        let slot = self.ring.block.slot(position);
-        // SAFETY: `claim` gave this position to nobody else, and below `limit` it is released.
-        unsafe { slot.write(value) };
-        slot.store(position.wrapping_add(1));
+    fn stamp(&self, position: u64, count: usize) {
+        let end = position.wrapping_add(count as u64);
+        self.ring.block.stamp(position as usize).store(end);
     }
 }
 
@@ -295,9 +303,9 @@ impl<T> fmt::Debug for Producer<T> {
 pub struct Consumer<T> {
     ring: Arc<Ring<T>>,
     /// The next element's position. Ahead of `released` by less than a group between calls.
-    position: usize,
+    position: u64,
     /// The elements before it are there, as the last look found.
-    ready: usize,
+    ready: u64,
     pace: Pace,
 }
 
@@ -312,13 +320,38 @@ impl<T: Send> Consumer<T> {
             self.give_back();
             return None;
         }
-        // SAFETY: a look saw its stamp: an element; moving on sees to it that it is not read again.
-        let value = unsafe { self.ring.block.slot(self.position).read() };
-        self.position = self.position.wrapping_add(1);
-        if self.position & (self.ring.block.capacity().group() - 1) == 0 {
-            self.give_back();
-        }
+        // SAFETY: a look saw its run's stamp: an element; moving on sees to it that it is not read again.
+        let value = unsafe { self.ring.block.slots().read(self.position as usize) };
+        self.advance(1);
         Some(value)
+    }
+
+    /// Elements that are there, at most `max`, where they lie: two slices, because they may wrap. They stay until
+    /// [`release`](Self::release). There may be more behind them, as in [`pop_each`](Self::pop_each).
+    #[cfg(not(loom))]
+    #[inline]
+    pub fn chunk(&mut self, max: usize) -> (&[T], &[T]) {
+        let len = self.known().min(max);
+        // SAFETY: a look saw their runs' stamps, and none is released before the borrow of `self` ends; at most `capacity`.
+        unsafe { self.ring.block.slots().slices(self.position as usize, len) }
+    }
+
+    /// Drops the `count` oldest elements of a [`chunk`](Self::chunk). Their slots are given back like those of [`pop`](Self::pop).
+    ///
+    /// # Panics
+    /// When that chunk had fewer.
+    #[inline]
+    pub fn release(&mut self, count: usize) {
+        let known = self.ready.wrapping_sub(self.position) as usize;
+        assert!(
+            count <= known,
+            "{count} elements to be released, {known} are known to be there"
+        );
+        if std::mem::needs_drop::<T>() {
+            self.pop_each(count, drop);
+        } else {
+            self.advance(count);
+        }
     }
 
     /// Hands the elements that are there, at most `max`, to `take` and releases them at once.
@@ -333,16 +366,16 @@ impl<T: Send> Consumer<T> {
             let position = consumer.position;
             consumer.position = position.wrapping_add(1);
             // SAFETY: as in `pop`.
-            take(unsafe { consumer.ring.block.slot(position).read() });
+            take(unsafe { consumer.ring.block.slots().read(position as usize) });
             count += 1;
         }
-        debug_assert_eq!(count, consumer.position.wrapping_sub(first));
+        debug_assert_eq!(count as u64, consumer.position.wrapping_sub(first));
         count
     }
 
     /// No element is there to be popped.
     pub fn is_empty(&self) -> bool {
-        self.position == self.ready && !self.ring.is_ready(self.position)
+        self.position == self.ready && self.ring.run_end(self.position).is_none()
     }
 
     /// How many elements the ring holds at most.
@@ -355,19 +388,36 @@ impl<T: Send> Consumer<T> {
     #[inline(always)]
     fn look(&mut self) -> bool {
         let (ring, position) = (&self.ring, self.position);
-        self.ready = ring.look(position);
-        match self.ready.wrapping_sub(position) {
-            0 => {
-                self.pace.found_nothing();
-                return false;
-            }
-            found if found == ring.block.capacity().group() => self.pace.found_many(),
-            _ => {
-                let look = || ring.look_at_leisure(position);
-                self.ready = self.pace.found_few(self.ready, look);
-            }
+        let count = ring.look(position);
+        if count == 0 {
+            self.pace.found_nothing();
+            return false;
         }
+        let enough = ring.block.capacity().group();
+        let count = self.pace.found(count, enough, || ring.look(position));
+        self.ready = position.wrapping_add(count as u64);
         true
+    }
+
+    /// How many elements are known to be there; looks only when there are none.
+    #[cfg(not(loom))]
+    #[inline(always)]
+    fn known(&mut self) -> usize {
+        if self.position == self.ready && !self.look() {
+            self.give_back();
+        }
+        self.ready.wrapping_sub(self.position) as usize
+    }
+
+    /// Moves on by `count` popped elements, and gives back when that completes a group.
+    #[inline(always)]
+    fn advance(&mut self, count: usize) {
+        let group = self.ring.block.capacity().group();
+        let into_group = self.position as usize & (group - 1);
+        self.position = self.position.wrapping_add(count as u64);
+        if into_group + count >= group {
+            self.give_back();
+        }
     }
 
     /// Gives the slots of all elements that were popped back to the producers.
@@ -410,6 +460,3 @@ impl<T: Send> Drop for ReleaseOnDrop<'_, T> {
         self.consumer.give_back();
     }
 }
-
-/// How long a consumer that pauses waits for a group of elements: one to four microseconds, by processor.
-const SPINS: u32 = 64;

@@ -9,6 +9,7 @@ use std::ptr::NonNull;
 
 use crate::atomic::UnsafeCell;
 use crate::capacity::Capacity;
+use crate::fetch::{self, AHEAD, LINES_MAX, per_line};
 
 /// One place, initialized or not.
 pub(crate) type Slot<T> = UnsafeCell<MaybeUninit<T>>;
@@ -40,6 +41,27 @@ impl<T, C: Capacity> Slots<T, C> {
             // SAFETY: the pointer is the slot's own, and the caller owns the slot.
             unsafe { slot.write(MaybeUninit::new(value)) }
         });
+    }
+
+    /// Begins to fetch the line that is so many slots ahead of `position`, where that slot is free, below `limit`; once for
+    /// each line.
+    #[inline(always)]
+    pub(crate) fn fetch_ahead(&self, position: usize, limit: usize) {
+        let begins_line = position.is_multiple_of(const { per_line::<T>() });
+        if begins_line && limit.wrapping_sub(position) > AHEAD {
+            fetch::for_writing(self.slot_ptr(position.wrapping_add(AHEAD)));
+        }
+    }
+
+    /// Begins to fetch the slots from `position` on that the next batch of `len` will fill, as many as are below `limit`.
+    #[inline(always)]
+    pub(crate) fn fetch_batch(&self, position: usize, limit: usize, len: usize) {
+        let len = len
+            .min(limit.wrapping_sub(position))
+            .min(const { per_line::<T>() * LINES_MAX });
+        for offset in (0..len).step_by(const { per_line::<T>() }) {
+            fetch::for_writing(self.slot_ptr(position.wrapping_add(offset)));
+        }
     }
 
     /// Moves the element out.

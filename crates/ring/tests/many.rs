@@ -42,7 +42,20 @@ impl Queue for Mpsc {
 
     fn pop_many(&mut self, max: usize) -> Vec<u64> {
         let mut out = Vec::new();
-        assert_eq!(self.1.pop_each(max, |value| out.push(value)), out.len());
+        if max.is_multiple_of(2) {
+            assert_eq!(self.1.pop_each(max, |value| out.push(value)), out.len());
+        } else {
+            // Where they lie: a chunk has what one look found.
+            while out.len() < max {
+                let (front, back) = self.1.chunk(max - out.len());
+                let some = front.len() + back.len();
+                out.extend(front.iter().chain(back));
+                self.1.release(some);
+                if some == 0 {
+                    break;
+                }
+            }
+        }
         out
     }
 
@@ -94,17 +107,17 @@ proptest! {
     #![proptest_config(strategy::config())]
 
     #[test]
-    fn many_to_one_agrees_with_a_deque(operations in strategy::operations(), before in 0..4usize) {
+    fn many_to_one_agrees_with_a_deque(operations in strategy::operations(), before in 0..4u64) {
         for capacity in [1, 8, 64] {
-            let (producer, consumer) = mpsc::starting_at(capacity, 0usize.wrapping_sub(before * 64)).unwrap();
+            let (producer, consumer) = mpsc::starting_at(capacity, 0u64.wrapping_sub(before * 64)).unwrap();
             agree_with_a_deque(&mut Mpsc(producer, consumer), &operations);
         }
     }
 
     #[test]
-    fn many_to_many_agrees_with_a_deque(operations in strategy::operations(), before in 0..4usize) {
+    fn many_to_many_agrees_with_a_deque(operations in strategy::operations(), before in 0..4u64) {
         for capacity in [2, 8, 64] {
-            let (producer, consumer) = mpmc::starting_at(capacity, 0usize.wrapping_sub(before * 64)).unwrap();
+            let (producer, consumer) = mpmc::starting_at(capacity, 0u64.wrapping_sub(before * 64)).unwrap();
             agree_with_a_deque(&mut Mpmc(producer, consumer), &operations);
         }
     }
@@ -138,7 +151,43 @@ fn refuses_a_capacity_that_is_not_a_power_of_two_or_a_region_too_small() {
     assert!(mpsc::channel::<u64>(1).is_ok());
     assert!(mpmc::channel::<u64>(1).is_err());
     assert!(mpsc::in_region::<u64>(Region::heap(4096).unwrap(), 4096).is_err());
+    // Elements and stamps: two pages for each, and the header's lines.
+    assert!(mpsc::in_region::<u64>(Region::shared(1 << 14).unwrap(), 1024).is_err());
+    assert!(mpsc::in_region::<u64>(Region::shared(5 << 12).unwrap(), 1024).is_ok());
     assert!(mpmc::in_region::<u64>(Region::shared(1 << 17).unwrap(), 4096).is_ok());
+}
+
+#[test]
+fn a_batch_lies_in_one_piece_and_stays_until_it_is_released() {
+    let (mut producer, mut consumer) = mpsc::channel(8).unwrap();
+    assert_eq!(consumer.chunk(8), (&[][..], &[][..]));
+    assert_eq!(producer.push_slice(&[0, 1, 2, 3, 4]), 5);
+    assert_eq!(consumer.chunk(3), (&[0, 1, 2][..], &[][..]));
+    assert_eq!(consumer.chunk(8), (&[0, 1, 2, 3, 4][..], &[][..]));
+    consumer.release(4);
+    consumer.give_back();
+    // What is left of the batch, and then the next one, which wraps.
+    assert_eq!(producer.push_slice(&[5, 6, 7, 8, 9, 10, 11, 12]), 7);
+    assert_eq!(consumer.chunk(8), (&[4][..], &[][..]));
+    consumer.release(1);
+    assert_eq!(consumer.chunk(8), (&[5, 6, 7][..], &[8, 9, 10, 11][..]));
+    consumer.release(7);
+    assert!(consumer.is_empty());
+}
+
+#[test]
+fn more_than_a_chunk_had_is_not_released() {
+    let (mut producer, mut consumer) = mpsc::channel(8).unwrap();
+    producer.push(1).unwrap();
+    assert_eq!(consumer.chunk(8).0.len(), 1);
+    producer.push(2).unwrap();
+    let released = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| consumer.release(2)));
+    let why = released.unwrap_err();
+    assert_eq!(
+        why.downcast_ref::<String>().unwrap(),
+        "2 elements to be released, 1 are known to be there"
+    );
+    assert_eq!(consumer.pop_each(8, drop), 2);
 }
 
 #[test]

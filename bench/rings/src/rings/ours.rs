@@ -114,6 +114,10 @@ impl<T: Item> Receive1<T> for Drained<T> {
     fn try_receive(&mut self, take: impl FnMut(&T)) -> usize {
         self.0.receive_some(usize::MAX, take)
     }
+    #[inline(always)]
+    fn receive_some(&mut self, _max: usize, take: impl FnMut(&T)) -> usize {
+        self.try_receive(take)
+    }
 }
 
 pub struct OursMpsc;
@@ -142,6 +146,32 @@ impl<T: Item> Receive1<T> for mpsc::Consumer<T> {
     #[inline(always)]
     fn receive_some(&mut self, max: usize, mut take: impl FnMut(&T)) -> usize {
         self.pop_each(max, |item| take(&item))
+    }
+}
+
+/// Our ring, each item read where it lies.
+pub struct OursMpscChunks;
+pub struct Chunks<T: Item>(mpsc::Consumer<T>);
+impl<T: Item> Ring<T> for OursMpscChunks {
+    type Sender = mpsc::Producer<T>;
+    type Receiver = Chunks<T>;
+    fn make() -> (Self::Sender, Self::Receiver) {
+        let (sender, receiver) = OursMpsc::make();
+        (sender, Chunks(receiver))
+    }
+}
+impl<T: Item> Receive1<T> for Chunks<T> {
+    #[inline(always)]
+    fn try_receive(&mut self, take: impl FnMut(&T)) -> usize {
+        self.receive_some(1, take)
+    }
+    #[inline(always)]
+    fn receive_some(&mut self, max: usize, mut take: impl FnMut(&T)) -> usize {
+        let (front, back) = self.0.chunk(max);
+        let count = front.len() + back.len();
+        front.iter().chain(back).for_each(&mut take);
+        self.0.release(count);
+        count
     }
 }
 

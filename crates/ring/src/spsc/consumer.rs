@@ -40,7 +40,7 @@ impl<T, C: Capacity> Consumer<'_, T, C> {
             slots,
             position: 0,
             limit: 0,
-            pace: Pace::default(),
+            pace: Pace::new(),
             indices,
             _keep: keep,
             _ring: PhantomData,
@@ -186,14 +186,12 @@ impl<T, C: Capacity> Consumer<'_, T, C> {
             self.pace.found_nothing();
             return false;
         }
-        // In a ring of at most 128 elements nothing counts as few.
-        if ready >= self.slots.capacity().group() / 8 {
-            self.pace.found_many();
-        } else {
-            // SAFETY: as in `indices`, which would borrow all of `self`.
-            let indices = unsafe { self.indices.as_ref() };
-            self.limit = self.pace.found_few(self.limit, || indices.published());
-        }
+        let (position, enough) = (self.position, self.slots.capacity().group() / 2);
+        // SAFETY: as in `indices`, which would borrow all of `self`.
+        let indices = unsafe { self.indices.as_ref() };
+        let look = || indices.published().wrapping_sub(position);
+        let ready = self.pace.found(ready, enough, look);
+        self.limit = position.wrapping_add(ready);
         true
     }
 

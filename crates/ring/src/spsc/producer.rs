@@ -62,6 +62,7 @@ impl<T, C: Capacity> Producer<'_, T, C> {
         }
         // SAFETY: `position` is before `limit`: the consumer released this slot (`released`).
         unsafe { self.slots.write(self.position, value) };
+        self.slots.fetch_ahead(self.position, self.limit);
         self.position = self.position.wrapping_add(1);
         self.indices().publish(self.position);
         Ok(())
@@ -79,6 +80,7 @@ impl<T, C: Capacity> Producer<'_, T, C> {
         unsafe { self.slots.write_slice(self.position, &values[..len]) };
         self.position = self.position.wrapping_add(len);
         self.indices().publish(self.position);
+        self.slots.fetch_batch(self.position, self.limit, len);
         len
     }
 

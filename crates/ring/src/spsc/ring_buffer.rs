@@ -110,25 +110,19 @@ impl<T, const N: usize> Drop for RingBuffer<T, N> {
 /// A ring laid out in a region.
 #[derive(Debug)]
 pub(super) struct InRegion<T> {
-    block: Block<Indices, Slot<T>>,
+    block: Block<Indices, T>,
 }
-
-// SAFETY: as for `RingBuffer`.
-unsafe impl<T: Send> Sync for InRegion<T> {}
-// SAFETY: as for `RingBuffer`; the last half may drop the elements on any thread.
-unsafe impl<T: Send> Send for InRegion<T> {}
 
 impl<T> InRegion<T> {
     pub(super) fn bytes(capacity: Dynamic) -> Result<usize, BadCapacity> {
-        Block::<Indices, Slot<T>>::bytes(capacity)
+        Block::<Indices, T>::bytes(capacity)
     }
 
     pub(super) fn new(region: Region, capacity: usize) -> Result<Self, BadCapacity> {
-        let slot = |_| UnsafeCell::new(MaybeUninit::uninit());
         let mut indices = Indices::new(0);
         indices.rejoin();
         Ok(Self {
-            block: Block::new(region, capacity, indices, slot)?,
+            block: Block::new(region, capacity, indices, |_| ())?,
         })
     }
 
@@ -137,23 +131,17 @@ impl<T> InRegion<T> {
         T: Send + 'static,
     {
         // The addresses are the region's: they do not change when `self` moves to the heap.
-        let (indices, slots) = (self.block.header_ptr(), self.slots());
+        let (indices, slots) = (self.block.header_ptr(), self.block.slots());
         // SAFETY: `new` initialized both; each half keeps the `Arc`; there are no other halves.
         unsafe { halves(indices, slots, Some(keep(self))) }
-    }
-
-    fn slots(&self) -> Slots<T, Dynamic> {
-        // SAFETY: the block has `capacity` slots, which stay where they are while it lives.
-        unsafe { Slots::new(self.block.first_slot(), self.block.capacity()) }
     }
 }
 
 impl<T> Drop for InRegion<T> {
     fn drop(&mut self) {
-        let indices = self.block.header();
-        let (first, end) = indices.left_over();
+        let (first, end) = self.block.header().left_over();
         // SAFETY: both halves are gone, and these elements are left in their slots.
-        unsafe { self.slots().drop_range(first, end) };
+        unsafe { self.block.slots().drop_range(first, end) };
     }
 }
 

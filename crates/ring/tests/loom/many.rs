@@ -27,6 +27,59 @@ fn two_producers_reach_one_consumer_whole() {
 }
 
 #[test]
+fn batches_of_two_producers_come_whole() {
+    crate::check(2, || {
+        let (producer, mut consumer) = mpsc::channel::<u32>(4).unwrap();
+        let pushers: Vec<_> = (0..2)
+            .map(|thread| {
+                let mut producer = producer.clone();
+                thread::spawn(move || producer.push_slice(&[2 * thread, 2 * thread + 1]))
+            })
+            .collect();
+        let mut popped = Vec::new();
+        while popped.len() < 4 {
+            if consumer.pop_each(3, |value| popped.push(value)) == 0 {
+                thread::yield_now();
+            }
+        }
+        let in_order = [[0, 1, 2, 3], [2, 3, 0, 1]];
+        assert!(in_order.iter().any(|order| popped == order), "{popped:?}");
+        assert!(
+            pushers
+                .into_iter()
+                .all(|pusher| pusher.join().unwrap() == 2)
+        );
+    });
+}
+
+#[test]
+fn a_stamp_of_the_last_lap_hands_nothing_over() {
+    crate::check(3, || {
+        let (mut producer, mut consumer) = mpsc::channel::<u32>(2).unwrap();
+        assert_eq!(producer.push_slice(&[0, 1]), 2);
+        let pusher = thread::spawn(move || {
+            let mut next = 2;
+            while next < 5 {
+                next += producer.push_slice(&[2, 3, 4][next - 2..]);
+                thread::yield_now();
+            }
+        });
+        let mut expected = 0;
+        while expected < 5 {
+            match consumer.pop() {
+                Some(value) => {
+                    assert_eq!(value, expected);
+                    expected += 1;
+                }
+                None => thread::yield_now(),
+            }
+        }
+        pusher.join().unwrap();
+        assert!(consumer.pop().is_none());
+    });
+}
+
+#[test]
 fn a_full_ring_of_one_is_reused_only_when_released() {
     crate::check(3, || {
         let (mut producer, mut consumer) = mpsc::channel::<Box<u32>>(1).unwrap();
