@@ -7,7 +7,7 @@ use std::ptr::NonNull;
 
 use crate::atomic::UnsafeCell;
 use crate::capacity::{BadCapacity, Capacity, Dynamic};
-use crate::fetch::{self, AHEAD, per_line};
+use crate::fetch::{self, AHEAD};
 use crate::memory::Region;
 use crate::padded::CachePadded;
 use crate::slots::{Slot, Slots};
@@ -127,8 +127,7 @@ impl<H, T, S> Block<H, T, S> {
     #[inline(always)]
     pub(crate) fn fetch_ahead(&self, position: usize, limit: usize) {
         self.slots().fetch_ahead(position, limit);
-        let begins_line = position.is_multiple_of(const { per_line::<S>() });
-        if begins_line && limit.wrapping_sub(position) > AHEAD {
+        if fetch::is_due::<S>(position, limit) {
             fetch::for_writing(self.stamp(position.wrapping_add(AHEAD)));
         }
     }

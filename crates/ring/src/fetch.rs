@@ -21,14 +21,25 @@ pub(crate) fn for_writing<T>(place: *const T) {
     }
 }
 
-/// How many elements of a kind begin on one line, at most: a power of two.
+/// Whether a producer that writes `position` fetches the `T` that is [`AHEAD`]: where that is free, below `limit`, once for
+/// each line.
+#[inline(always)]
+pub(crate) fn is_due<T>(position: usize, limit: usize) -> bool {
+    position.is_multiple_of(const { per_line::<T>() }) && limit.wrapping_sub(position) > AHEAD
+}
+
+/// So many elements in a row reach no further than the next line: a power of two.
 pub(crate) const fn per_line<T>() -> usize {
     match size_of::<T>() {
         0 => LINE_BYTES,
         bytes if bytes >= LINE_BYTES => 1,
-        bytes => (LINE_BYTES / bytes).next_power_of_two(),
+        bytes => 1 << (LINE_BYTES / bytes).ilog2(),
     }
 }
+
+// No line lies between two that are fetched.
+const _: () = assert!(per_line::<u64>() == 8 && per_line::<[u8; 20]>() == 2);
+const _: () = assert!(per_line::<[u8; 40]>() == 1 && per_line::<[u8; 200]>() == 1);
 
 const LINE_BYTES: usize = 64;
 /// So many lines a processor fetches at once.

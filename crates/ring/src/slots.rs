@@ -47,8 +47,7 @@ impl<T, C: Capacity> Slots<T, C> {
     /// each line.
     #[inline(always)]
     pub(crate) fn fetch_ahead(&self, position: usize, limit: usize) {
-        let begins_line = position.is_multiple_of(const { per_line::<T>() });
-        if begins_line && limit.wrapping_sub(position) > AHEAD {
+        if fetch::is_due::<T>(position, limit) {
             fetch::for_writing(self.slot_ptr(position.wrapping_add(AHEAD)));
         }
     }

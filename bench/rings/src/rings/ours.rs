@@ -48,17 +48,27 @@ impl<T: Item, C: trunkline_ring::Capacity + 'static> Receive1<T> for spsc::Consu
     }
 }
 
-/// Our ring, received through a local array.
-pub struct OursCopied;
-pub struct Copied<T: Item>(spsc::Consumer<'static, T, spsc::Fixed<CAPACITY>>);
-impl<T: Item> Ring<T> for OursCopied {
-    type Sender = spsc::Producer<'static, T, spsc::Fixed<CAPACITY>>;
-    type Receiver = Copied<T>;
-    fn make() -> (Self::Sender, Self::Receiver) {
-        let (sender, receiver) = spsc::RingBuffer::<T, CAPACITY>::channel();
-        (sender, Copied(receiver))
-    }
+/// One of our rings, received in another way.
+macro_rules! received {
+    ($(#[$what:meta])* $kind:ident, $receiver:ident, $ring:ty) => {
+        $(#[$what])*
+        pub struct $kind;
+        pub struct $receiver<T: Item>(<$ring as Ring<T>>::Receiver);
+        impl<T: Item> Ring<T> for $kind {
+            type Sender = <$ring as Ring<T>>::Sender;
+            type Receiver = $receiver<T>;
+            fn make() -> (Self::Sender, Self::Receiver) {
+                let (sender, receiver) = <$ring>::make();
+                (sender, $receiver(receiver))
+            }
+        }
+    };
 }
+
+received!(
+    /// Through a local array.
+    OursCopied, Copied, OursFixed
+);
 impl<T: Item> Receive1<T> for Copied<T> {
     #[inline(always)]
     fn try_receive(&mut self, mut take: impl FnMut(&T)) -> usize {
@@ -73,17 +83,10 @@ impl<T: Item> Receive1<T> for Copied<T> {
     }
 }
 
-/// Our ring, each item read where it lies.
-pub struct OursInPlace;
-pub struct InPlace<T: Item>(spsc::Consumer<'static, T, spsc::Fixed<CAPACITY>>);
-impl<T: Item> Ring<T> for OursInPlace {
-    type Sender = spsc::Producer<'static, T, spsc::Fixed<CAPACITY>>;
-    type Receiver = InPlace<T>;
-    fn make() -> (Self::Sender, Self::Receiver) {
-        let (sender, receiver) = spsc::RingBuffer::<T, CAPACITY>::channel();
-        (sender, InPlace(receiver))
-    }
-}
+received!(
+    /// Each item read where it lies.
+    OursInPlace, InPlace, OursFixed
+);
 impl<T: Item> Receive1<T> for InPlace<T> {
     #[inline(always)]
     fn try_receive(&mut self, mut take: impl FnMut(&T)) -> usize {
@@ -98,17 +101,10 @@ impl<T: Item> Receive1<T> for InPlace<T> {
     }
 }
 
-/// Our ring, all that is there taken at once, as the disruptor's poller does.
-pub struct OursDrained;
-pub struct Drained<T: Item>(spsc::Consumer<'static, T, spsc::Fixed<CAPACITY>>);
-impl<T: Item> Ring<T> for OursDrained {
-    type Sender = spsc::Producer<'static, T, spsc::Fixed<CAPACITY>>;
-    type Receiver = Drained<T>;
-    fn make() -> (Self::Sender, Self::Receiver) {
-        let (sender, receiver) = spsc::RingBuffer::<T, CAPACITY>::channel();
-        (sender, Drained(receiver))
-    }
-}
+received!(
+    /// All that is there taken at once, as the disruptor's poller does.
+    OursDrained, Drained, OursFixed
+);
 impl<T: Item> Receive1<T> for Drained<T> {
     #[inline(always)]
     fn try_receive(&mut self, take: impl FnMut(&T)) -> usize {
@@ -149,17 +145,10 @@ impl<T: Item> Receive1<T> for mpsc::Consumer<T> {
     }
 }
 
-/// Our ring, each item read where it lies.
-pub struct OursMpscChunks;
-pub struct Chunks<T: Item>(mpsc::Consumer<T>);
-impl<T: Item> Ring<T> for OursMpscChunks {
-    type Sender = mpsc::Producer<T>;
-    type Receiver = Chunks<T>;
-    fn make() -> (Self::Sender, Self::Receiver) {
-        let (sender, receiver) = OursMpsc::make();
-        (sender, Chunks(receiver))
-    }
-}
+received!(
+    /// Each item read where it lies.
+    OursMpscChunks, Chunks, OursMpsc
+);
 impl<T: Item> Receive1<T> for Chunks<T> {
     #[inline(always)]
     fn try_receive(&mut self, take: impl FnMut(&T)) -> usize {
