@@ -187,6 +187,8 @@ fn events(trace: &str, data: &Path) -> Vec<Event> {
 fn change(call: &str, there: &mut HashSet<PathBuf>) -> Option<Change> {
     let (name, rest) = call.split_once('(')?;
     let (arguments, result) = rest.rsplit_once(" = ")?;
+    // Results stand in a column, also that of a call that is resumed.
+    let arguments = arguments.trim_end().trim_end_matches(')');
     if result.starts_with('-') || result.starts_with('?') {
         return None;
     }
@@ -235,7 +237,7 @@ fn paths(arguments: &str) -> impl Iterator<Item = PathBuf> {
     let mut found = Vec::new();
     for argument in arguments.split(", ") {
         if let Some(text) = argument.strip_prefix('"') {
-            found.push(below.join(text.trim_end_matches([')', '"'])));
+            found.push(below.join(text.trim_end_matches('"')));
         } else if let Some(folder) = descriptor(argument) {
             below = folder;
         }
