@@ -162,15 +162,18 @@ impl Standing {
         lines
     }
 
-    /// What became of a bar in each place in which its contender has samples: what is ahead near and behind far is both. One
-    /// that cannot be judged anywhere has a verdict too.
+    /// What became of a bar in each place in which its contender has samples: what is ahead near and behind far is both. Where it
+    /// has few says nothing beside where it has [`ENOUGH`]. A bar that cannot be judged anywhere has a verdict too.
     pub fn verdicts(&self, bar: &Bar) -> Vec<Verdict> {
         let stands_for = |own: &&Summary| match bar.contender.as_str() {
             BEST_OF_OURS => is_ours(own),
             name => own.contender == name,
         };
-        let own = self.summaries.iter().filter(stands_for);
-        let mut places: Vec<Place> = own.map(|summary| summary.place).collect();
+        let own: Vec<&Summary> = self.summaries.iter().filter(stands_for).collect();
+        let most = own.iter().map(|summary| summary.samples).max();
+        let wanted = most.map_or(0, |most| most.min(ENOUGH));
+        let judged = own.iter().filter(|summary| summary.samples >= wanted);
+        let mut places: Vec<Place> = judged.map(|summary| summary.place).collect();
         places.dedup();
         if places.is_empty() {
             let text = format!("{bar}: {}", self.why_none(&bar.contender));
@@ -592,6 +595,21 @@ mod tests {
             .map(|verdict| verdict.result)
             .collect();
         assert_eq!(results, [Met::Yes, Met::No, Met::NotJudged]);
+    }
+
+    #[test]
+    fn a_distance_of_few_samples_says_nothing_beside_one_of_enough() {
+        let own = standing([
+            ("trunkline", 5.0, 40.0),
+            ("trunkline", 5.0, 40.0),
+            ("trunkline", 5.0, 40.0),
+            ("trunkline", 9.0, 200.0),
+            ("peer", 6.0, 40.0),
+            ("peer", 6.0, 200.0),
+        ]);
+        let verdicts = own.verdicts(&bar(1.0, "peer"));
+        assert_eq!(verdicts.len(), 1);
+        assert_eq!(verdicts[0].result, Met::Yes);
     }
 
     #[test]
