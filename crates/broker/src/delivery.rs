@@ -86,7 +86,7 @@ impl Shard {
         Some(stream.log.bytes(position, delivery.bytes))
     }
 
-    /// A delivery was copied out of its tail, where nothing keeps its place any more. [`on_sent`](Self::on_sent) is still to come.
+    /// A delivery was copied out of its tail, where nothing keeps its place any more. [`on_sent`](Self::on_sent) or [`on_dropped`](Self::on_dropped) is still to come.
     pub fn on_copied(&mut self, hold: HoldId) {
         let Some(delivery) = self.deliveries.at_mut(key_of(hold)) else {
             return;
@@ -98,20 +98,11 @@ impl Shard {
         }
     }
 
-    /// A delivery has left, or will never leave. Buffers that it gives back are released by the next turn.
+    /// A delivery has left. That confirms its records, where nobody confirms them by a frame. Buffers that it gives back are released by the next turn.
     pub fn on_sent(&mut self, hold: HoldId) {
-        let Some(delivery) = self.deliveries.remove(key_of(hold)) else {
+        let Some(delivery) = self.let_go(hold) else {
             return;
         };
-        match delivery.keeps {
-            Keeps::Tail { hold, .. } => {
-                if let Some(stream) = self.streams.at_mut(delivery.stream) {
-                    stream.log.release(hold);
-                }
-            }
-            Keeps::Buffer(buffer) => self.buffers.release(buffer),
-            Keeps::Nothing => {}
-        }
         if let Some(channel) = self.channels.at_mut(delivery.channel)
             && channel.tracks
             && !channel.explicit
@@ -122,6 +113,28 @@ impl Shard {
             if let Some(feed) = self.feeds.at(feed) {
                 self.cursors.touch_soon(feed.durable);
             }
+            // It may have as many ranges as it may.
+            wake_parked(&mut self.feeds, &mut self.ready, feed);
+        }
+    }
+
+    /// A delivery will never leave, because its session ends. Its records stay unconfirmed: they go to another member of the group, or to who comes next with
+    /// the cursor, when [`close_session`](Self::close_session) comes. Buffers are given back as by [`on_sent`](Self::on_sent).
+    pub fn on_dropped(&mut self, hold: HoldId) {
+        self.let_go(hold);
+    }
+
+    /// Ends a delivery: what it kept is free, and there is room for others.
+    fn let_go(&mut self, hold: HoldId) -> Option<Delivery> {
+        let mut delivery = self.deliveries.remove(key_of(hold))?;
+        match std::mem::replace(&mut delivery.keeps, Keeps::Nothing) {
+            Keeps::Tail { hold, .. } => {
+                if let Some(stream) = self.streams.at_mut(delivery.stream) {
+                    stream.log.release(hold);
+                }
+            }
+            Keeps::Buffer(buffer) => self.buffers.release(buffer),
+            Keeps::Nothing => {}
         }
         if let Some(session) = self.sessions.at_mut(delivery.session) {
             session.in_flight_bytes -= u64::from(delivery.bytes);
@@ -142,6 +155,7 @@ impl Shard {
                 wake_parked(&mut self.feeds, &mut self.ready, key);
             }
         }
+        Some(delivery)
     }
 }
 

@@ -11,8 +11,8 @@ use trunkline_wire::{Ack, ErrorBody, ErrorCode, FrameHeader};
 /// hears of something sent is bounded by [`Limits`](crate::Limits). A session that is not known any more is no error.
 pub trait Out {
     /// A Deliver frame on `channel` whose body is `span`, which holds `records` data records. The bytes stay as they are until
-    /// [`Shard::on_sent`](crate::Shard::on_sent) is called with `hold`, which the owner does exactly once: when the bytes have
-    /// left, or when the session is gone and nothing reads them any more.
+    /// [`Shard::on_sent`](crate::Shard::on_sent) is called with `hold`, when the bytes have left, or
+    /// [`Shard::on_dropped`](crate::Shard::on_dropped), when they never will and nothing reads them any more: one of them, exactly once.
     fn deliver(&mut self, session: SessionId, channel: u16, span: Span, records: u32, hold: HoldId);
 
     /// The same with a body that is to be copied before the call returns: definitions, and records picked out of runs.

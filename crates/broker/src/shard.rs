@@ -62,7 +62,7 @@ impl Default for ShardConfig {
 /// Its methods are of four kinds:
 ///
 /// * getters: [`stream_info`](Self::stream_info), [`streams`](Self::streams), [`log`](Self::log), [`is_ready`](Self::is_ready), …;
-/// * world → shard: [`on_disk`](Self::on_disk), [`on_read`](Self::on_read), [`on_sent`](Self::on_sent);
+/// * world → shard: [`on_disk`](Self::on_disk), [`on_read`](Self::on_read), [`on_sent`](Self::on_sent), [`on_dropped`](Self::on_dropped);
 /// * commands: [`add_stream`](Self::add_stream), [`open_session`](Self::open_session), [`publish`](Self::publish), [`subscribe`](Self::subscribe),
 ///   [`credit`](Self::credit), [`call`](Self::call), …;
 /// * shard → world: [`turn`](Self::turn), which hands requests to a [`Disk`] and deliveries and acks to an [`Out`].
@@ -227,7 +227,7 @@ impl Shard {
         }
     }
 
-    /// Ends everything that the session has here. Deliveries that are on their way are still answered with [`on_sent`](Self::on_sent).
+    /// Ends everything that the session has here. Deliveries that are on their way are still answered, with [`on_dropped`](Self::on_dropped).
     pub fn close_session(&mut self, session: SessionId, now: Now, out: &mut impl Out) {
         let Some(key) = self.by_id.remove(&session) else {
             return;

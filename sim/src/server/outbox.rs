@@ -12,7 +12,7 @@ use trunkline_wire::{
 pub(super) struct Outboxes {
     queues: BTreeMap<SessionId, Queue>,
     /// Deliveries that nobody will read.
-    unsent: Vec<HoldId>,
+    dropped: Vec<HoldId>,
     /// Read buffers that are free again.
     pub(super) released: Vec<u32>,
     /// Deliveries whose bytes the tail wants back.
@@ -49,7 +49,7 @@ impl Outboxes {
             .flat_map(|queue| queue.pieces)
         {
             if let Piece::Records { hold, .. } | Piece::Mark(hold) = piece {
-                self.unsent.push(hold);
+                self.dropped.push(hold);
             }
         }
     }
@@ -58,8 +58,8 @@ impl Outboxes {
         self.queues.get_mut(&session)
     }
 
-    pub(super) fn take_unsent(&mut self) -> Vec<HoldId> {
-        std::mem::take(&mut self.unsent)
+    pub(super) fn take_dropped(&mut self) -> Vec<HoldId> {
+        std::mem::take(&mut self.dropped)
     }
 
     /// Bytes of small frames that wait for a session.
@@ -121,7 +121,7 @@ impl Out for Outboxes {
         {
             queue.pieces.push_back(Piece::Records { span, hold });
         } else {
-            self.unsent.push(hold);
+            self.dropped.push(hold);
         }
     }
 
@@ -139,7 +139,7 @@ impl Out for Outboxes {
             queue.pieces.push_back(Piece::Bytes(body.to_vec()));
             queue.pieces.push_back(Piece::Mark(hold));
         } else {
-            self.unsent.push(hold);
+            self.dropped.push(hold);
         }
     }
 

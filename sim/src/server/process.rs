@@ -357,16 +357,16 @@ impl Process {
             for (session, hold) in std::mem::take(&mut self.out.reclaimed) {
                 self.copy_out(session, hold);
             }
-            let unsent = self.out.take_unsent();
+            let dropped = self.out.take_dropped();
             for buffer in self.out.released.drain(..) {
                 let known = self.buffers.remove(&buffer).is_some();
                 assert!(known, "memory: read buffer {buffer} is released twice");
             }
-            if unsent.is_empty() {
+            if dropped.is_empty() {
                 return;
             }
-            for hold in unsent {
-                self.shard.on_sent(hold);
+            for hold in dropped {
+                self.shard.on_dropped(hold);
             }
         }
     }
@@ -376,7 +376,7 @@ impl Process {
         let Some(queue) = self.out.queue(session) else {
             return;
         };
-        for piece in &mut queue.pieces {
+        for (at, piece) in queue.pieces.iter_mut().enumerate() {
             if let Piece::Records { span, hold: own } = piece
                 && *own == hold
                 && let Source::Tail(log) = span.source
@@ -386,7 +386,8 @@ impl Process {
                     .log(log)
                     .map(|log| log.bytes(span.position, span.len).to_vec());
                 *piece = Piece::Bytes(bytes.unwrap_or_default());
-                self.shard.on_sent(hold);
+                queue.pieces.insert(at + 1, Piece::Mark(hold));
+                self.shard.on_copied(hold);
                 return;
             }
         }

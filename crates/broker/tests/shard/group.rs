@@ -174,6 +174,65 @@ fn without_explicit_confirms_what_was_sent_is_not_sent_again() {
 }
 
 #[test]
+fn what_is_dropped_before_a_session_ends_goes_to_the_other() {
+    let mut world = World::with_main();
+    let producer = world.open(1);
+    let members = [10, 11].map(|slot| {
+        let session = world.open(slot);
+        let subscribe = Subscribe {
+            flags: SubscribeFlags::empty(),
+            ..member(">")
+        };
+        world.subscribe_with(session, &subscribe).unwrap();
+        session
+    });
+    // It is told to go, takes nothing any more, and is still given its share until it has gone.
+    world.stuck.insert(members[0]);
+    for _ in 0..3 {
+        world.fill(producer, "a", 20, 10);
+        world.drop_waiting(members[0]);
+    }
+    let mut got = world.sequences(members[1]);
+    assert!(got.len() < 60, "nothing was given to the one that goes");
+    world.close(members[0]);
+    world.settle();
+    got.extend(world.sequences(members[1]));
+    got.sort_unstable();
+    assert!(got.into_iter().eq(1..=60));
+}
+
+#[test]
+fn a_member_that_had_too_many_ranges_under_way_goes_on_when_they_have_left() {
+    let limits = Limits {
+        unconfirmed_ranges: 4,
+        ..Limits::default()
+    };
+    let mut world = World::with_limits(limits);
+    world.add(
+        "main",
+        0,
+        &[">"],
+        AckLevel::Stored,
+        small_log(Storage::Files),
+    );
+    let (producer, slow) = (world.open(1), world.open(10));
+    let subscribe = Subscribe {
+        flags: SubscribeFlags::empty(),
+        ..member("x")
+    };
+    world.subscribe_with(slow, &subscribe).unwrap();
+    world.stuck.insert(slow);
+    for nth in 0..20 {
+        world.publish(producer, &[(if nth % 2 == 0 { "x" } else { "y" }, b"")]);
+    }
+    world.settle();
+    world.stuck.clear();
+    world.settle();
+    let got = world.sequences(slow);
+    assert!(got.into_iter().eq((1..20).step_by(2)));
+}
+
+#[test]
 fn a_member_without_credit_keeps_nobody_waiting() {
     let mut world = World::with_main();
     let producer = world.open(1);

@@ -280,8 +280,13 @@ impl World {
 
     pub fn close(&mut self, session: SessionId) {
         self.shard.close_session(session, self.now, &mut self.out);
+        self.drop_waiting(session);
+    }
+
+    /// What waits for a session will never leave.
+    pub fn drop_waiting(&mut self, session: SessionId) {
         for hold in self.out.give_up(session) {
-            self.shard.on_sent(hold);
+            self.shard.on_dropped(hold);
         }
     }
 

@@ -213,7 +213,7 @@ impl Node {
         let Some(session) = self.post.sessions.peer(peer) else {
             return;
         };
-        let (shard, unsent, index) = (&mut self.shard, &mut self.post.unsent, self.index);
+        let (shard, left, index) = (&mut self.shard, &mut self.post.left, self.index);
         let sent = completion.result.max(0) as usize;
         session
             .outbox
@@ -221,7 +221,7 @@ impl Node {
                 if worker == index {
                     shard.on_sent(hold)
                 } else {
-                    unsent.push((worker, hold))
+                    left.push((worker, hold))
                 }
             });
         if sent > 0 {
@@ -282,10 +282,10 @@ impl Node {
         let Some(mut session) = self.post.sessions.remove(peer) else {
             return;
         };
-        let unsent = &mut self.post.unsent;
+        let dropped = &mut self.post.dropped;
         session
             .outbox
-            .clear(&mut self.post.arena, |held| unsent.push(held));
+            .clear(&mut self.post.arena, |held| dropped.push(held));
         self.inlets[peer.slot as usize] = None;
         self.shard.close_session(session.id, now, &mut self.post);
         self.post.send_to_others(|| Message::Close(session.id));

@@ -117,6 +117,7 @@ impl Node {
                     .respond_failed(session, correlation, &failure, &mut self.post);
             }
             Message::Sent(hold) => self.shard.on_sent(hold),
+            Message::Dropped(hold) => self.shard.on_dropped(hold),
             Message::System {
                 session,
                 correlation,

@@ -80,8 +80,10 @@ pub(super) enum Message {
         code: u32,
         message: Box<str>,
     },
-    /// Home → owner: a delivery has left, or never will.
+    /// Home → owner: a delivery has left.
     Sent(HoldId),
+    /// Home → owner: a delivery never will, because its session ends.
+    Dropped(HoldId),
     /// Home → owner: a call below `$sys.` that only it can answer.
     System {
         session: SessionId,

@@ -10,7 +10,7 @@
 use std::net::TcpListener;
 use std::sync::Arc;
 
-use trunkline_broker::{HoldId, Now, Refusal, SessionId, Shard};
+use trunkline_broker::{Now, Refusal, SessionId, Shard};
 use trunkline_log::{Log, LogId};
 use trunkline_reactor::{AnyReactor, Completion, Op, Reactor, Slice, SocketId};
 
@@ -343,8 +343,15 @@ impl Node {
         for number in self.post.released.drain(..) {
             reactor.recycle(self.post.buffers.forget(number));
         }
-        while let Some((worker, hold)) = self.post.unsent.pop() {
-            self.released(worker, hold);
+        while let Some((worker, hold)) = self.post.left.pop() {
+            self.post.send(worker, Message::Sent(hold));
+        }
+        while let Some((worker, hold)) = self.post.dropped.pop() {
+            if worker == self.index {
+                self.shard.on_dropped(hold);
+            } else {
+                self.post.send(worker, Message::Dropped(hold));
+            }
         }
         for (session, correlation) in std::mem::take(&mut self.post.rejected) {
             self.reject(session, correlation);
@@ -362,15 +369,6 @@ impl Node {
             self.forward(correlation, message);
         } else {
             self.shard.reject_call(session, correlation, &mut self.post);
-        }
-    }
-
-    /// A delivery has left, or never will.
-    fn released(&mut self, worker: u8, hold: HoldId) {
-        if worker == self.index {
-            self.shard.on_sent(hold);
-        } else {
-            self.post.send(worker, Message::Sent(hold));
         }
     }
 }

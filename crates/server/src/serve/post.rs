@@ -115,8 +115,10 @@ pub(super) struct Post {
     pub(super) arena: Arena,
     pub(super) regions: Regions,
     pub(super) buffers: Buffers,
-    /// Deliveries to sessions that are gone.
-    pub(super) unsent: Vec<Held>,
+    /// Deliveries that have left, of other workers.
+    pub(super) left: Vec<Held>,
+    /// Deliveries that never will, because their sessions end.
+    pub(super) dropped: Vec<Held>,
     /// What waits for other workers, by their number.
     mail: Vec<VecDeque<Letter>>,
     worker: u8,
@@ -140,7 +142,8 @@ impl Post {
             arena: Arena::new(),
             regions: Regions::default(),
             buffers: Buffers::default(),
-            unsent: Vec::new(),
+            left: Vec::new(),
+            dropped: Vec::new(),
             // One more for the control thread.
             mail: (0..=workers).map(|_| VecDeque::new()).collect(),
             worker,
@@ -160,7 +163,7 @@ impl Post {
             .get(id)
             .filter(|session| session.phase == Phase::Open)
         else {
-            self.unsent.push(hold);
+            self.dropped.push(hold);
             return;
         };
         if push(&mut session.outbox, &mut self.arena, small, Whose::Own) {
@@ -172,7 +175,7 @@ impl Post {
             session.phase = Phase::Closing {
                 until_ns: self.now_ns,
             };
-            self.unsent.push(hold);
+            self.dropped.push(hold);
         }
         self.sessions.list(id.slot());
     }
@@ -357,7 +360,7 @@ impl Post {
                 self.delivery(id, [&header.encode(), &[]], hold, Some(slice));
             }
             // Of a stream that was removed while it was on its way.
-            None => self.unsent.push(hold),
+            None => self.dropped.push(hold),
         }
     }
 
