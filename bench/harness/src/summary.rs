@@ -32,6 +32,11 @@ pub struct Summary {
     pub left_out: usize,
 }
 
+/// Whether a sample does not count.
+fn is_out(sample: &Sample, discard_preempted: bool) -> bool {
+    sample.is_void() || (discard_preempted && sample.preemptions > 0)
+}
+
 /// Whether a contender is ours.
 pub fn is_ours(summary: &Summary) -> bool {
     row::is_ours(&summary.contender)
@@ -80,32 +85,51 @@ impl Standing {
         samples: &[(String, Sample)],
         discard_preempted: bool,
     ) -> Self {
-        let mut standing = Self {
+        let standing = Self {
             contenders,
             failed,
             summaries: Vec::new(),
         };
-        let is_out =
-            |sample: &Sample| sample.is_void() || (discard_preempted && sample.preemptions > 0);
-        let counted = samples
-            .iter()
-            .filter(|(name, sample)| !standing.has_failed(name) && !is_out(sample));
-        let places = Place::grouped(counted.map(|(_, sample)| sample.place()));
+        let places = Place::grouped(standing.distances(samples, discard_preempted));
+        standing.at(&places, samples, discard_preempted)
+    }
+
+    /// The distances of the samples that count.
+    pub fn distances<'a>(
+        &'a self,
+        samples: &'a [(String, Sample)],
+        discard_preempted: bool,
+    ) -> impl Iterator<Item = Place> + 'a {
+        let counted = samples.iter().filter(move |(name, sample)| {
+            !self.has_failed(name) && !is_out(sample, discard_preempted)
+        });
+        counted.map(|(_, sample)| sample.place())
+    }
+
+    /// What the samples came to at these places.
+    pub fn at(
+        &self,
+        places: &[Place],
+        samples: &[(String, Sample)],
+        discard_preempted: bool,
+    ) -> Self {
+        let mut summaries = Vec::new();
         for place in places {
-            for name in &standing.contenders {
+            let names = self.contenders.iter();
+            for name in names.filter(|name| !self.has_failed(name)) {
                 let own = samples.iter().filter(|(own, _)| own == name);
                 let (out, fitting): (Vec<&Sample>, Vec<&Sample>) = own
                     .map(|(_, sample)| sample)
                     .filter(|sample| sample.moved() || place.has(sample.place()))
-                    .partition(|sample| is_out(sample));
-                if !standing.has_failed(name) {
-                    standing
-                        .summaries
-                        .extend(one(name, place, fitting, out.len()));
-                }
+                    .partition(|sample| is_out(sample, discard_preempted));
+                summaries.extend(one(name, *place, fitting, out.len()));
             }
         }
-        standing
+        Self {
+            contenders: self.contenders.clone(),
+            failed: self.failed.clone(),
+            summaries,
+        }
     }
 
     fn has_failed(&self, name: &str) -> bool {

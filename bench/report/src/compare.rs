@@ -1,4 +1,4 @@
-//! Two runs: the ratio of each row, with its spread, and what got worse.
+//! Two runs: the ratio of each row, with its spread, and what got worse. Their samples are put in the groups of distance that they would have as one run.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
@@ -121,7 +121,9 @@ impl Pair {
     fn of(before: &Row, after: &Row) -> Self {
         let mut pair = Self::lone(after, "");
         pair.unpaired.clear();
-        let (old, new) = (&before.standing, &after.standing);
+        // As if both were one run: what may stand in one table of it may be compared.
+        let places = Place::grouped(before.distances().chain(after.distances()));
+        let (old, new) = (&before.at(&places), &after.at(&places));
         for (name, why) in &new.failed {
             match old.failed.iter().any(|(failed, _)| failed == name) {
                 true => pair.unpaired.push(format!("{name} failed in both")),
@@ -153,7 +155,7 @@ impl Pair {
         }
     }
 
-    /// Compares what was measured at distances that would be one, had both been one run.
+    /// Compares what was measured at the same distance.
     fn take(&mut self, old: &Standing, new: &Standing, shows: &[Figure]) {
         let mut paired = Vec::new();
         for own in &new.summaries {
@@ -190,7 +192,7 @@ impl Pair {
             if let (Some(a), Some(b)) = both {
                 self.changes.push(Change {
                     contender: after.contender.clone(),
-                    places: [before.place, after.place],
+                    place: after.place,
                     figure: *figure,
                     before: *a,
                     after: *b,
@@ -226,20 +228,17 @@ impl fmt::Display for Pair {
     }
 }
 
-/// The same contender at a distance that agrees; the nearest to it, where there are two.
+/// The same contender at the same distance.
 fn counterpart<'a>(own: &Summary, others: &'a Standing) -> Option<&'a Summary> {
-    let others = others.summaries.iter();
-    let fitting =
-        others.filter(|other| other.contender == own.contender && other.place.agrees(own.place));
-    let apart = |other: &&Summary| (other.place.low_ns - own.place.low_ns).abs();
-    fitting.min_by(|a, b| apart(a).total_cmp(&apart(b)))
+    let mut others = others.summaries.iter();
+    others.find(|other| other.contender == own.contender && other.place == own.place)
 }
 
 /// One figure of one contender in both runs.
 #[derive(Debug)]
 struct Change {
     contender: String,
-    places: [Place; 2],
+    place: Place,
     figure: Figure,
     before: Spread,
     after: Spread,
@@ -279,7 +278,7 @@ impl fmt::Display for Change {
             f,
             "{} at {}, {}: {} to {} {}, ratio {:.2} [{:.2}–{:.2}]{word}",
             self.contender,
-            at(self.places),
+            self.place,
             figure.label(),
             figure.show(a.median),
             figure.show(b.median),
@@ -288,15 +287,6 @@ impl fmt::Display for Change {
             b.low / a.high,
             b.high / a.low,
         )
-    }
-}
-
-/// Both distances.
-fn at([before, after]: [Place; 2]) -> String {
-    let [before, after] = [before, after].map(|place| place.to_string());
-    match before == after {
-        true => after,
-        false => format!("{before}, then {after}"),
     }
 }
 
@@ -312,7 +302,7 @@ mod tests {
         let spread = |[low, median, high]: [f64; 3]| Spread { low, median, high };
         Change {
             contender: String::new(),
-            places: [Place::at(0.0); 2],
+            place: Place::at(0.0),
             figure,
             before: spread(before),
             after: spread(after),
@@ -397,9 +387,9 @@ mod tests {
         says(
             &text,
             &[
-                "a at 40 ns: only the first has",
+                "a at 40–44 ns: only the first has",
                 "a at 200 ns: only the second has",
-                "b at 40 ns, then 44 ns, time: 1.00 to 9.00 ns",
+                "b at 40–44 ns, time: 1.00 to 9.00 ns",
                 "1 got worse",
             ],
         );

@@ -5,7 +5,7 @@ use std::path::Path;
 use bench_harness::results::{self, Line, Run};
 use bench_harness::row::Point;
 use bench_harness::summary::{Standing, Verdict};
-use bench_harness::{Bar, Failure, Figure, Sample};
+use bench_harness::{Bar, Failure, Figure, Place, Sample};
 
 /// A run.
 #[derive(Debug, Default)]
@@ -33,6 +33,20 @@ pub struct Row {
     samples: Vec<(String, Sample)>,
     failed: Vec<(String, Failure)>,
     pub standing: Standing,
+}
+
+impl Row {
+    /// The distances of the samples that count.
+    pub fn distances(&self) -> impl Iterator<Item = Place> + '_ {
+        self.standing
+            .distances(&self.samples, self.discard_preempted)
+    }
+
+    /// What the samples came to at these places.
+    pub fn at(&self, places: &[Place]) -> Standing {
+        self.standing
+            .at(places, &self.samples, self.discard_preempted)
+    }
 }
 
 impl Report {
