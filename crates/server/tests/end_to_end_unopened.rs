@@ -144,6 +144,9 @@ fn a_stream_for_which_there_is_no_space_is_served_as_soon_as_there_is() {
         let inside = format!("/proc/{}/root{}", server.pid(), server.data().display());
         fs::remove_file(Path::new(&inside).join("filler")).unwrap();
         server.wait_for("main", "the stream", |info| info["state"] == "ok");
+        server.wait_for("main", "the subscriber that is back", |info| {
+            info["subscribers"].as_u64() == Some(1)
+        });
         let words = ["the stream is not served", "could be opened and is served"];
         for words in words {
             let log = server.log();
