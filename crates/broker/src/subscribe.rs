@@ -369,10 +369,14 @@ impl Shard {
         }
         for member in feed.members.clone() {
             if let Some(channel) = self.channels.at(member) {
-                let error = ErrorBody::new(
-                    ErrorCode::EXISTS,
-                    "another subscription took the durable cursor over",
-                );
+                let error = ErrorBody {
+                    // The frame answers nothing, so this is what names the subscription.
+                    producer_sequence: channel.subscription.into(),
+                    ..ErrorBody::new(
+                        ErrorCode::EXISTS,
+                        "another subscription took the durable cursor over",
+                    )
+                };
                 out.refused(channel.id, 0, &error);
             }
             self.close_channel(member, now);

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use trunkline_wire::frame::FRAME_BYTES_MAX;
 use trunkline_wire::{
-    Ack, AckLevel, ClientHello, Close, Confirm, Credit, ErrorBody, ErrorFlags, Event as Wire,
-    Failure, FrameFlags, Gap, Hello, Kind, Limits, Opcode, PROTOCOL_VERSION, RpcCall, Run,
-    ServerHello, Subscribed, Unsubscribe,
+    Ack, AckLevel, ClientHello, Close, Confirm, Credit, ErrorBody, ErrorCode, ErrorFlags,
+    Event as Wire, Failure, FrameFlags, Gap, Hello, Kind, Limits, Opcode, PROTOCOL_VERSION,
+    RpcCall, Run, ServerHello, Subscribed, Unsubscribe,
 };
 
 use crate::error::{Error, PublishError};
@@ -116,6 +116,14 @@ pub enum Event<'a> {
         correlation: u16,
         /// What is asked.
         call: RpcCall<'a>,
+    },
+    /// Another subscription took the durable cursor of this one over: nothing comes any more of the streams that they share. Subscribing
+    /// again would take it back.
+    TakenOver {
+        /// The number that `subscribe` returned.
+        subscription: u16,
+        /// What the server said.
+        error: ErrorBody<'a>,
     },
     /// The answer to [`Connection::ping`].
     Pong,
@@ -294,7 +302,7 @@ impl Connection {
             .ok_or(Error::TooMany)
     }
 
-    /// Calls whoever responds to `subject`, and returns the request's number.
+    /// Calls whoever responds to `subject`, and returns the request's number. The server keeps the time, in milliseconds and for up to a minute.
     ///
     /// # Errors
     /// [`Error::Publish`] when the subject is none or the payload too long, [`Error::TooMany`].
@@ -306,26 +314,23 @@ impl Connection {
     /// Answers a call.
     ///
     /// # Errors
-    /// [`Error::TooMany`] when too much waits to be sent.
+    /// [`Error::Publish`] with [`PublishError::TooLong`] when the server does not take an answer of this length: nothing is sent, and
+    /// [`respond_failed`](Self::respond_failed) is how the caller learns of it. [`Error::TooMany`] when too much waits to be sent.
     pub fn respond(&mut self, correlation: u16, payload: &[u8]) -> Result<(), Error> {
-        self.outlet
-            .frame(Opcode::RpcResponse, correlation, payload)
-            .ok_or(Error::TooMany)
+        self.outlet.answer(correlation, payload)
     }
 
     /// Answers a call by saying that there is no answer: a code of the responder's choice, and why, for people.
     ///
     /// # Errors
-    /// [`Error::TooMany`] when too much waits to be sent, or the message is longer than 65,535 bytes.
+    /// As [`respond`](Self::respond). The message is too long from 65,536 bytes on, where the server's limit is not below that.
     pub fn respond_failed(
         &mut self,
         correlation: u16,
         code: u32,
         message: &str,
     ) -> Result<(), Error> {
-        self.outlet
-            .control(&Failure { code, message }, FrameFlags::FAILED, correlation)
-            .ok_or(Error::TooMany)
+        self.outlet.failure(correlation, code, message)
     }
 
     /// Asks that everything that was published before gets to `level`, whatever it was published with. Returns the request's number, which
@@ -353,7 +358,7 @@ impl Connection {
     /// [`Error::TooMany`] when too much waits to be sent.
     pub fn close(&mut self) -> Result<(), Error> {
         let close = Close {
-            code: trunkline_wire::ErrorCode::NONE,
+            code: ErrorCode::NONE,
             reason: "",
         };
         self.outlet
@@ -443,7 +448,13 @@ impl Inlet {
                         error,
                     });
                 }
-                _ => on(Event::Notice(error)),
+                _ => match taken_over(frame.sequence, &error) {
+                    Some(subscription) => on(Event::TakenOver {
+                        subscription,
+                        error,
+                    }),
+                    None => on(Event::Notice(error)),
+                },
             },
             Wire::Subscribed(frame, subscribed) => {
                 self.open(frame.sequence, &subscribed);
@@ -555,6 +566,13 @@ impl Inlet {
         }
         Ok(())
     }
+}
+
+/// The subscription whose durable cursor another one took over, if that is what an Error says.
+pub(crate) fn taken_over(frame: u16, error: &ErrorBody<'_>) -> Option<u16> {
+    let says_so = frame == 0 && error.code == ErrorCode::EXISTS;
+    let number = u16::try_from(error.producer_sequence).ok();
+    number.filter(|_| says_so)
 }
 
 /// A record that came is damaged.

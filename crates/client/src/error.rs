@@ -10,7 +10,7 @@ use trunkline_wire::{ErrorCode, SubjectError, Violation};
 pub enum PublishError {
     /// The window is full: too much is unacknowledged, or waits to be sent. The same record may be tried again.
     Full,
-    /// The record, or call, is over the server's limit.
+    /// The record, call or answer is over the server's limit.
     TooLong {
         /// Its payload, and its headers if it has some.
         payload_bytes: usize,
@@ -89,7 +89,7 @@ pub enum Error {
     TimedOut,
     /// There is no connection, or it broke before the answer came.
     Disconnected,
-    /// The connection broke before the record was acknowledged: the server may have it or not.
+    /// The server may have the record or not: the connection broke before it was acknowledged, or what was answered is no longer kept.
     Indeterminate,
     /// The client is closed.
     Closed,
@@ -124,7 +124,7 @@ impl fmt::Display for Error {
             Self::Indeterminate => {
                 write!(
                     f,
-                    "the connection broke before the record was acknowledged: it may be stored or not"
+                    "the record may be stored or not: the connection broke before its answer came, or it was asked for too late"
                 )
             }
             Self::Closed => write!(f, "the client is closed"),

@@ -47,14 +47,17 @@ impl Subscription {
         self
     }
 
-    /// Shares the records with the other members of this group.
+    /// Shares the records with the other members of this group, who are those with the same pattern. The server keeps a group's place as long as it has a
+    /// member. When all of them have lost their connections, it goes on behind the last record of the first one that is back, so that what others had got after
+    /// that comes again. With a [`cursor`](Self::cursor) the server keeps the place.
     #[must_use]
     pub fn group(mut self, group: &str) -> Self {
         self.group = group.into();
         self
     }
 
-    /// Keeps its place in the server under this name, and starts there.
+    /// Keeps its place in the server under this name, and starts there. Without a group a cursor has one reader: another subscription that names it
+    /// takes it over, and this one ends with an error.
     #[must_use]
     pub fn cursor(mut self, cursor: &str) -> Self {
         self.cursor = cursor.into();

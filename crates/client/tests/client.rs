@@ -493,7 +493,7 @@ fn a_responder_pulls_calls_and_those_without_an_answer_time_out() {
         let answer = scope.spawn(|| client.request("svc", b"1", LONG));
         let call = responder.next_call(Some(LONG)).unwrap();
         assert_eq!((call.subject(), call.payload()), ("svc", &b"1"[..]));
-        assert!(call.respond(b"one"));
+        call.respond(b"one").unwrap();
         assert_eq!(answer.join().unwrap().unwrap(), b"one");
         let silence = scope.spawn(|| client.request("svc", b"2", Duration::from_millis(10)));
         drop(responder.next_call(Some(LONG)).unwrap());
@@ -504,6 +504,50 @@ fn a_responder_pulls_calls_and_those_without_an_answer_time_out() {
             .next_call(Some(Duration::from_millis(1)))
             .is_none()
     );
+}
+
+#[test]
+fn an_answer_that_is_too_long_fails_on_both_sides_and_costs_nobody_a_connection() {
+    let server = TestServer::start();
+    let (caller, client) = (client(&server), client(&server));
+    let mut responder = client.respond("svc").unwrap();
+    let long = vec![0; 100_001];
+    let too_long = |refused: Error| {
+        assert!(
+            matches!(
+                refused,
+                Error::Publish(PublishError::TooLong {
+                    payload_bytes_max: 100_000,
+                    ..
+                })
+            ),
+            "{refused:?}"
+        );
+    };
+    std::thread::scope(|scope| {
+        let asked = || scope.spawn(|| caller.request("svc", b"", LONG));
+        let answer = asked();
+        let call = responder.next_call(Some(LONG)).unwrap();
+        too_long(call.respond(&long).unwrap_err());
+        let failed = answer.join().unwrap().unwrap_err();
+        assert_eq!(
+            failed.to_string(),
+            "the responder failed: the answer has 100001 bytes, the server takes 100000 (code 10)"
+        );
+        // The longest that it takes.
+        let answer = asked();
+        let call = responder.next_call(Some(LONG)).unwrap();
+        call.respond(&long[1..]).unwrap();
+        assert_eq!(answer.join().unwrap().unwrap().len(), 100_000);
+    });
+    assert_eq!(client.connections_lost(), 0);
+    let _replier = client.reply("svc.replier", move |_| long.clone()).unwrap();
+    let failed = caller.request("svc.replier", b"", LONG).unwrap_err();
+    assert!(
+        matches!(failed, Error::Responder { code: 10, .. }),
+        "{failed}"
+    );
+    assert_eq!(client.connections_lost(), 0);
 }
 
 #[test]

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use support::TestServer;
 use trunkline_client::{
-    AckLevel, Connection, ConnectionOptions, ErrorCode, Event, Publication, PublishError, Start,
-    Subscription,
+    AckLevel, Connection, ConnectionOptions, Error, ErrorCode, Event, Publication, PublishError,
+    Start, Subscription,
 };
 
 fn connect(server: &TestServer) -> Connection {
@@ -302,6 +302,54 @@ fn a_barrier_is_done_after_what_came_before_and_failures_of_responders_are_told(
     drive(&mut caller, |event| match event {
         Event::ResponderFailed { request, failure } => {
             assert_eq!((request, failure.code, failure.message), (call, 7, "no"));
+            true
+        }
+        _ => false,
+    });
+}
+
+#[test]
+fn an_answer_that_is_too_long_is_not_sent() {
+    let server = TestServer::start();
+    let mut responder = connect(&server);
+    drive(&mut responder, |event| matches!(event, Event::Hello(_)));
+    let long = vec![0; 100_001];
+    let message = "x".repeat(99_995);
+    for refused in [
+        responder.respond(1, &long),
+        responder.respond_failed(1, 1, &message),
+    ] {
+        let refused = refused.unwrap_err();
+        let words = "the limit is ";
+        assert!(
+            matches!(&refused, Error::Publish(PublishError::TooLong { .. }))
+                && refused.to_string().contains(words),
+            "{refused:?}"
+        );
+    }
+    responder.respond(1, &long[1..]).unwrap();
+    responder.ping().unwrap();
+    drive(&mut responder, |event| matches!(event, Event::Pong));
+}
+
+#[test]
+fn a_cursor_that_another_subscription_has_taken_over_is_an_event_of_its_own() {
+    let server = TestServer::start();
+    let mut connection = connect(&server);
+    let (number, request) = connection
+        .subscribe(&Subscription::new("a").cursor("c"))
+        .unwrap();
+    drive(
+        &mut connection,
+        |event| matches!(event, Event::Done { request: done, .. } if done == request),
+    );
+    server.take_cursor(number);
+    drive(&mut connection, |event| match event {
+        Event::TakenOver {
+            subscription,
+            error,
+        } => {
+            assert_eq!((subscription, error.code), (number, ErrorCode::EXISTS));
             true
         }
         _ => false,

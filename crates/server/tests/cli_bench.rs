@@ -3,8 +3,10 @@
 mod support;
 
 use std::fs;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
 
-use support::{Server, ran, run, trunkline};
+use support::{Server, finish, ran, run, send_signal, trunkline};
 
 #[test]
 fn every_part_is_measured_against_a_server_of_its_own() {
@@ -121,6 +123,33 @@ fn a_server_that_the_environment_names_is_left_alone() {
         help.contains("TRUNKLINE_SERVER does not count here"),
         "{help}"
     );
+}
+
+#[test]
+fn whoever_interrupts_it_twice_is_left_nothing_to_clear_away() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut bench = trunkline(&["bench", "--only", "latency", "--time", "60s"]);
+    let bench = bench
+        .env("TMPDIR", directory.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let end = Instant::now() + Duration::from_secs(30);
+    let ready = || {
+        let mut runs = fs::read_dir(directory.path()).unwrap().flatten();
+        runs.any(|run| run.path().join("ready").exists())
+    };
+    while !ready() {
+        assert!(Instant::now() < end, "no server");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    for _ in 0..2 {
+        send_signal(bench.id(), "INT");
+    }
+    let ended = finish(bench, Duration::from_secs(30));
+    assert_eq!(ended.code, 130, "{}", ended.err);
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
 }
 
 #[test]

@@ -107,6 +107,49 @@ fn a_command_that_dies_without_a_word_is_told_by_its_signal() {
     assert_eq!(ran(reply.wait_with_output().unwrap()).code, 0);
 }
 
+#[test]
+fn an_answer_that_is_too_long_is_told_to_both_sides_and_the_next_one_comes() {
+    for workers in ["1", "2"] {
+        let server = Server::with_flags(
+            "limits: {max_record: 64KiB}\nstreams:\n- {name: main, subjects: ['>'], segment: 1MiB, tail: 1MiB}\n",
+            &["--workers", workers],
+        );
+        let exec = "head -c $(cat) /dev/zero";
+        let reply = server
+            .command(&["reply", "svc.big", "--exec", exec, "--count", "2", "--json"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let failed = answered(&server, &["request", "svc.big", "65537"]);
+        let said = "the answer has 65537 bytes, the server takes 65536";
+        assert_eq!(failed.code, 1, "{}", failed.err);
+        let told = format!("the responder failed: {said} (code 10)");
+        assert!(failed.err.contains(&told), "{}", failed.err);
+        let largest = server.run(&["request", "svc.big", "65536"]);
+        assert_eq!(largest.code, 0, "{}", largest.err);
+        assert_eq!(largest.out.len(), 65_536);
+        let ended = ran(reply.wait_with_output().unwrap());
+        assert_eq!(ended.code, 0, "{}", ended.err);
+        let told = format!("no answer to svc.big: {said}\n");
+        assert_eq!(ended.err, told);
+        let line: Value = serde_json::from_str(ended.out.lines().next().unwrap()).unwrap();
+        assert_eq!(line["error"], said);
+    }
+}
+
+#[test]
+fn a_call_that_may_take_longer_than_its_server_waits_is_refused() {
+    let server = Server::start();
+    let long = server.run(&["request", "svc.slow", "x", "--timeout", "10m"]);
+    assert_eq!(long.code, 2, "{}", long.err);
+    assert!(
+        long.err.contains("gives up on a call after 1m"),
+        "{}",
+        long.err
+    );
+}
+
 /// Asks until somebody listens.
 fn answered(server: &Server, arguments: &[&str]) -> Ran {
     for _ in 0..2000 {

@@ -4,6 +4,7 @@ mod support;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use support::{Server, ran, run, send_signal};
 
@@ -81,6 +82,9 @@ fn lines_come_out_byte_for_byte() {
     assert!(out == text);
 }
 
+/// How far from its neighbours an age lies that falls between two records: longer than a command takes to start.
+const AGE: Duration = Duration::from_secs(2);
+
 #[test]
 fn subscriptions_start_where_they_are_told_to() {
     let server = Server::start();
@@ -110,6 +114,12 @@ fn subscriptions_start_where_they_are_told_to() {
     assert_eq!(raw("seq:7", "3"), "789");
     assert_eq!(raw("last", "1"), "9");
     assert_eq!(raw("-10m", "4"), "1234");
+    // What is older than the age is left out: it begins between the records above and the next one.
+    let old = Instant::now();
+    std::thread::sleep(AGE * 2);
+    assert_eq!(server.run(&["pub", "a.b", "x"]).code, 0);
+    let age = format!("-{}ms", (old.elapsed() - AGE).as_millis());
+    assert_eq!(raw(&age, "1"), "x");
     let third = server.run(&[
         "sub",
         "a.b",

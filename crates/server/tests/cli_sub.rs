@@ -224,6 +224,33 @@ fn each_record_goes_to_one_of_the_group() {
     assert_eq!(done, jobs);
 }
 
+#[test]
+fn a_subscription_whose_cursor_another_one_takes_over_says_so_and_ends() {
+    for workers in ["1", "2"] {
+        let config = "streams:\n- {name: main, subjects: ['>'], segment: 4MiB, tail: 4MiB}\n";
+        let mut server = Server::with_flags(config, &["--workers", workers]);
+        let reads = ["a", "--cursor", "audit", "--raw"];
+        let mut first = Running::start(&server, &reads, 1);
+        let coming = lines(first.child().stdout.take());
+        assert_eq!(server.run(&["pub", "a", "1"]).code, 0);
+        assert_eq!(next(&coming), "1");
+        let mut second = Running::start(&server, &reads, 1);
+        let ended = first.ended();
+        let said = "error: another subscription has taken cursor audit over\n";
+        assert_eq!((ended.code, ended.err.as_str()), (5, said));
+        let coming = lines(second.child().stdout.take());
+        // Nobody takes it back, and it can come back itself.
+        server.end("TERM");
+        server.restart_in_place();
+        server.wait_for("main", "the subscriber", |info| {
+            info["subscribers"].as_u64() == Some(1)
+        });
+        assert_eq!(server.run(&["pub", "a", "2"]).code, 0);
+        while next(&coming) != "2" {}
+        assert_eq!(second.interrupt().code, 0);
+    }
+}
+
 /// 24 MiB: more than fits between a server and one who does not read.
 const FLOOD: usize = 3000;
 

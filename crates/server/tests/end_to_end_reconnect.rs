@@ -40,6 +40,31 @@ fn take(subscriber: &mut Subscriber, count: usize) -> BTreeMap<String, Vec<u64>>
 }
 
 #[test]
+fn a_group_that_lost_its_only_member_goes_on_where_that_was() {
+    for workers in [1, 2] {
+        let config =
+            format!("workers: {workers}\nlimits: {{max_record: 64KiB}}\nstreams:\n{STREAM_A}");
+        let mut server = Server::with(&config);
+        let client = client(&server);
+        let mut member = client
+            .subscribe(&Subscription::new("a.>").group("workers"))
+            .unwrap();
+        publish(&server, "a.x", 1, 3);
+        assert_eq!(take(&mut member, 3)["a"], [1, 2, 3]);
+        // Records are there before the client comes back: it looks for the server at its old address.
+        server.kill();
+        let old = server.address.clone();
+        server.restart();
+        publish(&server, "a.x", 4, 5);
+        assert_eq!(server.end("TERM"), 0);
+        server.address = old;
+        server.restart_in_place();
+        publish(&server, "a.x", 6, 6);
+        assert_eq!(take(&mut member, 3)["a"], [4, 5, 6]);
+    }
+}
+
+#[test]
 fn streams_that_are_made_before_during_and_after_a_broken_connection_are_all_seen() {
     for workers in [1, 2] {
         let head = format!("workers: {workers}\nlimits: {{max_record: 64KiB}}\nstreams:\n");

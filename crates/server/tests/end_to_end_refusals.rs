@@ -8,6 +8,8 @@ use support::raw::{
 };
 use support::{ONE_STREAM, Server};
 
+const CONFIRM: u8 = 0x17;
+
 #[test]
 fn what_is_refused_without_breaking_the_protocol_leaves_the_connection_open() {
     let server = Server::with(
@@ -53,18 +55,22 @@ fn what_is_refused_without_breaking_the_protocol_leaves_the_connection_open() {
     }
     let mut raw = Raw::greeted(&server.address);
     raw.publish(1, &[definition(1, "b"), data(1, 1, b"x")].concat());
-    let mut refused = |says: Vec<u8>, code: u16| {
+    let mut refused_as = |sequence: u16, says: Vec<u8>, code: u16| {
         raw.send(&says);
         let answer = raw.answer().expect("an answer");
         assert_eq!(answer.opcode, ERROR, "instead of {code}: {answer:?}");
         let refusal = Refused::read(&answer);
         assert_eq!(
             (refusal.frame_sequence, refusal.code, refusal.closing),
-            (9, code, false),
+            (sequence, code, false),
             "{refusal:?}"
         );
         raw.publish(10, &data(1, 2, b"goes on"));
     };
+    // What is not answered is not named: the number of a channel may be that of a frame that waits for its answer.
+    refused_as(0, frame(CREDIT, 0, 9, &1_u64.to_le_bytes()), 16);
+    refused_as(0, frame(CONFIRM, 0, 9, &[0; 16]), 16);
+    let mut refused = |says: Vec<u8>, code: u16| refused_as(9, says, code);
     // No stream captures it.
     refused(
         frame(
@@ -89,7 +95,6 @@ fn what_is_refused_without_breaking_the_protocol_leaves_the_connection_open() {
         refused(frame(SUBSCRIBE, 0, 9, &subscribe(1, 0, 0, 1, pattern)), 11);
     }
     refused(frame(UNSUBSCRIBE, 0, 9, &[77, 0]), 16);
-    refused(frame(CREDIT, 0, 9, &1_u64.to_le_bytes()), 16);
     refused(frame(RPC_CALL, 0, 9, &call(1000, "a.nobody", b"x")), 20);
     refused(frame(RPC_CALL, 0, 9, &call(1000, "$sys.nothing", b"x")), 20);
     witness.look();

@@ -8,6 +8,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use support::{Server, finish};
+use trunkline_client::{Client, Subscription};
 
 /// A server with a stream of its own for what the tests do not remove.
 const BESIDE: &str = "limits: {max_record: 64KiB}\nstreams:\n- {name: main, subjects: ['main.>'], segment: 1MiB, tail: 1MiB}\n";
@@ -86,6 +87,29 @@ fn a_stream_can_be_added_again_as_soon_as_it_is_removed() {
         assert_eq!(removed.code, 0, "{}", removed.err);
         add(&server);
         is_new(&server);
+        publish(&server);
+    }
+}
+
+#[test]
+fn a_reader_with_a_cursor_begins_anew_with_a_stream_that_is_added_again() {
+    let server = with_logs();
+    let client = Client::connect(&server.address).unwrap();
+    let mut reader = client
+        .subscribe(&Subscription::new("logs.>").cursor("reader"))
+        .unwrap();
+    for round in 0..3 {
+        for (sequence, payload) in (1..).zip(["one", "two", "three"]) {
+            let message = reader.next_timeout(Duration::from_secs(20)).unwrap();
+            let message = message.unwrap_or_else(|| panic!("round {round}: no record {sequence}"));
+            assert_eq!(
+                (message.sequence(), message.payload()),
+                (sequence, payload.as_bytes())
+            );
+        }
+        let removed = server.run(&["stream", "rm", "logs", "--yes"]);
+        assert_eq!(removed.code, 0, "{}", removed.err);
+        add(&server);
         publish(&server);
     }
 }

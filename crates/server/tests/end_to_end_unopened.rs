@@ -11,6 +11,7 @@ use support::machine::{around, mount_namespace, mounted, segments};
 use support::raw::{ERROR, EXPECTS_RESPONSE, PUBLISH, Raw, Refused, SUBSCRIBE, data, definition};
 use support::raw::{frame, subscribe};
 use support::{SMALL, Server, finish};
+use trunkline_client::{Client, Subscription};
 
 const MAIN: &str = "limits: {max_record: 64KiB}\nstreams:\n\
 - {name: main, subjects: ['a.>'], segment: 1MiB, tail: 1MiB}\n";
@@ -103,14 +104,23 @@ fn a_stream_for_which_there_is_no_space_is_served_as_soon_as_there_is() {
         for payload in ["before", "torn"] {
             assert_eq!(server.run(&["pub", "a.x", payload]).code, 0);
         }
+        // One that was there before is served again, too: it is not refused for good when it comes back.
+        let mut sub = server.command(&["sub", "a.>", "--raw", "--count", "1", "--timeout", "60s"]);
+        sub.stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped());
+        let sub = sub.spawn().unwrap();
+        server.wait_for("main", "the subscriber", |info| {
+            info["subscribers"].as_u64() == Some(1)
+        });
         server.kill();
+        let address = server.address.clone();
         let path = segments(&server).remove(0);
         let mut bytes = fs::read(&path).unwrap();
         let at = bytes.windows(4).position(|window| window == b"torn");
         bytes[at.expect("the record")] ^= 1;
         fs::write(&path, bytes).unwrap();
         server.restart_inside(|directory, mut serve| {
-            serve.args(["--workers", workers]);
+            serve.args(["--workers", workers, "--listen", &address]);
             let (data, before) = (directory.join("data"), directory.join("before"));
             fs::rename(&data, &before).unwrap();
             fs::create_dir(&data).unwrap();
@@ -123,6 +133,7 @@ fn a_stream_for_which_there_is_no_space_is_served_as_soon_as_there_is() {
             full.args(["-c", &script, "sh"]);
             mounted(namespace, "size=32m", &data, &around(full, &serve))
         });
+        server.address = address;
         let info = server.stream("main");
         assert_eq!(info["state"], "refused", "{info}");
         let reason = info["reason"].as_str().unwrap();
@@ -133,6 +144,9 @@ fn a_stream_for_which_there_is_no_space_is_served_as_soon_as_there_is() {
         let inside = format!("/proc/{}/root{}", server.pid(), server.data().display());
         fs::remove_file(Path::new(&inside).join("filler")).unwrap();
         server.wait_for("main", "the stream", |info| info["state"] == "ok");
+        server.wait_for("main", "the subscriber that is back", |info| {
+            info["subscribers"].as_u64() == Some(1)
+        });
         let words = ["the stream is not served", "could be opened and is served"];
         for words in words {
             let log = server.log();
@@ -141,7 +155,36 @@ fn a_stream_for_which_there_is_no_space_is_served_as_soon_as_there_is() {
         let published = server.run(&["pub", "a.x", "after", "--ack", "synced"]);
         assert_eq!(published.code, 0, "{}", published.err);
         assert_eq!(server.everything("a.>", 2).out, "before\nafter\n");
+        let ran = finish(sub, Duration::from_secs(60));
+        assert_eq!((ran.code, ran.out.as_str()), (0, "after\n"), "{}", ran.err);
+        assert!(ran.err.contains("stream main is not served"), "{}", ran.err);
         assert_eq!(server.end("TERM"), 0, "{}", server.log());
+    }
+}
+
+#[test]
+fn a_stream_that_is_served_later_is_read_from_when_it_was_subscribed_to() {
+    for workers in ["1", "2"] {
+        let mut server = stopped(&["--workers", workers]);
+        let first = server.data().join("streams/other/0000000000000000.seg");
+        let whole = fs::read(&first).unwrap();
+        break_other(&server, "damaged");
+        server.restart();
+        let client = Client::connect(&server.address).unwrap();
+        let mut subscriber = client.subscribe(&Subscription::new(">")).unwrap();
+        let mut next = || {
+            let message = subscriber.next_timeout(Duration::from_secs(20)).unwrap();
+            let message = message.expect("a record");
+            (message.subject().to_owned(), message.payload().to_owned())
+        };
+        assert_eq!(server.run(&["pub", "a.x", "1"]).code, 0);
+        assert_eq!(next(), ("a.x".to_owned(), b"1".to_vec()));
+        server.kill();
+        fs::write(&first, whole).unwrap();
+        server.restart_in_place();
+        assert_eq!(server.run(&["pub", "b.x", "2"]).code, 0);
+        // What was there before it subscribed is not new.
+        assert_eq!(next(), ("b.x".to_owned(), b"2".to_vec()));
     }
 }
 

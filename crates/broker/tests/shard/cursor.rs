@@ -242,6 +242,8 @@ fn a_second_reader_takes_a_cursor_over() {
             [Got::Refused {
                 frame: 0,
                 code: ErrorCode::EXISTS,
+                // The subscription.
+                producer_sequence: 1,
                 ..
             }]
         ),

@@ -5,9 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use trunkline_wire::ErrorCode;
+
 use super::queue::{self, Entry, Queue};
 use super::shared::Shared;
-use crate::error::Error;
+use crate::error::{Error, PublishError};
 
 /// Calls to be answered, as they come. Dropped, it stops responding.
 #[derive(Debug)]
@@ -30,7 +32,8 @@ impl Responder {
         }
     }
 
-    /// The next call, or `None` when none came in time (`None`: however long it takes) or the client is closed.
+    /// The next call, or `None` when none came in time (`None`: however long it takes), the client is closed, or the server has ended this:
+    /// [`failure`](Self::failure) says why.
     pub fn next_call(&mut self, timeout: Option<Duration>) -> Option<Call> {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         loop {
@@ -62,6 +65,11 @@ impl Responder {
             }
         }
     }
+
+    /// Why the server has ended it, if it has: after a reconnect it refused to pass calls on to it. Told once.
+    pub fn failure(&self) -> Option<Error> {
+        self.queue.take_failure()
+    }
 }
 
 impl Drop for Responder {
@@ -91,15 +99,36 @@ impl Call {
         &self.payload
     }
 
-    /// Answers. `false` when the connection that the call came on is gone.
-    pub fn respond(self, payload: &[u8]) -> bool {
-        self.shared
-            .respond(self.generation, self.correlation, payload)
+    /// Answers. An answer that is longer than the server takes is not sent, and the caller is told so, as by [`fail`](Self::fail) with
+    /// code 10.
+    ///
+    /// # Errors
+    /// [`Error::Publish`] with [`PublishError::TooLong`]; [`Error::Disconnected`] when the connection that the call came on is gone;
+    /// [`Error::TooMany`] when too much waits to be sent.
+    pub fn respond(self, payload: &[u8]) -> Result<(), Error> {
+        let sent = self
+            .shared
+            .respond(self.generation, self.correlation, payload);
+        if let Err(Error::Publish(PublishError::TooLong {
+            payload_bytes,
+            payload_bytes_max,
+        })) = &sent
+        {
+            let message = format!(
+                "the answer has {payload_bytes} bytes, the server takes {payload_bytes_max}"
+            );
+            // Without room for it, the caller's time runs out.
+            let _ = self.fail(ErrorCode::RECORD_TOO_LONG.0.into(), &message);
+        }
+        sent
     }
 
     /// Says that there is no answer: a code of the responder's choice, and why, for people. The caller gets both as
-    /// [`Error::Responder`]. `false` as for [`respond`](Self::respond).
-    pub fn fail(self, code: u32, message: &str) -> bool {
+    /// [`Error::Responder`].
+    ///
+    /// # Errors
+    /// As [`respond`](Self::respond), but that nothing is told when it is the message that is too long.
+    pub fn fail(self, code: u32, message: &str) -> Result<(), Error> {
         self.shared
             .respond_failed(self.generation, self.correlation, code, message)
     }
@@ -146,12 +175,13 @@ impl Replier {
                     while !ending.load(Ordering::Relaxed) {
                         match responder.next_call(Some(LOOK)) {
                             Some(call) => {
-                                match handler(&call).into() {
+                                // Whom it concerns learns of it by the call: that it fails, or that its time is over.
+                                let _ = match handler(&call).into() {
                                     Answer::Payload(payload) => call.respond(&payload),
                                     Answer::Failure { code, message } => call.fail(code, &message),
                                 };
                             }
-                            None if responder.shared.lock().closed => break,
+                            None if responder.queue.has_ended() => break,
                             None => {}
                         }
                     }

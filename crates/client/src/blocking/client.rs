@@ -12,8 +12,9 @@ use super::io;
 use super::options::ClientBuilder;
 use super::publisher::Publisher;
 use super::queue::Queue;
-use super::shared::{Shared, Subscribed};
+use super::shared::Shared;
 use super::slot::Slot;
+use super::subscribed::Subscribed;
 use super::subscriber::Subscriber;
 use crate::error::{Error, PublishError};
 use crate::link::Link;
@@ -115,7 +116,9 @@ impl Client {
         Publisher::new(self.inner.shared.clone(), level)
     }
 
-    /// Subscribes, and waits until the server has said from where: also for the connection, when it is being made again.
+    /// Subscribes, and waits until the server has said from where: also for the connection, when it is being made again. On every later connection
+    /// it is asked for again: where the server refuses it for the time being (its stream is not served yet, the disk is full), after pauses, for as long as that
+    /// takes; where it refuses it for good, the subscriber is told.
     ///
     /// # Errors
     /// [`Error::Refused`], [`Error::TimedOut`], [`Error::Disconnected`].
@@ -155,7 +158,7 @@ impl Client {
     ///
     /// # Errors
     /// [`Error::Responder`] when the responder says that it cannot answer; [`Error::Refused`] when nobody listens, the responder went away or did not
-    /// answer in time; [`Error::TimedOut`] when
+    /// answer in time, for which the server gives it a minute at most; [`Error::TimedOut`] when
     /// not even that was said; [`Error::Publish`] when the subject is none or the payload too long.
     pub fn request(
         &self,
@@ -208,9 +211,11 @@ impl Client {
             subscription: subscription.clone(),
             queue: queue.clone(),
             number,
-            request,
-            established: false,
+            request: Some(request),
+            since_ns: None,
+            unserved: false,
             next: Vec::new(),
+            refused: None,
         });
         shared.depart(state);
         match shared.await_request(request, &slot, shared.options.request_timeout) {

@@ -8,13 +8,15 @@ use std::time::{Duration, Instant};
 use trunkline_wire::frame::FRAME_BYTES_MAX;
 use trunkline_wire::{
     ClientHello, Close, ErrorBody, ErrorCode, ErrorFlags, Event, FrameFlags, Hello, Kind, Limits,
-    Opcode, PROTOCOL_VERSION, Positions, Run, Start, Subscribe, Subscribed as Opened,
+    Opcode, PROTOCOL_VERSION, Run, Subscribed as Opened,
 };
 
 use super::backoff::Backoff;
 use super::options::Idle;
-use super::queue::{Entry, Queue};
-use super::shared::{Shared, State, Subscribed};
+use super::queue::{Entry, Log, Queue};
+use super::shared::{Shared, State};
+use super::subscribed::{self, Subscribed};
+use crate::connection::taken_over;
 use crate::error::Error;
 use crate::link::Link;
 use crate::outlet::Answered;
@@ -133,7 +135,7 @@ impl<'s> Worker<'s> {
         };
         let mut state = shared.lock();
         state.outlet.on_connect(&hello).ok_or(Error::TooMany)?;
-        resubscribe(&mut state)?;
+        subscribed::ask_all(&mut state)?;
         shared.depart(state);
         let now = Instant::now();
         Ok(Self {
@@ -251,6 +253,8 @@ impl<'s> Worker<'s> {
                     };
                     let mut state = self.shared.lock();
                     state.outlet.set_limits(limits);
+                    state.epoch = hello.epoch;
+                    state.clock = Some((hello.wall_ns, self.heard));
                     answered = true;
                 }
                 event => answered |= on_control(self.shared, &mut self.channels, event)?,
@@ -261,6 +265,10 @@ impl<'s> Worker<'s> {
             if state.stream.is_none() {
                 state.stream = Some(self.link.stream().clone());
             }
+            // Also where so much comes that there is never a pause.
+            if subscribed::ask_again(&mut state, self.heard)? {
+                self.shared.depart(state);
+            }
         }
         if answered {
             self.shared.turn();
@@ -268,7 +276,8 @@ impl<'s> Worker<'s> {
         Ok(true)
     }
 
-    /// Asks for a sign of life when there was none for a while, and gives up when none comes.
+    /// Does what is due: asks again for what was refused, asks for a sign of life when there was none for a while, and gives up when none comes.
+    /// Returns how long there is nothing of that to do.
     fn keep_alive(&mut self) -> Result<Duration, Error> {
         let interval = self.shared.options.keep_alive;
         let now = Instant::now();
@@ -281,19 +290,27 @@ impl<'s> Worker<'s> {
         if silence >= patience {
             return Err(Error::TimedOut);
         }
-        if self.greeted
-            && silence >= interval
-            && now.saturating_duration_since(self.asked) >= interval
-        {
+        let mut left = interval.min(patience - silence);
+        if !self.greeted {
+            return Ok(left);
+        }
+        let mut state = self.shared.lock();
+        let mut said = subscribed::ask_again(&mut state, now)?;
+        if let Some(due) = state.ask_again {
+            left = left.min(due.saturating_duration_since(now));
+        }
+        if silence >= interval && now.saturating_duration_since(self.asked) >= interval {
             self.asked = now;
-            let mut state = self.shared.lock();
             state
                 .outlet
                 .frame(Opcode::Ping, 0, &[])
                 .ok_or(Error::TooMany)?;
+            said = true;
+        }
+        if said {
             self.shared.depart(state);
         }
-        Ok(interval.min(patience - silence))
+        Ok(left)
     }
 
     fn sleep(&mut self) -> Result<(), Error> {
@@ -321,7 +338,12 @@ impl Drop for Worker<'_> {
     fn drop(&mut self) {
         let mut state = self.shared.lock();
         for channel in self.channels.drain(..).flatten() {
-            remember(&mut state, &channel);
+            subscribed::remember(
+                &mut state,
+                channel.subscription,
+                &channel.stream,
+                channel.next,
+            );
         }
     }
 }
@@ -340,7 +362,8 @@ fn deliver(channels: &mut [Option<Channel>], number: u16, run: Run<'_>) -> Resul
         return Err(Error::TooMany);
     }
     if let Some(last) = last {
-        channel.next = last.sequence() + 1;
+        // What comes to a member of a group again, after another one has gone, lies before what it had.
+        channel.next = channel.next.max(last.sequence() + 1);
     }
     Ok(())
 }
@@ -357,17 +380,19 @@ fn on_control(
             match state.outlet.on_ack(frame.sequence, &ack) {
                 Answered::Records(range) => state.answers.ack(range, &ack),
                 Answered::Request(number) => {
-                    let known = &mut state.subscriptions;
-                    if let Some(known) = known.iter_mut().find(|known| known.request == number) {
-                        known.established = true;
-                    }
+                    subscribed::on_ack(&mut state, number);
                     complete(&mut state, number, Ok(Vec::new()));
                 }
                 Answered::Nothing => {}
             }
             return Ok(true);
         }
-        Event::Error(frame, error) => return on_error(&mut state, frame.sequence, &error),
+        Event::Error(frame, error) => {
+            on_error(&mut state, frame.sequence, &error)?;
+            // There may be something to say to that.
+            shared.depart(state);
+            return Ok(true);
+        }
         Event::RpcResponse(frame, payload) => {
             if state.outlet.finish_request(frame.sequence) {
                 complete(&mut state, frame.sequence, Ok(payload.to_vec()));
@@ -437,35 +462,52 @@ fn on_control(
     Ok(false)
 }
 
-fn on_error(state: &mut State, frame: u16, error: &ErrorBody<'_>) -> Result<bool, Error> {
+fn on_error(state: &mut State, frame: u16, error: &ErrorBody<'_>) -> Result<(), Error> {
+    let (code, message) = (error.code, error.message);
     let refused = || Error::Refused {
-        code: error.code,
-        message: error.message.into(),
+        code,
+        message: message.into(),
     };
     match state.outlet.on_error(frame, error) {
-        Answered::Request(number) => complete(state, number, Err(refused())),
-        Answered::Records(range) => state.answers.refuse(range, error.code, error.message),
-        Answered::Nothing => {}
+        Answered::Request(number) => {
+            if !complete(state, number, Err(refused())) {
+                subscribed::on_refusal(state, number, code, message);
+            }
+        }
+        Answered::Records(range) => state.answers.refuse(range, code, message),
+        Answered::Nothing if frame == 0 && code == ErrorCode::READ_ONLY => {
+            subscribed::on_unserved(state);
+        }
+        Answered::Nothing => {
+            if let Some(number) = taken_over(frame, error) {
+                subscribed::on_taken_over(state, number, code, message);
+            }
+        }
     }
     if error.flags.contains(ErrorFlags::CLOSING) {
         Err(refused())
     } else {
-        Ok(true)
+        Ok(())
     }
 }
 
-fn complete(state: &mut State, number: u16, answer: Result<Vec<u8>, Error>) {
-    if let Some(index) = state
-        .slots
-        .iter()
-        .position(|(request, _)| *request == number)
-    {
-        state.slots.swap_remove(index).1.fill(answer);
-    }
+/// Hands an answer to the one who waits for it. Whether there is one.
+fn complete(state: &mut State, number: u16, answer: Result<Vec<u8>, Error>) -> bool {
+    let mut slots = state.slots.iter();
+    let Some(index) = slots.position(|(request, _)| *request == number) else {
+        return false;
+    };
+    state.slots.swap_remove(index).1.fill(answer);
+    true
 }
 
 fn open(state: &mut State, channels: &mut Vec<Option<Channel>>, number: u16, opened: &Opened<'_>) {
     let generation = state.generation;
+    let log = Log {
+        epoch: state.epoch,
+        number: opened.stream,
+        last: opened.last,
+    };
     let subscribed = state
         .subscriptions
         .iter_mut()
@@ -477,12 +519,17 @@ fn open(state: &mut State, channels: &mut Vec<Option<Channel>>, number: u16, ope
     if index >= channels.len() {
         channels.resize_with(index + 1, || None);
     }
+    // One that was on a stream of this name before is over: the stream was removed.
+    for known in channels.iter_mut() {
+        known.take_if(|known| known.subscription == *id && *known.stream == *opened.name);
+    }
     let next = opened.next;
     queue.push(&Entry::Opened {
         generation,
         channel: number,
         next,
         stream: opened.name,
+        log,
     });
     channels[index] = Some(Channel {
         subscription: *id,
@@ -490,62 +537,6 @@ fn open(state: &mut State, channels: &mut Vec<Option<Channel>>, number: u16, ope
         queue: queue.clone(),
         next,
     });
-}
-
-/// Where to go on with a channel's stream.
-fn remember(state: &mut State, channel: &Channel) {
-    let Some(known) = state
-        .subscriptions
-        .iter_mut()
-        .find(|known| known.id == channel.subscription)
-    else {
-        return;
-    };
-    match known
-        .next
-        .iter_mut()
-        .find(|(stream, _)| *stream == channel.stream)
-    {
-        Some((_, next)) => *next = channel.next,
-        None => known.next.push((channel.stream.clone(), channel.next)),
-    }
-}
-
-/// Subscribes anew on a new connection: each stream from the last sequence that was seen, and those that are newer than that from
-/// their first; a cursor and a group where the server keeps their place.
-fn resubscribe(state: &mut State) -> Result<(), Error> {
-    let State {
-        outlet,
-        subscriptions,
-        next_number,
-        ..
-    } = state;
-    *next_number = 1;
-    for subscribed in subscriptions {
-        subscribed.number = *next_number;
-        *next_number += 1;
-        let body = subscribed.subscription.body(subscribed.number);
-        let mut positions = Vec::new();
-        let start = if !body.cursor.is_empty() {
-            Start::Cursor
-        } else if !body.group.is_empty() {
-            Start::New
-        } else if subscribed.established && !subscribed.subscription.responder {
-            for (stream, next) in &subscribed.next {
-                Positions::push(&mut positions, stream, *next).map_err(|_| Error::TooMany)?;
-            }
-            Start::First
-        } else {
-            body.start
-        };
-        let body = Subscribe {
-            start,
-            positions: Positions::new(&positions).map_err(|_| Error::TooMany)?,
-            ..body
-        };
-        subscribed.request = outlet.request(&body).ok_or(Error::TooMany)?;
-    }
-    Ok(())
 }
 
 /// How long a client that is closed tries to send what it still has.

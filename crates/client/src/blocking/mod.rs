@@ -11,6 +11,7 @@ mod publisher;
 mod queue;
 mod shared;
 mod slot;
+mod subscribed;
 mod subscriber;
 mod waker;
 

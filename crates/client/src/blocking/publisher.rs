@@ -127,11 +127,11 @@ impl Receipt<'_> {
         self.sequence
     }
 
-    /// Waits until the record is answered. To be asked soon: the client keeps the last few thousand answers.
+    /// Waits until the record is answered. To be asked soon: the client keeps the last 4096 acknowledgements, and 1024 refusals.
     ///
     /// # Errors
     /// [`Error::Refused`]; [`Error::Indeterminate`] when the connection broke before the answer, so that the record is
-    /// stored or not; [`Error::TimedOut`].
+    /// stored or not, and when it is asked so late that the answer is no longer kept; [`Error::TimedOut`].
     pub fn wait(&self, timeout: Duration) -> Result<Acked, Error> {
         let outcome = self.shared.wait(Some(timeout), |state| {
             if state.outlet.is_resolved(self.sequence) {

@@ -10,6 +10,8 @@ use trunkline_ring::wait::{Signal, Strategy};
 use trunkline_wire::GapReason;
 use trunkline_wire::frame::FRAME_BYTES_MAX;
 
+use crate::error::Error;
+
 /// What comes for a subscriber.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Entry<'a> {
@@ -19,6 +21,7 @@ pub(super) enum Entry<'a> {
         channel: u16,
         next: u64,
         stream: &'a str,
+        log: Log,
     },
     /// Whole records came on it.
     Run { channel: u16, records: &'a [u8] },
@@ -38,6 +41,16 @@ pub(super) enum Entry<'a> {
     },
 }
 
+/// What a stream has behind its name when a channel is opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Log {
+    /// The start of the server, and the number that the stream has from it: another one of the same start is another stream.
+    pub(super) epoch: u64,
+    pub(super) number: u32,
+    /// The last sequence that it holds.
+    pub(super) last: u64,
+}
+
 #[derive(Debug)]
 pub(super) struct Queue {
     inner: Mutex<Inner>,
@@ -54,6 +67,8 @@ struct Inner {
     /// How much may wait before more of it is refused.
     limit_bytes: usize,
     ended: bool,
+    /// Why, unless it was the client's own wish; until it is told.
+    failure: Option<Error>,
 }
 
 impl Queue {
@@ -66,6 +81,7 @@ impl Queue {
                 generation: 0,
                 limit_bytes: OTHER_BYTES,
                 ended: false,
+                failure: None,
             }),
             signal: Signal::new(),
             channel_bytes: credit_bytes.saturating_add(FRAME_BYTES_MAX as usize),
@@ -102,6 +118,33 @@ impl Queue {
         self.signal.notify();
     }
 
+    /// The same because the server wants it so.
+    pub(super) fn fail(&self, failure: Error) {
+        {
+            let mut inner = self.lock();
+            if !inner.ended {
+                inner.ended = true;
+                inner.failure = Some(failure);
+            }
+        }
+        self.signal.notify();
+    }
+
+    /// Whether nothing more will come, but for what is in it.
+    pub(super) fn has_ended(&self) -> bool {
+        self.lock().ended
+    }
+
+    /// Why it has ended, once, and when everything that came before is taken.
+    pub(super) fn take_failure(&self) -> Option<Error> {
+        let mut inner = self.lock();
+        if inner.bytes.is_empty() {
+            inner.failure.take()
+        } else {
+            None
+        }
+    }
+
     /// Exchanges `used`, whose contents are dropped, for what has come. `Some(false)` when nothing will come any more,
     /// `None` when the time is over.
     pub(super) fn exchange(
@@ -129,13 +172,21 @@ impl Queue {
 
 /// Appends `tag, number, text_len, bytes_len, a, b, text, bytes`.
 fn write(entry: &Entry<'_>, out: &mut Vec<u8>) {
+    let mut log_bytes = [0; LOG_BYTES];
     let (tag, number, a, b, text, bytes): (u8, u16, u64, u64, &str, &[u8]) = match *entry {
         Entry::Opened {
             generation,
             channel,
             next,
             stream,
-        } => (0, channel, generation, next, stream, &[]),
+            log,
+        } => {
+            let words = [log.epoch, u64::from(log.number), log.last];
+            for (bytes, word) in log_bytes.chunks_exact_mut(8).zip(words) {
+                bytes.copy_from_slice(&word.to_le_bytes());
+            }
+            (0, channel, generation, next, stream, &log_bytes)
+        }
         Entry::Run { channel, records } => (1, channel, 0, 0, "", records),
         Entry::Gap {
             channel,
@@ -165,11 +216,12 @@ fn write(entry: &Entry<'_>, out: &mut Vec<u8>) {
 /// The entry at the start of `bytes`, and how long it is.
 pub(super) fn read(bytes: &[u8]) -> Option<(Entry<'_>, usize)> {
     let (header, rest) = bytes.split_first_chunk::<HEADER_BYTES>()?;
-    let word = |at: usize| {
-        header[at..]
+    let word_of = |bytes: &[u8], at: usize| {
+        bytes[at..]
             .first_chunk::<8>()
             .map_or(0, |bytes| u64::from_le_bytes(*bytes))
     };
+    let word = |at: usize| word_of(header, at);
     let number = u16::from_le_bytes([header[2], header[3]]);
     let (text, rest) = rest.split_at_checked((word(0) >> 32) as usize)?;
     let text = std::str::from_utf8(text).ok()?;
@@ -181,6 +233,11 @@ pub(super) fn read(bytes: &[u8]) -> Option<(Entry<'_>, usize)> {
             channel: number,
             next: b,
             stream: text,
+            log: Log {
+                epoch: word_of(bytes, 0),
+                number: word_of(bytes, 8) as u32,
+                last: word_of(bytes, 16),
+            },
         },
         1 => Entry::Run {
             channel: number,
@@ -203,6 +260,8 @@ pub(super) fn read(bytes: &[u8]) -> Option<(Entry<'_>, usize)> {
 }
 
 const HEADER_BYTES: usize = 32;
+/// What `Opened` has behind its text: the words of [`Log`].
+const LOG_BYTES: usize = 24;
 
 /// What may wait beside records: calls, and what is said of channels.
 const OTHER_BYTES: usize = 64 << 20;
@@ -220,6 +279,11 @@ mod tests {
                 channel: 9,
                 next: 1 << 40,
                 stream: "main",
+                log: Log {
+                    epoch: u64::MAX,
+                    number: 7,
+                    last: 1 << 41,
+                },
             },
             Entry::Run {
                 channel: 9,
@@ -268,6 +332,26 @@ mod tests {
     }
 
     #[test]
+    fn a_failure_is_told_once_and_behind_what_came_before_it() {
+        let queue = Queue::new(1000);
+        let run = Entry::Run {
+            channel: 9,
+            records: &[7; 100],
+        };
+        assert!(queue.push(&run));
+        queue.fail(Error::TooMany);
+        queue.fail(Error::Closed);
+        assert!(queue.has_ended());
+        assert!(queue.take_failure().is_none());
+        let mut bytes = Vec::new();
+        let mut exchange = || queue.exchange(&mut bytes, Strategy::Park, None);
+        assert_eq!(exchange(), Some(true));
+        assert_eq!(exchange(), Some(false));
+        assert!(matches!(queue.take_failure(), Some(Error::TooMany)));
+        assert!(queue.take_failure().is_none());
+    }
+
+    #[test]
     fn a_server_that_ignores_its_credit_is_noticed() {
         let queue = Queue::new(1000);
         let records = vec![7; 8 << 20];
@@ -284,6 +368,7 @@ mod tests {
                 channel: 9,
                 next: 1,
                 stream: "main",
+                log: Log::default(),
             });
             let more = taken();
             assert!((8..=17).contains(&more), "{more} more for a channel");

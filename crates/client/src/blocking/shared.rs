@@ -7,17 +7,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use trunkline_ring::wait::Signal;
-use trunkline_wire::{AckLevel, Body, Confirm, Credit, Failure, FrameFlags, Opcode, Unsubscribe};
+use trunkline_wire::{AckLevel, Body, Confirm, Credit, FrameFlags, Unsubscribe};
 
 use super::answers::Answers;
 use super::options::{ClientBuilder, Unacknowledged};
-use super::queue::Queue;
 use super::slot::Slot;
+use super::subscribed::Subscribed;
 use super::waker::Waker;
 use crate::error::{Error, PublishError};
 use crate::outlet::{Outlet, OutletLimits};
 use crate::publication::Publication;
-use crate::subscription::Subscription;
 
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -44,7 +43,14 @@ pub(super) struct State {
     pub(super) asleep: bool,
     /// Counts connections that were lost: channels and correlations of an earlier one mean nothing.
     pub(super) generation: u64,
+    /// The start of the server, and what its clock said when it greeted.
+    pub(super) epoch: u64,
+    pub(super) clock: Option<(u64, Instant)>,
     pub(super) subscriptions: Vec<Subscribed>,
+    /// When one of them is to be asked for again, if one was refused.
+    pub(super) ask_again: Option<Instant>,
+    /// The longest pause before that.
+    pub(super) backoff_max: Duration,
     /// Number of the next subscription of this client, and on this connection.
     pub(super) next_id: u64,
     pub(super) next_number: u16,
@@ -57,20 +63,14 @@ pub(super) struct State {
     pub(super) failure: Option<Arc<Error>>,
 }
 
-/// A subscription of the client, over all its connections.
-#[derive(Debug)]
-pub(super) struct Subscribed {
-    pub(super) id: u64,
-    pub(super) subscription: Subscription,
-    pub(super) queue: Arc<Queue>,
-    /// Its number on this connection.
-    pub(super) number: u16,
-    /// The number of the request that asked for it; numbers of other frames may be the same later.
-    pub(super) request: u16,
-    /// The server has said once from where on it sends: every stream that is not in `next` is newer than that.
-    pub(super) established: bool,
-    /// Where it goes on after this connection, by stream.
-    pub(super) next: Vec<(Box<str>, u64)>,
+impl State {
+    /// What the server's clock says now, in nanoseconds since 1970, or some milliseconds less.
+    pub(super) fn server_ns(&self) -> u64 {
+        let Some((wall_ns, then)) = self.clock else {
+            return 0;
+        };
+        wall_ns.saturating_add(then.elapsed().as_nanos().try_into().unwrap_or(u64::MAX))
+    }
 }
 
 impl Shared {
@@ -88,7 +88,11 @@ impl Shared {
                 sending: false,
                 asleep: false,
                 generation: 0,
+                epoch: 0,
+                clock: None,
                 subscriptions: Vec::new(),
+                ask_again: None,
+                backoff_max: options.backoff_max,
                 next_id: 0,
                 next_number: 1,
                 slots: Vec::new(),
@@ -301,52 +305,62 @@ impl Shared {
         Err(Error::TimedOut)
     }
 
-    /// Gives credit, unless its channel went with its connection.
-    pub(super) fn credit(&self, generation: u64, channel: u16, bytes: u64) {
-        self.say(generation, |state| {
-            state
-                .outlet
-                .control(&Credit { bytes }, FrameFlags::empty(), channel)
+    /// Gives credit to a channel of a subscription.
+    pub(super) fn credit(&self, id: u64, generation: u64, channel: u16, bytes: u64) {
+        self.say_of(id, generation, channel, &Credit { bytes });
+    }
+
+    /// Says what is processed of a channel of a subscription.
+    pub(super) fn confirm(&self, id: u64, generation: u64, channel: u16, confirm: &Confirm) {
+        self.say_of(id, generation, channel, confirm);
+    }
+
+    /// Of a channel that went with its connection, or with its subscription, there is nothing to say: its number is another one's.
+    fn say_of<B: Body>(&self, id: u64, generation: u64, channel: u16, body: &B) {
+        let _ = self.say(generation, |state| {
+            if state.subscriptions.iter().all(|known| known.id != id) {
+                return Ok(());
+            }
+            let said = state.outlet.control(body, FrameFlags::empty(), channel);
+            said.ok_or(Error::TooMany)
         });
     }
 
-    pub(super) fn confirm(&self, generation: u64, channel: u16, confirm: &Confirm) {
+    /// Answers a call, unless it came on another connection.
+    pub(super) fn respond(
+        &self,
+        generation: u64,
+        correlation: u16,
+        payload: &[u8],
+    ) -> Result<(), Error> {
         self.say(generation, |state| {
-            state.outlet.control(confirm, FrameFlags::empty(), channel)
-        });
-    }
-
-    /// Answers a call. `false` when it came on another connection, or there is no room.
-    pub(super) fn respond(&self, generation: u64, correlation: u16, payload: &[u8]) -> bool {
-        self.say(generation, |state| {
-            state
-                .outlet
-                .frame(Opcode::RpcResponse, correlation, payload)
+            state.outlet.answer(correlation, payload)
         })
     }
 
-    /// Says that there is no answer to a call. `false` as above, or when the message is too long.
+    /// Says that there is no answer to a call.
     pub(super) fn respond_failed(
         &self,
         generation: u64,
         correlation: u16,
         code: u32,
         message: &str,
-    ) -> bool {
+    ) -> Result<(), Error> {
         self.say(generation, |state| {
-            let failure = Failure { code, message };
-            state
-                .outlet
-                .control(&failure, FrameFlags::FAILED, correlation)
+            state.outlet.failure(correlation, code, message)
         })
     }
 
-    fn say(&self, generation: u64, put: impl FnOnce(&mut State) -> Option<()>) -> bool {
+    fn say(
+        &self,
+        generation: u64,
+        put: impl FnOnce(&mut State) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         let mut state = self.lock();
         if state.generation != generation || state.stream.is_none() {
-            return false;
+            return Err(Error::Disconnected);
         }
-        let done = put(&mut state).is_some();
+        let done = put(&mut state);
         self.depart(state);
         done
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use trunkline_wire::{Confirm, Gap, Kind, RawRecord};
 
-use super::queue::{self, Entry, Queue};
+use super::queue::{self, Entry, Log, Queue};
 use super::shared::Shared;
 use crate::connection::{damaged, out_of_order, undefined};
 use crate::error::Error;
@@ -66,6 +66,8 @@ struct Stream {
     name: Box<str>,
     /// Records before it were given out.
     next: u64,
+    /// What was behind the name when its newest channel was opened.
+    log: Log,
 }
 
 /// Where in `bytes` something was found that is to be given out.
@@ -112,7 +114,9 @@ impl Subscriber {
     /// The next record, or `None` when none came in time, or when the client is closed.
     ///
     /// # Errors
-    /// A record that came is damaged, or came after a later one; the next call goes on behind it.
+    /// A record that came is damaged, or came after a later one; the next call goes on behind it. [`Error::Refused`] when the server has ended
+    /// the subscription: another one took its durable cursor over (code 17), or it was refused after a reconnect. That is told once, behind all
+    /// that came before; after it there is nothing but `None`.
     pub fn next_timeout(&mut self, timeout: Duration) -> Result<Option<Message<'_>>, Error> {
         self.next_message(Some(timeout))
     }
@@ -172,8 +176,9 @@ impl Subscriber {
             .rev()
             .find(|channel| *self.streams[channel.stream].name == *stream);
         if let Some(channel) = channel {
+            let confirm = Confirm { first, last };
             self.shared
-                .confirm(channel.generation, channel.number, &Confirm { first, last });
+                .confirm(self.id, channel.generation, channel.number, &confirm);
         }
     }
 
@@ -186,7 +191,7 @@ impl Subscriber {
                 }
             }
             if self.at == self.bytes.len() {
-                if !self.refill(deadline) {
+                if !self.refill(deadline)? {
                     return Ok(None);
                 }
                 self.at = 0;
@@ -217,6 +222,7 @@ impl Subscriber {
                     channel,
                     next,
                     stream,
+                    log,
                 } => {
                     let stream = match self.streams.iter().position(|known| *known.name == *stream)
                     {
@@ -225,16 +231,12 @@ impl Subscriber {
                             self.streams.push(Stream {
                                 name: stream.into(),
                                 next: 0,
+                                log,
                             });
                             self.streams.len() - 1
                         }
                     };
-                    // A stream that has lost what was given out goes on with numbers that were seen;
-                    // a cursor that starts before them sends records again.
-                    if !self.has_cursor {
-                        let known = &mut self.streams[stream];
-                        known.next = known.next.min(next);
-                    }
+                    self.streams[stream].reopen(log, next, self.has_cursor);
                     self.channels
                         .retain(|known| known.generation == generation && known.number != channel);
                     let names = Names::default();
@@ -306,7 +308,8 @@ impl Subscriber {
         }
         if self.run.is_empty() && channel.used >= self.grant_bytes {
             let used = std::mem::take(&mut channel.used);
-            self.shared.credit(channel.generation, channel.number, used);
+            self.shared
+                .credit(self.id, channel.generation, channel.number, used);
         }
         found
     }
@@ -328,11 +331,31 @@ impl Subscriber {
 
     #[cold]
     #[inline(never)]
-    fn refill(&mut self, deadline: Option<Instant>) -> bool {
+    fn refill(&mut self, deadline: Option<Instant>) -> Result<bool, Error> {
         let timeout = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let strategy = self.shared.options.idle.strategy();
         self.at = 0;
-        self.queue.exchange(&mut self.bytes, strategy, timeout) == Some(true)
+        match self.queue.exchange(&mut self.bytes, strategy, timeout) {
+            Some(true) => Ok(true),
+            Some(false) => self.queue.take_failure().map_or(Ok(false), Err),
+            None => Ok(false),
+        }
+    }
+}
+
+impl Stream {
+    /// A channel was opened on it that starts with `next`. Records that were given out are left out from now on only as far as
+    /// they are the same ones.
+    fn reopen(&mut self, log: Log, next: u64, has_cursor: bool) {
+        let another = log.epoch == self.log.epoch && log.number != self.log.number;
+        self.next = if another || !has_cursor {
+            // Another stream under the same name, or one that has lost what was given out: numbers that were seen come again.
+            self.next.min(next)
+        } else {
+            // A cursor starts before what was given out and not confirmed. What is behind the end was lost, and is not what it was.
+            self.next.min(log.last.saturating_add(1))
+        };
+        self.log = log;
     }
 }
 

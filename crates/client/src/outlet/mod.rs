@@ -16,14 +16,14 @@ use std::time::Duration;
 use trunkline_wire::headers::{encode_headers, headers_bytes};
 use trunkline_wire::record::{self, body_record_bytes};
 use trunkline_wire::{
-    Ack, AckLevel, Body, ErrorBody, FrameEncoder, FrameFlags, FrameHeader, Kind, Limits, Opcode,
-    RecordFlags, RpcCall, Stamp, check_subject,
+    Ack, AckLevel, Body, ErrorBody, Failure, FrameEncoder, FrameFlags, FrameHeader, Kind, Limits,
+    Opcode, RecordFlags, RpcCall, Stamp, check_subject,
 };
 
 use self::account::{Account, FRAMES_MAX, InFlight};
 pub(crate) use self::account::{Answered, Range};
 use self::buffer::Buffer;
-use crate::error::PublishError;
+use crate::error::{Error, PublishError};
 use crate::interner::Interner;
 use crate::publication::Publication;
 
@@ -117,20 +117,40 @@ impl Outlet {
         timeout: Duration,
     ) -> Result<RpcCall<'a>, PublishError> {
         check_subject(subject)?;
-        let fields = CALL_FIELDS_BYTES + subject.len();
-        let payload_bytes_max = (self.wire.call_bytes_max() as usize).saturating_sub(fields);
-        if payload.len() > payload_bytes_max {
-            return Err(PublishError::TooLong {
-                payload_bytes: payload.len(),
-                payload_bytes_max,
-            });
-        }
-        let timeout_ms = timeout.as_millis().try_into().unwrap_or(u32::MAX);
+        let fields_bytes = CALL_FIELDS_BYTES + subject.len();
+        check_bytes(payload.len(), self.call_bytes_max(fields_bytes))?;
+        // Rounded up: none at all would be the server's own, which is seconds.
+        let timeout_ms = timeout.as_nanos().div_ceil(1_000_000).max(1);
         Ok(RpcCall {
-            timeout_ms,
+            timeout_ms: timeout_ms.try_into().unwrap_or(u32::MAX),
             subject,
             payload,
         })
+    }
+
+    /// Puts the answer to a call in. One that the server does not take would end the connection.
+    pub(crate) fn answer(&mut self, correlation: u16, payload: &[u8]) -> Result<(), Error> {
+        check_bytes(payload.len(), self.call_bytes_max(0))?;
+        self.frame(Opcode::RpcResponse, correlation, payload)
+            .ok_or(Error::TooMany)
+    }
+
+    /// Puts in that there is no answer to a call.
+    pub(crate) fn failure(
+        &mut self,
+        correlation: u16,
+        code: u32,
+        message: &str,
+    ) -> Result<(), Error> {
+        let bytes_max = self.call_bytes_max(FAILURE_FIELDS_BYTES);
+        check_bytes(message.len(), bytes_max.min(u16::MAX.into()))?;
+        self.control(&Failure { code, message }, FrameFlags::FAILED, correlation)
+            .ok_or(Error::TooMany)
+    }
+
+    /// What the server takes of a call or an answer beside its fields.
+    fn call_bytes_max(&self, fields_bytes: usize) -> usize {
+        (self.wire.call_bytes_max() as usize).saturating_sub(fields_bytes)
     }
 
     /// The server has said what it takes.
@@ -443,6 +463,16 @@ impl Outlet {
     }
 }
 
+fn check_bytes(payload_bytes: usize, payload_bytes_max: usize) -> Result<(), PublishError> {
+    if payload_bytes <= payload_bytes_max {
+        return Ok(());
+    }
+    Err(PublishError::TooLong {
+        payload_bytes,
+        payload_bytes_max,
+    })
+}
+
 const FRAME_HEADER: usize = trunkline_wire::layout::FRAME_HEADER_BYTES;
 /// A Publish frame takes records until its body would be longer than this.
 const BATCH_BYTES: usize = 64 << 10;
@@ -450,6 +480,8 @@ const BATCH_BYTES: usize = 64 << 10;
 const RESERVED_FRAME_BYTES: u32 = 64;
 /// `timeout_ms u32, subject_len u16` of a call.
 const CALL_FIELDS_BYTES: usize = 6;
+/// `code u32, message_len u16` of an answer that is none.
+const FAILURE_FIELDS_BYTES: usize = 6;
 /// What most control frames fit in.
 const CONTROL_BYTES: usize = 256;
 /// How far control frames may go beyond the limit of the buffer.

@@ -1,6 +1,7 @@
 //! The outlet against a model: a server that parses what is sent, and answers it in any way that the format allows.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use proptest::prelude::*;
 use trunkline_wire::{
@@ -336,6 +337,26 @@ proptest! {
         if resend {
             prop_assert!(model.outcomes.values().all(|outcome| *outcome != Outcome::Lost));
         }
+    }
+}
+
+#[test]
+fn the_time_of_a_call_is_rounded_up_to_what_can_be_said() {
+    let outlet = Outlet::new(OutletLimits {
+        buffer_bytes: 1 << 20,
+        in_flight_records: 10,
+        resend: false,
+    });
+    // 0 is not among them: it is the server's own time.
+    for (ns, ms) in [
+        (0, 1),
+        (1, 1),
+        (1_000_000, 1),
+        (1_000_001, 2),
+        (u64::MAX, u32::MAX),
+    ] {
+        let call = outlet.call("svc", b"", Duration::from_nanos(ns)).unwrap();
+        assert_eq!(call.timeout_ms, ms, "{ns} ns");
     }
 }
 

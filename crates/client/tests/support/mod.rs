@@ -46,6 +46,16 @@ pub struct Store {
     pub subscribed: Vec<String>,
     /// Levels of Publish frames without records.
     pub barriers: Vec<AckLevel>,
+    /// Subscriptions are refused with this.
+    pub refuse_subscribes: Option<ErrorCode>,
+    /// There is another stream that each pattern matches, and it is not served.
+    pub unserved: bool,
+    /// The server's clock, which stands still.
+    pub wall_ns: u64,
+    /// Where the durable cursor stands, if not at the end.
+    pub cursor: Option<u64>,
+    /// The number of the stream's log: another one is another stream of the same name.
+    pub log: u32,
     stopped: bool,
 }
 
@@ -104,6 +114,26 @@ impl TestServer {
         store.append(&raw, id);
     }
 
+    /// Tells every connection that another one's subscription has the durable cursor of this one now.
+    pub fn take_cursor(&self, subscription: u16) {
+        let error = ErrorBody {
+            producer_sequence: subscription.into(),
+            ..ErrorBody::new(ErrorCode::EXISTS, "taken over")
+        };
+        let frame = control(&error, 0);
+        for mail in self.store().mail.values_mut() {
+            mail.push_back(frame.clone());
+        }
+    }
+
+    /// Removes the stream, and makes an empty one of the same name.
+    pub fn remake_stream(&self) {
+        let mut store = self.store();
+        store.records.clear();
+        store.names.clear();
+        store.log += 1;
+    }
+
     pub fn payloads(&self) -> Vec<Vec<u8>> {
         let store = self.store();
         let raws = store
@@ -153,6 +183,8 @@ struct Peer {
     names: HashMap<u32, String>,
     out: Vec<u8>,
     channels: Vec<Channel>,
+    /// Which log the channels read.
+    log: u32,
     frame: FrameState,
     /// The client has said goodbye.
     closing: bool,
@@ -182,6 +214,7 @@ impl Peer {
             .set_read_timeout(Some(Duration::from_millis(2)))
             .unwrap();
         let (names, out, channels) = (HashMap::new(), Vec::new(), Vec::new());
+        let log = store.lock().unwrap().log;
         Self {
             id,
             stream,
@@ -189,6 +222,7 @@ impl Peer {
             names,
             out,
             channels,
+            log,
             frame: FrameState::default(),
             closing: false,
         }
@@ -276,7 +310,7 @@ impl Peer {
                     max_subscriptions: 100,
                     epoch: 1,
                     session: self.id,
-                    wall_ns: 0,
+                    wall_ns: self.store.lock().unwrap().wall_ns,
                     server: "test",
                 };
                 self.out.extend(control(&hello, 0));
@@ -299,6 +333,10 @@ impl Peer {
                     let error = ErrorBody::new(ErrorCode::SUBJECT, "forbidden");
                     return self.out.extend(control(&error, frame.sequence));
                 }
+                if let Some(code) = store.refuse_subscribes {
+                    let error = ErrorBody::new(code, "not now");
+                    return self.out.extend(control(&error, frame.sequence));
+                }
                 let mut count = 0;
                 if subscribe.flags.contains(SubscribeFlags::RESPONDER) {
                     store.responders.push((
@@ -315,7 +353,8 @@ impl Peer {
                         Start::Last => last,
                         Start::Sequence(sequence) => sequence,
                         Start::Time(ns) => ns.div_ceil(1000),
-                        Start::New | Start::Cursor => last + 1,
+                        Start::Cursor => store.cursor.unwrap_or(last + 1),
+                        Start::New => last + 1,
                     };
                     let number = 100 + self.channels.len() as u16;
                     self.channels.push(Channel {
@@ -329,7 +368,7 @@ impl Peer {
                     let subscription = subscribe.subscription;
                     let opened = Subscribed {
                         subscription,
-                        stream: 0,
+                        stream: store.log,
                         next,
                         first: 1,
                         last,
@@ -339,6 +378,10 @@ impl Peer {
                     count = 1;
                 }
                 self.out.extend(control(&ack(count, 0, 0), frame.sequence));
+                if store.unserved {
+                    let error = ErrorBody::new(ErrorCode::READ_ONLY, "old is not served");
+                    self.out.extend(control(&error, 0));
+                }
             }
             Event::Unsubscribe(frame, unsubscribe) => {
                 self.channels
@@ -479,6 +522,21 @@ impl Peer {
 
     fn deliver(&mut self) {
         let store = self.store.lock().unwrap();
+        if std::mem::replace(&mut self.log, store.log) != store.log {
+            for channel in &mut self.channels {
+                channel.next = 1;
+                channel.defined.clear();
+                let opened = Subscribed {
+                    subscription: channel.subscription,
+                    stream: store.log,
+                    next: 1,
+                    first: 1,
+                    last: store.records.len() as u64,
+                    name: "main",
+                };
+                self.out.extend(control(&opened, channel.number));
+            }
+        }
         for channel in &mut self.channels {
             while channel.credit > 0 && channel.next <= store.records.len() as u64 {
                 let raw = RawRecord::peek(&store.records[channel.next as usize - 1], u32::MAX)

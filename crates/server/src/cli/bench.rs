@@ -12,7 +12,7 @@ mod throughput;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use super::connect::{CONNECT_PATIENCE, Line};
+use super::connect::{CONNECT_PATIENCE, Line, Stop};
 use super::exit::{Failure, Outcome};
 use super::output::{Output, Table, grouped, rate};
 use super::serve::IdleWord;
@@ -153,7 +153,11 @@ struct Setting<'a> {
 
 impl Setting<'_> {
     fn connect(&self, part: &str) -> Result<Line, Failure> {
-        Line::connect(self.address, &format!("bench {part}"), CONNECT_PATIENCE)
+        let stop = self
+            .started
+            .map_or_else(Stop::install, |started| Ok(started.stop()))?;
+        let command = format!("bench {part}");
+        Line::connect_until(self.address, &command, CONNECT_PATIENCE, stop)
     }
 }
 

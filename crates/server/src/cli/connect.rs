@@ -41,7 +41,7 @@ struct Silence {
     asked: Option<Instant>,
 }
 
-/// Ctrl-C and SIGTERM, once; the second ends the process on the spot.
+/// Ctrl-C and SIGTERM, once; the second ends the process on the spot, unless it has something to put away.
 #[derive(Clone)]
 pub(super) struct Stop(Arc<AtomicBool>);
 
@@ -110,8 +110,17 @@ impl Line {
         command: &str,
         patience: Duration,
     ) -> Result<Self, Failure> {
+        Self::connect_until(server, command, patience, Stop::install()?)
+    }
+
+    /// The same for a command that listens to signals already.
+    pub(super) fn connect_until(
+        server: &str,
+        command: &str,
+        patience: Duration,
+        stop: Stop,
+    ) -> Result<Self, Failure> {
         let end = Instant::now() + patience;
-        let stop = Stop::install()?;
         let name = format!("trunkline {command} {}", std::process::id());
         let options = ConnectionOptions {
             name,
@@ -283,10 +292,21 @@ impl Stop {
     pub(super) fn install() -> Result<Self, Failure> {
         let flag = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM] {
-            // In this order the first signal sets the flag, and the second finds it set.
+            // Before the flag is set by the same signal: the first sets it, and the second finds it set.
             signal_hook::flag::register_conditional_shutdown(signal, 130, flag.clone())
-                .and_then(|_| signal_hook::flag::register(signal, flag.clone()))
-                .map_err(|error| Failure::Machine(format!("cannot listen to signals: {error}")))?;
+                .map_err(deaf)?;
+        }
+        Self::set_by_signals(flag)
+    }
+
+    /// For a command that has something to put away when it ends: no signal ends it before it has.
+    pub(super) fn install_patient() -> Result<Self, Failure> {
+        Self::set_by_signals(Arc::new(AtomicBool::new(false)))
+    }
+
+    fn set_by_signals(flag: Arc<AtomicBool>) -> Result<Self, Failure> {
+        for signal in [SIGINT, SIGTERM] {
+            signal_hook::flag::register(signal, flag.clone()).map_err(deaf)?;
         }
         Ok(Self(flag))
     }
@@ -298,6 +318,10 @@ impl Stop {
             Ok(())
         }
     }
+}
+
+fn deaf(error: io::Error) -> Failure {
+    Failure::Machine(format!("cannot listen to signals: {error}"))
 }
 
 /// What the server refused, in its words.

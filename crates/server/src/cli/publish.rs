@@ -55,7 +55,7 @@ pub(super) struct Publish {
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = some_time)]
     timeout: Span,
 
-    /// Publish the payload so often; with --lines all lines so often
+    /// Publish the payload so often; with --lines all lines so often, for which they are held in memory, up to 4 GiB
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     repeat: u64,
 

@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde::Serialize;
-use trunkline_client::Event;
+use trunkline_client::{Error, ErrorCode, Event, PublishError};
 
 use super::connect::{Line, Target, refused};
 use super::exit::{Failure, Outcome};
 use super::output::{Output, base64};
 use super::publish::everything;
-use super::values::some_time;
+use super::values::call_time;
 use crate::config::Span;
 
 /// Call a service and print its answer
@@ -36,8 +36,8 @@ pub(super) struct Request {
     /// The payload; standard input when absent
     payload: Option<String>,
 
-    /// How long to wait for the connection and the answer
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = some_time)]
+    /// How long to wait for the connection and the answer: at most 1m, after which every server gives up
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = call_time)]
     timeout: Span,
 
     /// Print a JSON object with the answer and the time it took
@@ -52,7 +52,8 @@ pub(super) struct Request {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 The command is run by the shell for each call, one at a time: the payload is its standard input, its standard output is the \
-answer, and TRUNKLINE_SUBJECT is the subject. When it fails, its exit code and the first line of its standard error go to the caller.
+answer, and TRUNKLINE_SUBJECT is the subject. When it fails, its exit code and the first line of its standard error go to the caller. \
+An answer that is longer than a record may be fails with code 10.
 
 Examples:
   trunkline reply svc.echo --exec cat
@@ -140,7 +141,7 @@ pub(super) fn call(
     payload: &[u8],
     timeout: Duration,
 ) -> Result<Vec<u8>, Failure> {
-    let refusal = |error: trunkline_client::Error| Failure::Refused(error.to_string());
+    let refusal = |error: Error| Failure::Refused(error.to_string());
     let request = line
         .connection
         .call(subject, payload, timeout)
@@ -187,7 +188,7 @@ pub(super) fn call(
 impl Reply {
     pub(super) fn run(self) -> Outcome {
         let mut line = self.target.connect("reply")?;
-        let refusal = |error: trunkline_client::Error| Failure::Refused(error.to_string());
+        let refusal = |error: Error| Failure::Refused(error.to_string());
         let (_, request) = line.connection.respond_to(&self.subject).map_err(refusal)?;
         // A worker runs the command while this thread keeps the connection alive; a byte on the socket pair says that it is
         // done.
@@ -285,14 +286,21 @@ impl Reply {
         answer: Executed,
     ) -> Outcome {
         let (connection, to) = (&mut line.connection, asked.correlation);
-        let sent = match &answer {
-            Ok(answer) => connection.respond(to, answer),
-            Err(Failed { code, message }) => {
-                let _ = writeln!(io::stderr(), "no answer to {}: {message}", asked.subject);
-                connection.respond_failed(to, *code, message)
-            }
+        let unsent = |error: Error| Failure::Connection(error.to_string());
+        let answer = match answer {
+            Ok(answer) => match connection.respond(to, &answer) {
+                Ok(()) => Ok(answer),
+                Err(Error::Publish(error)) => Err(Failed::from(error)),
+                Err(error) => return Err(unsent(error)),
+            },
+            failed => failed,
         };
-        sent.map_err(|error| Failure::Connection(error.to_string()))?;
+        if let Err(Failed { code, message }) = &answer {
+            let _ = writeln!(io::stderr(), "no answer to {}: {message}", asked.subject);
+            connection
+                .respond_failed(to, *code, message)
+                .map_err(unsent)?;
+        }
         if self.json {
             output.json(&Answered {
                 subject: &asked.subject,
@@ -319,10 +327,31 @@ struct Asked {
 type Executed = Result<Vec<u8>, Failed>;
 
 struct Failed {
-    /// Its exit code, as a shell says it: 128 and the signal's number for one that was killed.
+    /// Its exit code, as a shell says it: 128 and the signal's number for one that was killed. Or what is wrong with its answer.
     code: u32,
     /// The first line of its standard error.
     message: String,
+}
+
+impl From<PublishError> for Failed {
+    /// The server would not take the answer.
+    fn from(error: PublishError) -> Self {
+        let message = match error {
+            PublishError::TooLong {
+                payload_bytes,
+                payload_bytes_max,
+            } => {
+                format!(
+                    "the answer has {payload_bytes} bytes, the server takes {payload_bytes_max}"
+                )
+            }
+            error => error.to_string(),
+        };
+        Self {
+            code: ErrorCode::RECORD_TOO_LONG.0.into(),
+            message,
+        }
+    }
 }
 
 impl From<io::Error> for Failed {

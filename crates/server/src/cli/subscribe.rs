@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use trunkline_client::{
-    Client, Delivery, Gap, GapReason, Message, Policy, Start, Subscriber, Subscription,
+    Client, Delivery, Error, ErrorCode, Gap, GapReason, Message, Policy, Start, Subscriber,
+    Subscription,
 };
 
 use super::connect::{Stop, Target};
@@ -33,16 +34,20 @@ Examples:
   trunkline sub 'jobs.>' --group workers       # each record to one of the group
   trunkline sub 'jobs.>' --cursor audit        # goes on where it stands
 
-When the connection is lost it is made again, and the subscription goes on behind the last record.
+When the connection is lost it is made again, and the subscription goes on behind the last record. A group that has lost all of its members goes on behind \
+the last record of the first one that is back: what others had got after that comes again. With --cursor, too, the server keeps the group's place.
+
+A cursor has one reader, or one group: another `sub` that names it takes it over, and this one ends.
 
 Exit codes: 0 when --count records came, or at Ctrl-C without --count; 1 when --timeout ran out; 4 when the server \
-cannot be reached or does not answer; 130 at Ctrl-C before \
+cannot be reached or does not answer; 5 when it refuses, or another subscription takes the cursor over; 130 at Ctrl-C before \
 --count records came.")]
 pub(super) struct Subscribe {
     /// The pattern of subjects
     pattern: String,
 
-    /// Where to start: first, last, new, seq:N, time:RFC3339, or an age such as -10m
+    /// Where to start: first, last, new, seq:N, time:RFC3339, or an age such as -10m. `last` is the newest record of the stream,
+    /// which is left out where it does not match. With --cursor it starts where that stands
     #[arg(
         long,
         value_name = "START",
@@ -221,6 +226,16 @@ impl Subscribe {
         subscription
     }
 
+    /// Why nothing more comes, in words.
+    fn ended(&self, error: &Error) -> Failure {
+        match (error.code(), &self.cursor) {
+            (Some(ErrorCode::EXISTS), Some(cursor)) => Failure::Refused(format!(
+                "another subscription has taken cursor {cursor} over"
+            )),
+            _ => self.target.failed(error),
+        }
+    }
+
     /// Until the count is reached, the time runs out, or the user or the server ends it.
     fn follow(
         &self,
@@ -275,7 +290,7 @@ impl Subscribe {
                         self.warn(client);
                     }
                 }
-                Err(error) => return Err(self.target.failed(&error)),
+                Err(error) => return Err(self.ended(&error)),
             }
             stop.check()?;
             if end.is_some_and(|end| Instant::now() >= end) {

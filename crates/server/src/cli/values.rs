@@ -71,7 +71,10 @@ impl FromStr for Rate {
 
     fn from_str(text: &str) -> Result<Self, String> {
         match scaled(text.trim_end_matches("/s")) {
-            Some(rate) if rate > 0.0 => Ok(Self(rate)),
+            Some(rate) if rate >= RATE_MIN => Ok(Self(rate)),
+            Some(rate) if rate > 0.0 => Err(format!(
+                "`{text}` is too slow; the least is one record a day, 0.00002 a second"
+            )),
             _ => Err(format!(
                 "`{text}` is not a rate; write records per second, such as 5000, 20k or 1.5M"
             )),
@@ -120,6 +123,16 @@ pub(super) fn some_time(text: &str) -> Result<Span, String> {
     }
 }
 
+/// A time that a call may take.
+pub(super) fn call_time(text: &str) -> Result<Span, String> {
+    match some_time(text)? {
+        time if time > CALL_TIME_MAX => Err(format!(
+            "the server gives up on a call after {CALL_TIME_MAX}; write a time of up to that, such as 500ms or 5s"
+        )),
+        time => Ok(time),
+    }
+}
+
 /// A level of acknowledgement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum AckWord {
@@ -159,6 +172,10 @@ pub(super) fn wall_ns() -> u64 {
     })
 }
 
+/// One record a day, or some more.
+const RATE_MIN: f64 = 0.00002;
+/// How long a server waits for the answer to a call at most.
+const CALL_TIME_MAX: Span = Span(60_000_000_000);
 /// Records carry nanoseconds since 1970 in 64 bits.
 const LAST_TIME: &str = "2554-07-21T23:34:33Z";
 
@@ -234,12 +251,30 @@ mod tests {
     }
 
     #[test]
+    fn a_call_takes_no_longer_than_its_server_waits() {
+        for taken in ["1ns", "5s", "1m", "60s"] {
+            assert!(call_time(taken).is_ok(), "{taken}");
+        }
+        assert!(call_time("0s").is_err());
+        for refused in ["61s", "10m"] {
+            let refusal = call_time(refused).unwrap_err();
+            assert!(refusal.contains("gives up on a call after 1m"), "{refusal}");
+        }
+    }
+
+    #[test]
     fn rates_may_have_a_thousand_or_a_million() {
         assert_eq!("5000".parse(), Ok(Rate(5000.0)));
         assert_eq!("20k/s".parse(), Ok(Rate(20_000.0)));
         assert_eq!("1.5M".parse(), Ok(Rate(1_500_000.0)));
         for refused in ["0", "-1", "fast", "k", "inf", "NaN"] {
             assert!(refused.parse::<Rate>().is_err(), "{refused}");
+        }
+        // The pause between two records is a time that can be waited for.
+        assert_eq!("0.00002".parse(), Ok(Rate(0.00002)));
+        for slow in ["1e-20", "1e-300", "0.00001"] {
+            let refusal = slow.parse::<Rate>().unwrap_err();
+            assert!(refusal.contains("one record a day"), "{refusal}");
         }
     }
 }

@@ -164,8 +164,9 @@ impl Node {
                 self.unsubscribe_all(peer, id, frame.sequence, unsubscribe.subscription, now);
             }
             Event::Credit(frame, credit) => {
+                // Neither of these is answered: its sequence is a channel's, and could be that of a frame that is.
                 if let Err(refusal) = self.shard.credit(id, frame.sequence, credit.bytes) {
-                    self.post.refuse(id, &refusal.body(), frame.sequence);
+                    self.post.refuse(id, &refusal.body(), 0);
                 }
             }
             Event::Confirm(frame, confirm) => {
@@ -173,7 +174,7 @@ impl Node {
                     self.shard
                         .confirm(id, frame.sequence, confirm.first, confirm.last, now)
                 {
-                    self.post.refuse(id, &refusal.body(), frame.sequence);
+                    self.post.refuse(id, &refusal.body(), 0);
                 }
             }
             Event::Subscribe(frame, subscribe) => {

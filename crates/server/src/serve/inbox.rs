@@ -83,7 +83,7 @@ impl Node {
                 bytes,
             } => {
                 if let Err(refusal) = self.shard.credit(session, channel, bytes) {
-                    self.post.refuse(session, &refusal.body(), channel);
+                    self.post.refuse(session, &refusal.body(), 0);
                 }
             }
             Message::Confirm {
@@ -93,7 +93,7 @@ impl Node {
                 last,
             } => {
                 if let Err(refusal) = self.shard.confirm(session, channel, first, last, now) {
-                    self.post.refuse(session, &refusal.body(), channel);
+                    self.post.refuse(session, &refusal.body(), 0);
                 }
             }
             Message::Respond {

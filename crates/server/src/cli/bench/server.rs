@@ -11,6 +11,7 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use serde::Serialize;
 
 use super::{AckWord, Failure, IdleWord, level_word};
+use crate::cli::connect::Stop;
 use crate::cli::serve::IoWord;
 
 /// What the server is told.
@@ -30,6 +31,8 @@ pub(super) struct Started {
     directory: PathBuf,
     described: Described,
     pinned: bool,
+    /// Nothing ends the run without the server and its directory.
+    stop: Stop,
 }
 
 /// For the reader of the results.
@@ -47,6 +50,7 @@ impl Started {
     pub(super) fn start(wanted: &Wanted<'_>) -> Result<Self, Failure> {
         let machine =
             |error: std::io::Error| Failure::Machine(format!("cannot start a server: {error}"));
+        let stop = Stop::install_patient()?;
         let directory =
             std::env::temp_dir().join(format!("trunkline-bench-{}", std::process::id()));
         fs::create_dir_all(&directory).map_err(machine)?;
@@ -103,12 +107,18 @@ impl Started {
             directory,
             described,
             pinned: wanted.cpus.is_some(),
+            stop,
         };
         started.address = started.wait_until_ready(&ready)?;
         if started.pinned {
             started.leave_its_cpus().map_err(machine)?;
         }
         Ok(started)
+    }
+
+    /// Whether the user wants to stop.
+    pub(super) fn stop(&self) -> Stop {
+        self.stop.clone()
     }
 
     pub(super) fn address(&self) -> &str {
@@ -153,6 +163,7 @@ impl Started {
     fn wait_until_ready(&mut self, ready: &Path) -> Result<String, Failure> {
         let begin = Instant::now();
         loop {
+            self.stop.check()?;
             if let Ok(addresses) = fs::read_to_string(ready)
                 && let Some(address) = addresses.lines().next()
             {

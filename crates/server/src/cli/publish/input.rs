@@ -5,6 +5,7 @@ use std::io::{self, BufRead, Read};
 use rustix::event::{PollFd, PollFlags, Timespec};
 
 use crate::cli::exit::Failure;
+use crate::config::Bytes;
 
 /// A source of payloads.
 pub(super) enum Input {
@@ -185,12 +186,20 @@ impl Lines {
 
 /// All of standard input.
 pub(in crate::cli) fn everything() -> Result<Vec<u8>, Failure> {
+    everything_of(io::stdin().lock(), MOST_BYTES)
+}
+
+/// All of it, or nothing where that is more than can be held.
+fn everything_of(input: impl Read, bytes_max: u64) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
-    io::stdin()
-        .lock()
-        .take(MOST_BYTES)
-        .read_to_end(&mut bytes)
-        .map_err(|error| unreadable(&error))?;
+    let read = input.take(bytes_max + 1).read_to_end(&mut bytes);
+    let read = read.map_err(|error| unreadable(&error))?;
+    if read as u64 > bytes_max {
+        return Err(Failure::Machine(format!(
+            "standard input has more than {}, the most that is held in memory",
+            Bytes(bytes_max)
+        )));
+    }
     Ok(bytes)
 }
 
@@ -202,3 +211,16 @@ fn unreadable(error: &io::Error) -> Failure {
 pub(super) const LONGEST_LINE: usize = 16 << 20;
 /// What is held in memory at most.
 const MOST_BYTES: u64 = 4 << 30;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_input_that_is_more_than_can_be_held_is_refused_and_not_cut() {
+        assert_eq!(everything_of(&b"1234"[..], 4).unwrap(), b"1234");
+        let refusal = everything_of(&b"12345"[..], 4).unwrap_err();
+        let text = "standard input has more than 4B, the most that is held in memory";
+        assert_eq!((refusal.number(), refusal.to_string().as_str()), (6, text));
+    }
+}
