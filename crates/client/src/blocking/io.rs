@@ -17,7 +17,7 @@ use super::queue::{Entry, Queue};
 use super::shared::{Shared, State, Subscribed};
 use crate::error::Error;
 use crate::link::Link;
-use crate::outlet::Answered;
+use crate::outlet::{Answered, Range};
 use crate::pattern::matches;
 
 /// One connection after the other, until the client is closed.
@@ -363,7 +363,7 @@ fn on_control(
                     }
                     complete(&mut state, number, Ok(Vec::new()));
                 }
-                Answered::Nothing => {}
+                Answered::Some(_) | Answered::Nothing => {}
             }
             return Ok(true);
         }
@@ -445,6 +445,12 @@ fn on_error(state: &mut State, frame: u16, error: &ErrorBody<'_>) -> Result<bool
     match state.outlet.on_error(frame, error) {
         Answered::Request(number) => complete(state, number, Err(refused())),
         Answered::Records(range) => state.answers.refuse(range, error.code, error.message),
+        Answered::Some(Range { first, last }) => {
+            let refused = Range { first, last: first };
+            state.answers.refuse(refused, error.code, error.message);
+            let first = first + 1;
+            state.answers.lose(Range { first, last });
+        }
         Answered::Nothing => {}
     }
     if error.flags.contains(ErrorFlags::CLOSING) {
