@@ -116,6 +116,7 @@ const FRAME: PublishFrame = PublishFrame {
     level: AckLevel::Stream,
     expects_ack: true,
     last: true,
+    apart: false,
 };
 
 impl Bench {

@@ -34,6 +34,8 @@ pub(crate) struct Row {
     pub(crate) ends: bool,
     /// It ends a frame without records, whose Ack is sent for itself.
     pub(crate) alone: bool,
+    /// It ends a frame whose Ack is not joined with those of earlier frames.
+    pub(crate) apart: bool,
     /// [`Key::NONE`]: there is nothing to wait for.
     pub(crate) stream: Key,
     /// The last sequence in the stream.
@@ -92,6 +94,7 @@ impl Row {
             told: AckLevel::Received,
             ends: false,
             alone: false,
+            apart: false,
             stream: Key::NONE,
             upto: 0,
             count: 0,
@@ -158,7 +161,10 @@ impl AckQueue {
             let row = self.rows[0];
             if row.refused.is_some() {
                 answered += 1;
-                emit(&mut pending, session, out);
+                match pending.take_if(|(frame, _)| *frame == row.frame) {
+                    Some((frame, ack)) => out.acked_in_part(session, frame, ack),
+                    None => emit(&mut pending, session, out),
+                }
                 refuse(session, &row, &stream, unopened, out);
                 self.rows.pop_front();
                 continue;
@@ -259,6 +265,9 @@ fn merge(pending: &mut Option<(u16, Ack)>, row: &Row, session: SessionId, out: &
             producer_sequence: 0,
         };
         return out.acked(session, row.frame, ack);
+    }
+    if row.apart {
+        emit(pending, session, out);
     }
     if let (0, Some((frame, _))) = (row.count, pending.as_mut()) {
         // A frame without records has no last record, and no level of its own.

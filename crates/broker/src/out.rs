@@ -31,6 +31,11 @@ pub trait Out {
     /// An Ack for this and all earlier unanswered Publish frames.
     fn acked(&mut self, session: SessionId, frame_sequence: u16, ack: Ack);
 
+    /// The same where it is part of the last frame, whose rest was refused: [`refused`](Self::refused) follows with that.
+    fn acked_in_part(&mut self, session: SessionId, frame_sequence: u16, ack: Ack) {
+        self.acked(session, frame_sequence, ack);
+    }
+
     /// An Error for this frame (0: for none); the session goes on.
     fn refused(&mut self, session: SessionId, frame_sequence: u16, error: &ErrorBody<'_>);
 

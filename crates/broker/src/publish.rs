@@ -28,6 +28,9 @@ pub struct PublishFrame {
     pub expects_ack: bool,
     /// Whether the frame ends with this run.
     pub last: bool,
+    /// Whether its Ack is told apart from those of the frames before it: of a session that also publishes to other shards, one may lie between.
+    /// Counts where the frame ends.
+    pub apart: bool,
 }
 
 impl PublishFrame {
@@ -38,6 +41,7 @@ impl PublishFrame {
             level: header.flags.ack_level(),
             expects_ack: header.flags.contains(FrameFlags::EXPECTS_RESPONSE),
             last,
+            apart: false,
         }
     }
 }
@@ -49,6 +53,8 @@ pub struct Published {
     pub bytes: usize,
     /// Not all of it: call again with the rest after a later turn, and with nothing else of this session before.
     pub full: bool,
+    /// From one of its records on, the rest of the frame is refused.
+    pub refused: bool,
 }
 
 /// The Publish frame of a session that is coming in.
@@ -104,6 +110,7 @@ impl Shard {
         let mut published = Published {
             bytes: 0,
             full: false,
+            refused: false,
         };
         if !self.open_frame(key) {
             return Ok(Published {
@@ -128,9 +135,13 @@ impl Shard {
                 result == Stretch::Full || published.bytes > taken,
                 "a stretch takes something or says why not"
             );
-            if result == Stretch::Full {
-                published.full = true;
-                return Ok(published);
+            match result {
+                Stretch::Goes => {}
+                Stretch::Refused => published.refused = true,
+                Stretch::Full => {
+                    published.full = true;
+                    return Ok(published);
+                }
             }
         }
         if frame.last {
@@ -139,12 +150,41 @@ impl Shard {
         Ok(published)
     }
 
+    /// Takes a definition of the session that is in no frame. Returns the name, unless records of its id are refused: because it is no subject, or
+    /// because the session has as many as it may.
+    ///
+    /// # Errors
+    /// When it breaks the protocol: the session is to be closed with the error's code.
+    pub fn define(
+        &mut self,
+        session: SessionId,
+        record: RawRecord<'_>,
+    ) -> Result<Option<&str>, PublishFault> {
+        let session = self
+            .session_key(session)
+            .and_then(|key| self.sessions.at_mut(key))
+            .ok_or(PublishFault::NoSession)?;
+        let id = record.subject_id();
+        define(&mut session.subjects, record)?;
+        let name = session
+            .subjects
+            .find(id)
+            .map(|index| session.subjects.name(index));
+        Ok(name.filter(|name| !name.is_empty()))
+    }
+
     /// Takes the end of a Publish frame whose rest was skipped because of a record over the limit. With `full`, it was not taken: call again
     /// after a later turn.
-    pub fn publish_oversized(&mut self, session: SessionId, oversized: &Oversized) -> Published {
+    pub fn publish_oversized(
+        &mut self,
+        session: SessionId,
+        frame: PublishFrame,
+        oversized: &Oversized,
+    ) -> Published {
         let taken = Published {
             bytes: 0,
             full: false,
+            refused: true,
         };
         let Some(key) = self.session_key(session) else {
             return taken;
@@ -171,7 +211,7 @@ impl Shard {
                 },
             );
         }
-        self.end_frame(key, PublishFrame::new(oversized.frame, true));
+        self.end_frame(key, frame);
         taken
     }
 
@@ -222,7 +262,7 @@ impl Shard {
         if let Some(refused) = &mut open.refused {
             refused.count = refused.count.saturating_add(1);
             records.next();
-            return Ok(Stretch::Goes);
+            return Ok(Stretch::Refused);
         }
         let id = record.subject_id();
         let epoch = self.epoch;
@@ -248,19 +288,19 @@ impl Shard {
             Meaning::Refused(code) => {
                 refuse(open, code, record.sequence(), 1, Why::Code);
                 records.next();
-                return Ok(Stretch::Goes);
+                return Ok(Stretch::Refused);
             }
             Meaning::Reserved => {
                 let why = Why::Reserved;
                 refuse(open, ErrorCode::SUBJECT, record.sequence(), 1, why);
                 records.next();
-                return Ok(Stretch::Goes);
+                return Ok(Stretch::Refused);
             }
             Meaning::Unopened(number) => {
                 let why = Why::Unopened { number };
                 refuse(open, ErrorCode::READ_ONLY, record.sequence(), 1, why);
                 records.next();
-                return Ok(Stretch::Goes);
+                return Ok(Stretch::Refused);
             }
             // `resolve` gives one of the others.
             Meaning::Unknown => return Err(PublishFault::Undefined { subject_id: id }),
@@ -268,13 +308,13 @@ impl Shard {
         let Some(stream) = self.streams.at_mut(stream_key) else {
             refuse(open, ErrorCode::NO_STREAM, record.sequence(), 1, Why::Code);
             records.next();
-            return Ok(Stretch::Goes);
+            return Ok(Stretch::Refused);
         };
         if !stream.can_give(frame.level) {
             let why = Why::Volatile { stream: stream_key };
             refuse(open, ErrorCode::LEVEL, record.sequence(), 1, why);
             records.next();
-            return Ok(Stretch::Goes);
+            return Ok(Stretch::Refused);
         }
 
         let first = record.sequence();
@@ -345,7 +385,7 @@ impl Shard {
         if let Some(record) = records.next() {
             refuse(open, code, record.sequence(), 1, why);
         }
-        Ok(Stretch::Goes)
+        Ok(Stretch::Refused)
     }
 
     /// Leaves rows for what the frame waits for.
@@ -372,6 +412,7 @@ impl Shard {
             }
             if let Some(row) = acks.last_open() {
                 row.ends = true;
+                row.apart = frame.apart;
                 row.told = open.level;
                 row.count = open.accepted;
                 row.stream_sequence = open.stream_sequence;
@@ -409,6 +450,8 @@ impl Shard {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stretch {
     Goes,
+    /// Likewise; what is left of the frame is refused.
+    Refused,
     Full,
 }
 

@@ -163,6 +163,7 @@ impl Bench {
             level: AckLevel::Stream,
             expects_ack: true,
             last: true,
+            apart: false,
         };
         let run = Run::check(&self.runs[run], 1 << 20).unwrap();
         let published = self

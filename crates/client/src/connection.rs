@@ -64,7 +64,7 @@ pub enum Event<'a> {
         /// What the server said.
         ack: Ack,
     },
-    /// Published records are refused.
+    /// Published records are refused. Where `error.count` is less than these are, it is the first and some of the others: the rest is stored.
     Refused {
         /// The producer's sequence of the first of them.
         first: u64,
@@ -437,11 +437,13 @@ impl Inlet {
                     last: range.last,
                     ack,
                 }),
-                Answered::Nothing => {}
+                Answered::Some(_) | Answered::Nothing => {}
             },
             Wire::Error(frame, error) => match outlet.on_error(frame.sequence, &error) {
                 Answered::Request(request) => on(Event::Failed { request, error }),
-                Answered::Records(range) if !error.flags.contains(ErrorFlags::CLOSING) => {
+                Answered::Records(range) | Answered::Some(range)
+                    if !error.flags.contains(ErrorFlags::CLOSING) =>
+                {
                     on(Event::Refused {
                         first: range.first,
                         last: range.last,

@@ -7,7 +7,8 @@ use support::raw::{
     CREDIT, DELIVER, ERROR, EXPECTS_RESPONSE, HELLO, PING, PONG, PUBLISH, RPC_CALL, Raw, SUBSCRIBE,
     UNSUBSCRIBE, Witness, call, data, definition, frame, header, hello, record, seal, subscribe,
 };
-use support::{ONE_STREAM, Server};
+use support::skipped::skipped;
+use support::{ONE_STREAM, Server, uring_is_refused, with_workers};
 
 /// What a client says, what it is told, and where that starts going wrong.
 struct Case {
@@ -19,7 +20,13 @@ struct Case {
 
 #[test]
 fn what_is_no_hello_is_refused_before_anything_else_is_heard() {
-    let server = Server::with(ONE_STREAM);
+    for workers in [1, 2] {
+        what_is_no_hello_is_refused(workers);
+    }
+}
+
+fn what_is_no_hello_is_refused(workers: usize) {
+    let server = Server::with(&with_workers(workers, ONE_STREAM));
     let mut witness = Witness::new(&server.address);
     let case = |what, says: Vec<u8>, code, offset| Case {
         what,
@@ -92,7 +99,7 @@ fn what_is_no_hello_is_refused_before_anything_else_is_heard() {
 
 #[test]
 fn a_call_about_a_name_of_any_length_is_refused_with_as_much_as_an_error_takes() {
-    let server = Server::with(ONE_STREAM);
+    let server = Server::with(&with_workers(1, ONE_STREAM));
     let mut witness = Witness::new(&server.address);
     let mut raw = Raw::greeted(&server.address);
     for (number, subject) in (1..).zip(["$sys.stream.info", "$sys.stream.remove"]) {
@@ -110,11 +117,27 @@ fn a_call_about_a_name_of_any_length_is_refused_with_as_much_as_an_error_takes()
 
 #[test]
 fn what_breaks_the_protocol_ends_that_connection_with_a_code_and_an_offset() {
-    for io in ["epoll", "auto"] {
-        let server = Server::with_flags(ONE_STREAM, &["--io", io]);
-        let mut witness = Witness::new(&server.address);
+    for workers in [1, 2] {
+        what_breaks_the_protocol_ends_that_connection(workers, "epoll");
+        if let Some(why) = uring_is_refused() {
+            skipped(why);
+        } else {
+            what_breaks_the_protocol_ends_that_connection(workers, "io_uring");
+        }
+    }
+}
+
+fn what_breaks_the_protocol_ends_that_connection(workers: usize, io: &str) {
+    let server = Server::with_flags(&with_workers(workers, ONE_STREAM), &["--io", io]);
+    let mut witness = Witness::new(&server.address);
+    // Whichever worker has the connection: one of them has the stream.
+    for worker in 0..workers as u64 {
         for case in broken_frames() {
-            let mut raw = Raw::greeted(&server.address);
+            // Through io_uring one and the same worker may take all connections.
+            let mut raw = match io {
+                "epoll" => Raw::greeted_by(&server.address, worker),
+                _ => Raw::greeted(&server.address),
+            };
             let begin = raw.sent();
             raw.send(&case.says);
             refused_and_ended(&mut raw, &case, begin);
@@ -362,7 +385,13 @@ fn refused_and_ended(raw: &mut Raw, case: &Case, begin: u64) {
 
 #[test]
 fn an_error_reaches_a_client_that_goes_on_sending() {
-    let server = Server::with(ONE_STREAM);
+    for workers in [1, 2] {
+        an_error_reaches_a_client(workers);
+    }
+}
+
+fn an_error_reaches_a_client(workers: usize) {
+    let server = Server::with(&with_workers(workers, ONE_STREAM));
     let mut witness = Witness::new(&server.address);
     for round in 0..8 {
         let mut raw = Raw::greeted(&server.address);
@@ -379,7 +408,13 @@ fn an_error_reaches_a_client_that_goes_on_sending() {
 
 #[test]
 fn a_truncated_frame_is_told_as_such() {
-    let server = Server::with(ONE_STREAM);
+    for workers in [1, 2] {
+        a_truncated_frame_is_told(workers);
+    }
+}
+
+fn a_truncated_frame_is_told(workers: usize) {
+    let server = Server::with(&with_workers(workers, ONE_STREAM));
     let mut witness = Witness::new(&server.address);
     let whole = frame(
         PUBLISH,

@@ -9,7 +9,7 @@ use support::raw::{
     EXPECTS_RESPONSE, HELLO, PING, PONG, PUBLISH, RPC_CALL, Raw, Refused, SUBSCRIBE, Witness, data,
     definition, frame, header, hello,
 };
-use support::{ONE_STREAM, Server};
+use support::{ONE_STREAM, Server, with_workers};
 
 const IMPATIENT: &str = "\
 limits: {max_record: 64KiB, hello_timeout: 1s, idle_timeout: 1s}
@@ -19,7 +19,13 @@ streams:
 
 #[test]
 fn half_a_frame_and_then_silence_is_silence() {
-    let server = Server::with(IMPATIENT);
+    for workers in [1, 2] {
+        half_a_frame_is_silence(workers);
+    }
+}
+
+fn half_a_frame_is_silence(workers: usize) {
+    let server = Server::with(&with_workers(workers, IMPATIENT));
     let whole = frame(PUBLISH, EXPECTS_RESPONSE, 1, &definition(1, "a"));
     let mut raw = Raw::greeted(&server.address);
     raw.send(&whole[..20]);
@@ -35,7 +41,13 @@ fn half_a_frame_and_then_silence_is_silence() {
 
 #[test]
 fn claimed_lengths_take_no_memory() {
-    let server = Server::with(ONE_STREAM);
+    for workers in [1, 2] {
+        claims_take_no_memory(workers);
+    }
+}
+
+fn claims_take_no_memory(workers: usize) {
+    let server = Server::with(&with_workers(workers, ONE_STREAM));
     let mut witness = Witness::new(&server.address);
     let mut raws: Vec<Raw> = (0..64).map(|_| Raw::greeted(&server.address)).collect();
     let before = memory(server.pid());
@@ -95,10 +107,19 @@ fn memory(pid: u32) -> u64 {
 
 #[test]
 fn a_record_over_the_limit_is_refused_with_the_limit_and_the_connection_goes_on() {
-    let server = Server::with(ONE_STREAM);
+    for workers in [1, 2] {
+        // Whichever worker has the connection: one of them has the stream.
+        for worker in 0..workers as u64 {
+            a_record_over_the_limit_is_refused(workers, worker);
+        }
+    }
+}
+
+fn a_record_over_the_limit_is_refused(workers: usize, worker: u64) {
+    let server = Server::with(&with_workers(workers, ONE_STREAM));
     let mut witness = Witness::new(&server.address);
     let limit = (64 << 10) - 32 - 8;
-    let mut raw = Raw::greeted(&server.address);
+    let mut raw = Raw::greeted_by(&server.address, worker);
     let fits = vec![b'x'; limit];
     assert_eq!(
         raw.publish(1, &[definition(1, "a.b"), data(1, 11, &fits)].concat()),
@@ -143,7 +164,13 @@ fn a_record_over_the_limit_is_refused_with_the_limit_and_the_connection_goes_on(
 
 #[test]
 fn a_client_that_does_not_say_hello_in_time_is_told_so() {
-    let server = Server::with(IMPATIENT);
+    for workers in [1, 2] {
+        a_late_hello_is_told(workers);
+    }
+}
+
+fn a_late_hello_is_told(workers: usize) {
+    let server = Server::with(&with_workers(workers, IMPATIENT));
     let mut silent = Raw::connect(&server.address);
     let mut slow = Raw::connect(&server.address);
     let begin = Instant::now();
@@ -168,7 +195,7 @@ fn a_client_that_does_not_say_hello_in_time_is_told_so() {
 #[test]
 fn more_connections_than_the_limit_are_refused_until_others_go() {
     let server = Server::with(
-        "limits: {connections: 3, max_record: 64KiB}\nstreams:\n- {name: main, subjects: ['>'], segment: 1MiB, tail: 1MiB}\n",
+        "workers: 1\nlimits: {connections: 3, max_record: 64KiB}\nstreams:\n- {name: main, subjects: ['>'], segment: 1MiB, tail: 1MiB}\n",
     );
     let mut witness = Witness::new(&server.address);
     let mut second = Raw::greeted(&server.address);

@@ -6,15 +6,25 @@ use support::raw::{
     ACK, CREDIT, DELIVER, ERROR, EXPECTS_RESPONSE, PUBLISH, RPC_CALL, Raw, Refused, SUBSCRIBE,
     SUBSCRIBED, UNSUBSCRIBE, Witness, call, data, definition, frame, subscribe,
 };
-use support::{ONE_STREAM, Server};
+use support::{ONE_STREAM, Server, with_workers};
 
 const CONFIRM: u8 = 0x17;
 
 #[test]
 fn what_is_refused_without_breaking_the_protocol_leaves_the_connection_open() {
-    let server = Server::with(
+    for workers in [1, 2] {
+        // Whichever worker has the connection: one of them has the stream.
+        for worker in 0..workers as u64 {
+            what_is_refused_leaves_the_connection_open(workers, worker);
+        }
+    }
+}
+
+fn what_is_refused_leaves_the_connection_open(workers: usize, worker: u64) {
+    let server = Server::with(&with_workers(
+        workers,
         "limits: {max_record: 64KiB, session_subjects: 3}\nstreams:\n- {name: main, subjects: ['a.>', 'b', 'witness'], segment: 1MiB, tail: 1MiB}\n",
-    );
+    ));
     let mut witness = Witness::new(&server.address);
     for subject in [
         "",
@@ -29,7 +39,7 @@ fn what_is_refused_without_breaking_the_protocol_leaves_the_connection_open() {
         "a\nb",
         &"x".repeat(256),
     ] {
-        let mut raw = Raw::greeted(&server.address);
+        let mut raw = Raw::greeted_by(&server.address, worker);
         let records = [
             definition(1, "b"),
             data(1, 1, b"x"),
@@ -53,7 +63,7 @@ fn what_is_refused_without_breaking_the_protocol_leaves_the_connection_open() {
         );
         raw.publish(2, &data(1, 4, b"goes on"));
     }
-    let mut raw = Raw::greeted(&server.address);
+    let mut raw = Raw::greeted_by(&server.address, worker);
     raw.publish(1, &[definition(1, "b"), data(1, 1, b"x")].concat());
     let mut refused_as = |sequence: u16, says: Vec<u8>, code: u16| {
         raw.send(&says);
@@ -102,7 +112,13 @@ fn what_is_refused_without_breaking_the_protocol_leaves_the_connection_open() {
 
 #[test]
 fn a_subscription_that_is_there_already_is_refused_and_goes_on() {
-    let server = Server::with(ONE_STREAM);
+    for workers in [1, 2] {
+        a_subscription_that_is_there_already_is_refused(workers);
+    }
+}
+
+fn a_subscription_that_is_there_already_is_refused(workers: usize) {
+    let server = Server::with(&with_workers(workers, ONE_STREAM));
     let mut raw = Raw::greeted(&server.address);
     raw.send(&frame(SUBSCRIBE, 0, 1, &subscribe(1, 0, 0, 1 << 30, "a")));
     assert_eq!(raw.answer().unwrap().opcode, SUBSCRIBED);
@@ -125,7 +141,13 @@ fn a_subscription_that_is_there_already_is_refused_and_goes_on() {
 
 #[test]
 fn subjects_of_the_server_are_not_published_to_and_no_streams() {
-    let server = Server::with(ONE_STREAM);
+    for workers in [1, 2] {
+        subjects_of_the_server_are_not_published_to(workers);
+    }
+}
+
+fn subjects_of_the_server_are_not_published_to(workers: usize) {
+    let server = Server::with(&with_workers(workers, ONE_STREAM));
     let refused = server.run(&["pub", "$sys.x", "x"]);
     assert_ne!(refused.code, 0, "{}", refused.out);
     for word in ["below `$sys.`", "(error 11)"] {

@@ -236,7 +236,8 @@ fn publish(
 }
 
 fn publish_oversized(id: SessionId, oversized: &Oversized, desk: &mut Desk<'_>) -> Next {
-    if desk.shard.publish_oversized(id, oversized).full {
+    let frame = PublishFrame::new(oversized.frame, true);
+    if desk.shard.publish_oversized(id, frame, oversized).full {
         Next::Hold(Held::Oversized(*oversized))
     } else {
         Next::Go

@@ -144,6 +144,7 @@ fn a_session_that_closes_with_sends_in_flight_gives_the_tail_back_when_they_are_
         level: AckLevel::Stream,
         expects_ack: true,
         last: true,
+        apart: false,
     };
     let published = world.publish_run(producer, frame, &run).unwrap();
     assert!(published.full);
@@ -179,6 +180,7 @@ fn a_delivery_keeps_its_bytes_until_it_is_sent() {
             level: AckLevel::Stream,
             expects_ack: false,
             last: true,
+            apart: false,
         };
         if world.publish_run(producer, frame, &run).unwrap().full {
             break;

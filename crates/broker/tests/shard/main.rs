@@ -9,6 +9,7 @@ mod deliver;
 mod gap;
 mod group;
 mod model;
+mod parts;
 mod pattern;
 mod policy;
 mod publish;

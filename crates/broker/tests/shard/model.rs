@@ -169,6 +169,7 @@ impl Model {
                     level,
                     expects_ack: true,
                     last: true,
+                    apart: false,
                 };
                 if self.storage == Storage::Files || level <= AckLevel::Received {
                     self.published.extend(std::iter::repeat_n(subject, records));

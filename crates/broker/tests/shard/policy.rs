@@ -148,6 +148,7 @@ fn block_makes_publishers_wait_before_the_tail_overtakes_it() {
             level: AckLevel::Received,
             expects_ack: false,
             last: true,
+            apart: false,
         };
         let mut published = 0;
         loop {
@@ -321,6 +322,7 @@ fn a_session_that_does_not_take_what_it_was_given_loses_the_stretch_when_publish
             level: AckLevel::Stream,
             expects_ack: false,
             last: true,
+            apart: false,
         };
         let run = world.run(producer, &[("a", &[1; 1000])]);
         let mut published = 0;

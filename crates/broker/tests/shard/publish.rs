@@ -221,6 +221,7 @@ fn a_frame_that_expects_no_ack_is_told_only_of_a_refusal() {
             level: AckLevel::Stream,
             expects_ack: false,
             last: true,
+            apart: false,
         };
         world.publish_run(producer, frame, &run).unwrap();
     }
@@ -242,6 +243,7 @@ fn a_frame_in_many_runs_is_one_frame() {
             level: AckLevel::Stream,
             expects_ack: true,
             last,
+            apart: false,
         };
         world.publish_run(producer, frame, &run).unwrap();
         if !last {
@@ -284,6 +286,7 @@ fn an_undefined_subject_ends_the_session() {
         level: AckLevel::Stream,
         expects_ack: true,
         last: true,
+        apart: false,
     };
     let error = world.publish_run(producer, frame, &run).unwrap_err();
     assert_eq!(
@@ -307,6 +310,7 @@ fn a_record_that_is_not_intact_ends_the_session_and_leaves_nothing() {
         level: AckLevel::Stream,
         expects_ack: true,
         last: true,
+        apart: false,
     };
     let error = world.publish_run(producer, frame, &run).unwrap_err();
     assert_eq!(error.code(), ErrorCode::CHECKSUM);
@@ -323,6 +327,7 @@ fn a_definition_that_is_not_intact_or_changes_an_id_ends_the_session() {
         level: AckLevel::Stream,
         expects_ack: true,
         last: true,
+        apart: false,
     };
     let definition = Stamp {
         kind: Kind::Definition,
@@ -359,6 +364,7 @@ fn records_of_the_logs_own_kinds_are_not_taken() {
         level: AckLevel::Stream,
         expects_ack: true,
         last: true,
+        apart: false,
     };
     for kind in [Kind::Batch, Kind::Seal, Kind::Pad, Kind::Segment] {
         let mut run = world.run(producer, &[("a", b"1")]);
@@ -450,11 +456,13 @@ fn a_full_stream_takes_no_more_until_the_disk_has_answered_and_then_goes_on_wher
         level: AckLevel::Stream,
         expects_ack: true,
         last: true,
+        apart: false,
     };
     let mut taken = 0;
     let mut stops = 0;
     while taken < run.len() {
-        let Published { bytes, full } = world.publish_run(producer, frame, &run[taken..]).unwrap();
+        let Published { bytes, full, .. } =
+            world.publish_run(producer, frame, &run[taken..]).unwrap();
         taken += bytes;
         if full {
             stops += 1;
@@ -462,7 +470,8 @@ fn a_full_stream_takes_no_more_until_the_disk_has_answered_and_then_goes_on_wher
                 world.publish_run(producer, frame, &run[taken..]).unwrap()
                     == Published {
                         bytes: 0,
-                        full: true
+                        full: true,
+                        refused: false
                     }
             );
             world.settle();
@@ -498,6 +507,7 @@ fn too_many_frames_that_wait_for_acks_make_publishing_wait() {
             level: AckLevel::Stream,
             expects_ack: true,
             last: true,
+            apart: false,
         };
         let published = world.publish_run(producer, frame, &run).unwrap();
         if published.full {

@@ -75,6 +75,7 @@ fn a_level_that_memory_cannot_give_is_refused_although_nobody_waits_for_the_ack(
         level: AckLevel::Synced,
         expects_ack: false,
         last: true,
+        apart: false,
     };
     world.publish_run(producer, frame, &run).unwrap();
     world.settle();

@@ -215,13 +215,15 @@ impl World {
             level,
             expects_ack: true,
             last: true,
+            apart: false,
         };
         let published = self.publish_run(session, frame, &run).unwrap();
         assert_eq!(
             published,
             Published {
                 bytes: run.len(),
-                full: false
+                full: false,
+                refused: published.refused,
             },
             "there is room"
         );

@@ -19,7 +19,7 @@ use super::subscribed::{self, Subscribed};
 use crate::connection::taken_over;
 use crate::error::Error;
 use crate::link::Link;
-use crate::outlet::Answered;
+use crate::outlet::{Answered, Range};
 use crate::pattern::matches;
 
 /// One connection after the other, until the client is closed.
@@ -383,7 +383,7 @@ fn on_control(
                     subscribed::on_ack(&mut state, number);
                     complete(&mut state, number, Ok(Vec::new()));
                 }
-                Answered::Nothing => {}
+                Answered::Some(_) | Answered::Nothing => {}
             }
             return Ok(true);
         }
@@ -475,6 +475,12 @@ fn on_error(state: &mut State, frame: u16, error: &ErrorBody<'_>) -> Result<(), 
             }
         }
         Answered::Records(range) => state.answers.refuse(range, code, message),
+        Answered::Some(Range { first, last }) => {
+            let refused = Range { first, last: first };
+            state.answers.refuse(refused, code, message);
+            let first = first + 1;
+            state.answers.lose(Range { first, last });
+        }
         Answered::Nothing if frame == 0 && code == ErrorCode::READ_ONLY => {
             subscribed::on_unserved(state);
         }

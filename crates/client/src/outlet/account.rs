@@ -29,6 +29,8 @@ pub(crate) enum Answered {
     Request(u16),
     /// These records, but for those in between that were refused before.
     Records(Range),
+    /// Of an Error: the first of these records, and some of the others. The rest is stored, and nobody knows which.
+    Some(Range),
     /// Nothing that was asked.
     Nothing,
 }
@@ -161,7 +163,7 @@ impl Account {
         }
     }
 
-    /// An Error answers one frame, from the record that it names to the end.
+    /// An Error answers one frame, from the record that it names to the end. Where it counts fewer, workers of the server took the others.
     pub(super) fn on_error(&mut self, number: u16, error: &ErrorBody<'_>) -> Answered {
         if number != 0 && self.finish_request(number) {
             return Answered::Request(number);
@@ -179,7 +181,11 @@ impl Account {
         // What was accepted before it is still to be acknowledged.
         frame.last = refused.first - 1;
         self.pop_answered();
-        Answered::Records(refused)
+        if (1..refused.count()).contains(&u64::from(error.count)) {
+            Answered::Some(refused)
+        } else {
+            Answered::Records(refused)
+        }
     }
 
     /// Requests are answered no more.

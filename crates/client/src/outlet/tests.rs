@@ -9,7 +9,7 @@ use trunkline_wire::{
     Server, Session,
 };
 
-use super::{Answered, Outlet, OutletLimits};
+use super::{Answered, Outlet, OutletLimits, Range};
 use crate::error::PublishError;
 use crate::publication::Publication;
 
@@ -381,4 +381,39 @@ fn numbers_leave_out_zero_and_what_is_unanswered() {
     seen.dedup();
     assert_eq!(seen.len(), 65_534);
     assert!(outlet.finish_request(long) && !outlet.finish_request(long));
+}
+
+#[test]
+fn an_error_that_counts_fewer_records_than_are_left_is_not_about_all_of_them() {
+    let mut outlet = Outlet::new(OutletLimits {
+        buffer_bytes: 1 << 20,
+        in_flight_records: 10,
+        resend: false,
+    });
+    outlet.on_connect(&HELLO).unwrap();
+    for _ in 0..4 {
+        outlet.publish(&Publication::new("a", b"")).unwrap();
+    }
+    outlet.take(&mut Vec::new());
+    let error = |count, producer_sequence| ErrorBody {
+        count,
+        producer_sequence,
+        ..ErrorBody::new(ErrorCode::NO_STREAM, "")
+    };
+    let rest = Range { first: 2, last: 4 };
+    assert_eq!(outlet.on_error(1, &error(2, 2)), Answered::Some(rest));
+    // The Ack counts what is stored behind the first refused record, too, and names the last of that.
+    let ack = Ack {
+        level: AckLevel::Stored,
+        count: 2,
+        stream_sequence: 1,
+        producer_sequence: 3,
+    };
+    let before = Range { first: 1, last: 1 };
+    assert_eq!(outlet.on_ack(1, &ack), Answered::Records(before));
+    assert_eq!(outlet.in_flight(), 0);
+    outlet.publish(&Publication::new("a", b"")).unwrap();
+    outlet.take(&mut Vec::new());
+    let all = Range { first: 5, last: 5 };
+    assert_eq!(outlet.on_error(2, &error(1, 5)), Answered::Records(all));
 }

@@ -25,6 +25,7 @@ impl Node {
             Fed::Stalled
         } else {
             loop {
+                let begin = inlet.wire.offset();
                 let (consumed, event) = match inlet.wire.next(input) {
                     Ok(next) => next,
                     Err(violation) => {
@@ -39,6 +40,7 @@ impl Node {
                     }
                 };
                 input = &input[consumed..];
+                inlet.routes.input = begin + consumed as u64;
                 let Some(event) = event else { break Fed::Whole };
                 match self.on_event(peer, id, &mut inlet.routes, event, now) {
                     Next::Go => {}
@@ -77,7 +79,7 @@ impl Node {
                     .expect("checked when it came in");
                 self.publish(id, &mut routes, *frame, *last, run, now)
             }
-            Held::Oversized(oversized) => self.oversized(id, oversized),
+            Held::Oversized(oversized) => self.oversized(id, &mut routes, oversized),
         };
         if let Some(inlet) = self.inlets[peer.slot as usize].as_mut() {
             inlet.routes = routes;
@@ -122,7 +124,7 @@ impl Node {
             Event::Records {
                 frame, last, run, ..
             } => return self.publish(id, routes, frame, last, run, now),
-            Event::Oversized(oversized) => return self.oversized(id, &oversized),
+            Event::Oversized(oversized) => return self.oversized(id, routes, &oversized),
             Event::Credit(frame, credit) if self.elsewhere(frame.sequence).is_some() => {
                 let message = Message::Credit {
                     session: id,
@@ -278,11 +280,22 @@ impl Node {
         }
     }
 
-    fn oversized(&mut self, id: SessionId, oversized: &wire::Oversized) -> Next {
-        if self.shard.publish_oversized(id, oversized).full {
-            Next::Hold(Held::Oversized(*oversized))
+    fn oversized(
+        &mut self,
+        id: SessionId,
+        routes: &mut Routes,
+        oversized: &wire::Oversized,
+    ) -> Next {
+        let taken = if self.plan.workers.len() > 1 {
+            self.deal_oversized(id, routes, oversized)
         } else {
+            let frame = PublishFrame::new(oversized.frame, true);
+            !self.shard.publish_oversized(id, frame, oversized).full
+        };
+        if taken {
             Next::Go
+        } else {
+            Next::Hold(Held::Oversized(*oversized))
         }
     }
 

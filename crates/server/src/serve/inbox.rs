@@ -6,6 +6,7 @@ use trunkline_wire::{ErrorBody, ErrorCode, Failure, Subscribe};
 
 use super::message::Message;
 use super::node::Node;
+use super::relay::Part;
 
 impl Node {
     /// What came over the mesh.
@@ -35,8 +36,17 @@ impl Node {
             Message::Publish {
                 session,
                 frame,
+                offset,
                 bytes,
-            } => self.on_publish(session, frame, bytes, now),
+            } => {
+                let part = Part {
+                    frame,
+                    offset,
+                    bytes,
+                };
+                self.on_publish(session, part, now);
+            }
+            Message::Define { session, bytes } => self.on_define(session, &bytes),
             Message::Subscribe {
                 session,
                 request,
@@ -77,6 +87,10 @@ impl Node {
                     },
                 );
             }
+            Message::Withdraw {
+                session,
+                subscription,
+            } => self.withdraw(session, subscription, now),
             Message::Credit {
                 session,
                 channel,
@@ -200,12 +214,20 @@ impl Node {
                 session,
                 frame,
                 ack,
-            } => self.post.part_acked(session, from, frame, ack),
+                in_part,
+            } => self.post.part_acked(session, from, frame, ack, in_part),
             Message::Refused {
                 session,
                 frame,
-                bytes,
-            } => self.post.part_refused(session, from, frame, &bytes),
+                refused,
+            } => self
+                .post
+                .part_refused(session, from, frame, &refused.body()),
+            Message::Broke {
+                session,
+                error,
+                offset,
+            } => self.broke(session, error.code(), &error, offset, 0),
             Message::End {
                 session,
                 code,
@@ -225,7 +247,7 @@ impl Node {
                 session,
                 request,
                 result,
-            } => self.part_answered(session, request, result),
+            } => self.part_answered(session, from, request, result, now),
             Message::Drain | Message::Drained | Message::Listening | Message::Ready => {}
         }
     }

@@ -4,11 +4,12 @@
 //! a session says to a stream elsewhere crosses the mesh once, and so does what the stream says back. Messages between two
 //! workers arrive in order.
 
-use trunkline_broker::{HoldId, PublishFrame, SessionId, Span};
+use trunkline_broker::{HoldId, PublishError, PublishFrame, SessionId, Span};
 use trunkline_log::LogId;
 use trunkline_ring::Pinned;
 use trunkline_wire::{Ack, ErrorCode, FrameHeader};
 
+use super::ledger::Refused;
 use super::streams::Opened;
 use crate::system;
 
@@ -36,11 +37,17 @@ pub(super) enum Message {
     Open(SessionId),
     /// Home → all: it is gone.
     Close(SessionId),
-    /// Home → owner: whole records of a frame. The buffer comes back with [`Message::Taken`].
+    /// Home → owner: whole records of a frame, which begin at this byte of the session's input. The buffer comes back with [`Message::Taken`].
     Publish {
         session: SessionId,
         frame: PublishFrame,
+        offset: u64,
         bytes: Vec<u8>,
+    },
+    /// Home → owner: a definition, of a subject that a stream of its captures.
+    Define {
+        session: SessionId,
+        bytes: Box<[u8]>,
     },
     /// Home → all: the body of a Subscribe frame.
     Subscribe {
@@ -52,6 +59,11 @@ pub(super) enum Message {
     Unsubscribe {
         session: SessionId,
         request: u16,
+        subscription: u16,
+    },
+    /// Home → those that began a subscription: another worker refused it.
+    Withdraw {
+        session: SessionId,
         subscription: u16,
     },
     /// Home → owner.
@@ -130,17 +142,24 @@ pub(super) enum Message {
         session: SessionId,
         correlation: u16,
     },
-    /// Owner → home: its part of this and all earlier Publish frames.
+    /// Owner → home: its part of this and all earlier Publish frames; in part, if a refusal of what is left follows.
     Acked {
         session: SessionId,
         frame: u16,
         ack: Ack,
+        in_part: bool,
     },
-    /// Owner → home: its part of a Publish frame, or a call, was refused; the Error frame.
+    /// Owner → home: its part of a Publish frame, or a call, was refused.
     Refused {
         session: SessionId,
         frame: u16,
-        bytes: Box<[u8]>,
+        refused: Refused,
+    },
+    /// Owner → home: records of the session break the protocol, at this byte of its input.
+    Broke {
+        session: SessionId,
+        error: PublishError,
+        offset: u64,
     },
     /// Owner → home: the session is to be told and closed.
     End {

@@ -13,7 +13,7 @@ use trunkline_wire::{
 };
 
 use super::arena::Arena;
-use super::ledger::Ledger;
+use super::ledger::{Ledger, Said};
 use super::message::Message;
 use super::outbox::{Held, Outbox, Whose};
 use super::session::{Phase, Sessions};
@@ -376,28 +376,62 @@ impl Post {
     }
 
     /// A worker's part of this and all earlier Publish frames is at its level.
-    pub(super) fn part_acked(&mut self, id: SessionId, worker: u8, frame: u16, ack: Ack) {
+    /// With `in_part`, a refusal of what is left of this one follows.
+    pub(super) fn part_acked(
+        &mut self,
+        id: SessionId,
+        worker: u8,
+        frame: u16,
+        ack: Ack,
+        in_part: bool,
+    ) {
         match self.ledger(id) {
             Some(ledger) => {
-                ledger.on_ack(worker, frame, ack);
-                self.say_acks(id);
+                ledger.on_ack(worker, frame, ack, in_part);
+                self.say_answers(id);
             }
             None => self.control(id, &ack, frame),
         }
     }
 
-    /// A worker refused its part of a Publish frame, or something else; `bytes` is the Error frame.
-    pub(super) fn part_refused(&mut self, id: SessionId, worker: u8, frame: u16, bytes: &[u8]) {
-        self.small(id, [bytes, &[]]);
-        if let Some(ledger) = self.ledger(id) {
-            ledger.on_refusal(worker, frame);
-            self.say_acks(id);
+    /// A worker refused its part of a Publish frame, or something else, which is said at once.
+    pub(super) fn part_refused(
+        &mut self,
+        id: SessionId,
+        worker: u8,
+        frame: u16,
+        error: &ErrorBody<'_>,
+    ) {
+        let waits = self
+            .ledger(id)
+            .is_some_and(|ledger| ledger.on_refusal(worker, frame, error));
+        if waits {
+            self.say_answers(id);
+        } else {
+            self.refuse(id, error, frame);
         }
     }
 
-    fn say_acks(&mut self, id: SessionId) {
-        while let Some((frame, ack)) = self.ledger(id).and_then(Ledger::next_ack) {
-            self.control(id, &ack, frame);
+    fn say_answers(&mut self, id: SessionId) {
+        while let Some((frame, said)) = self.ledger(id).and_then(Ledger::next_said) {
+            match said {
+                Said::Ack(ack) => self.control(id, &ack, frame),
+                Said::Refusal(refused) => self.refuse(id, &refused.body(), frame),
+            }
+        }
+    }
+
+    fn pass_ack(&mut self, id: SessionId, frame: u16, ack: Ack, in_part: bool) {
+        if id.worker() == self.worker {
+            self.part_acked(id, self.worker, frame, ack, in_part);
+        } else {
+            let message = Message::Acked {
+                session: id,
+                frame,
+                ack,
+                in_part,
+            };
+            self.send(id.worker(), message);
         }
     }
 
@@ -491,34 +525,23 @@ impl Out for Post {
     }
 
     fn acked(&mut self, id: SessionId, frame_sequence: u16, ack: Ack) {
-        if id.worker() == self.worker {
-            self.part_acked(id, self.worker, frame_sequence, ack);
-        } else {
-            self.send(
-                id.worker(),
-                Message::Acked {
-                    session: id,
-                    frame: frame_sequence,
-                    ack,
-                },
-            );
-        }
+        self.pass_ack(id, frame_sequence, ack, false);
+    }
+
+    fn acked_in_part(&mut self, id: SessionId, frame_sequence: u16, ack: Ack) {
+        self.pass_ack(id, frame_sequence, ack, true);
     }
 
     fn refused(&mut self, id: SessionId, frame_sequence: u16, error: &ErrorBody<'_>) {
-        let mut bytes = [0; ERROR_BYTES_MAX];
-        let bytes = control(&mut bytes, &short(error), frame_sequence);
         if id.worker() == self.worker {
-            self.part_refused(id, self.worker, frame_sequence, bytes);
+            self.part_refused(id, self.worker, frame_sequence, error);
         } else {
-            self.send(
-                id.worker(),
-                Message::Refused {
-                    session: id,
-                    frame: frame_sequence,
-                    bytes: bytes.into(),
-                },
-            );
+            let message = Message::Refused {
+                session: id,
+                frame: frame_sequence,
+                refused: error.into(),
+            };
+            self.send(id.worker(), message);
         }
     }
 

@@ -10,23 +10,32 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use trunkline_broker::{Now, PublishError, PublishFrame, SessionId};
+use trunkline_broker::{Now, PublishError, PublishFault, PublishFrame, SessionId};
 use trunkline_wire::record::{Kind, RawRecord, Stamp, body_record_bytes, encode};
-use trunkline_wire::{AckLevel, ErrorBody, FrameHeader, Run};
+use trunkline_wire::{AckLevel, FrameHeader, Oversized, Run};
 
+use super::ledger::Ledger;
 use super::message::Message;
 use super::node::Node;
 
-/// Where a session's records go, by the session's subject id.
+/// Where a session's records go, by the session's subject id. What an id means its home knows best: that has all definitions, and refuses
+/// records of ids that are none, or none of a stream.
 #[derive(Default)]
 pub(super) struct Routes {
-    subjects: Vec<Option<Route>>,
+    /// Ids as clients usually count them.
+    near: Vec<Option<Route>>,
+    /// Others.
+    far: HashMap<u32, Route>,
     /// Of the registry when they were looked up.
     version: u64,
+    /// Bytes of the session's input up to the end of the run that is being dealt out.
+    pub(super) input: u64,
     /// Workers that have part of the frame that is coming in, by bit.
     owners: u64,
     /// Whether it has data records.
     data: bool,
+    /// The home refused one of them, and with it the rest.
+    refused: bool,
 }
 
 struct Route {
@@ -35,10 +44,59 @@ struct Route {
 }
 
 impl Routes {
+    /// The owner of a data record.
+    #[inline]
+    fn owner(&self, subject: u32, home: u8) -> u8 {
+        if self.refused {
+            return home;
+        }
+        match self.near.get(subject as usize) {
+            Some(Some(route)) => route.owner,
+            _ => self.far_owner(subject, home),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn far_owner(&self, subject: u32, home: u8) -> u8 {
+        self.far.get(&subject).map_or(home, |route| route.owner)
+    }
+
+    fn knows(&self, subject: u32) -> bool {
+        let near = self.near.get(subject as usize);
+        near.is_some_and(Option::is_some) || self.far.contains_key(&subject)
+    }
+
+    fn insert(&mut self, subject: u32, route: Route, near_max: u32) {
+        if subject >= near_max {
+            self.far.insert(subject, route);
+            return;
+        }
+        let index = subject as usize;
+        if self.near.len() <= index {
+            self.near.resize_with(index + 1, || None);
+        }
+        self.near[index] = Some(route);
+    }
+
+    fn all(&mut self) -> impl Iterator<Item = (u32, &mut Route)> {
+        let near = (0..).zip(&mut self.near);
+        let near = near.filter_map(|(subject, route)| Some((subject, route.as_mut()?)));
+        near.chain(
+            self.far
+                .iter_mut()
+                .map(|(subject, route)| (*subject, route)),
+        )
+    }
+
     /// Workers that have a subject of the session, by bit.
-    fn all_owners(&self) -> u64 {
-        let known = self.subjects.iter().flatten();
-        known.fold(0, |owners, route| owners | 1 << route.owner)
+    fn all_owners(&mut self) -> u64 {
+        self.all()
+            .fold(0, |owners, (_, route)| owners | 1 << route.owner)
+    }
+
+    fn end_frame(&mut self) {
+        (self.owners, self.data, self.refused) = (0, false, false);
     }
 }
 
@@ -46,7 +104,15 @@ impl Routes {
 #[derive(Default)]
 pub(super) struct Relay {
     free: Vec<Vec<u8>>,
-    waiting: HashMap<SessionId, VecDeque<(PublishFrame, Vec<u8>)>>,
+    waiting: HashMap<SessionId, VecDeque<Part>>,
+}
+
+/// Whole records of a frame, for their owner.
+pub(super) struct Part {
+    pub(super) frame: PublishFrame,
+    /// Byte of the session's input at which they begin.
+    pub(super) offset: u64,
+    pub(super) bytes: Vec<u8>,
 }
 
 impl Relay {
@@ -61,6 +127,13 @@ impl Relay {
             self.free.push(buffer);
         }
     }
+
+    /// A buffer with nothing in it.
+    fn buffer(&mut self) -> Vec<u8> {
+        let mut buffer = self.free.pop().unwrap_or_default();
+        buffer.clear();
+        buffer
+    }
 }
 
 /// What became of a run at its home.
@@ -69,6 +142,29 @@ pub(super) enum Dealt {
     /// From this byte on, it has to wait.
     Waits(usize),
     Broken(PublishError),
+}
+
+impl Dealt {
+    /// The same of a stretch, for the run in which it begins at `start`.
+    fn behind(self, start: usize) -> Self {
+        match self {
+            Self::Whole => Self::Whole,
+            Self::Waits(taken) => Self::Waits(start + taken),
+            Self::Broken(error) => Self::Broken(PublishError {
+                offset: start + error.offset,
+                ..error
+            }),
+        }
+    }
+}
+
+/// Records in a row that have one owner.
+#[derive(Clone, Copy)]
+struct Stretch<'r> {
+    owner: u8,
+    /// Byte of the session's input at which it begins.
+    offset: u64,
+    bytes: &'r [u8],
 }
 
 impl Node {
@@ -83,186 +179,202 @@ impl Node {
         now: Now,
     ) -> Dealt {
         if routes.version != self.registry.version() {
-            self.look_up_again(id, routes, now);
+            self.look_up_again(id, routes);
         }
         let payload_max = self.plan.limits.payload_len_max();
         let bytes = run.bytes();
+        let begin = routes.input - bytes.len() as u64;
+        let stretch = |owner, start, end| Stretch {
+            owner,
+            offset: begin + start as u64,
+            bytes: &bytes[start..end],
+        };
+        let within = PublishFrame::new(frame, false);
         let (mut start, mut at) = (0, 0);
         let mut stretch_owner = self.index;
         while at < bytes.len() {
             let Ok(Some(record)) = RawRecord::peek(&bytes[at..], payload_max) else {
                 break;
             };
-            let owner = self.route(routes, &record);
-            routes.data |= record.kind() == Kind::Data;
-            if at > start && owner != stretch_owner {
-                match self.hand_over(
-                    id,
-                    routes,
-                    stretch_owner,
-                    frame,
-                    false,
-                    &bytes[start..at],
-                    now,
-                ) {
+            let is_data = record.kind() == Kind::Data;
+            let mut owner = routes.owner(record.subject_id(), self.index);
+            if start < at && (owner != stretch_owner || !is_data) {
+                match self.hand_over(id, routes, within, stretch(stretch_owner, start, at), now) {
                     Dealt::Whole => start = at,
-                    Dealt::Waits(taken) => return Dealt::Waits(start + taken),
-                    Dealt::Broken(error) => {
-                        return Dealt::Broken(PublishError {
-                            offset: error.offset + start,
-                            ..error
-                        });
-                    }
+                    other => return other.behind(start),
                 }
+                // The rest of a frame is refused where the first record was.
+                owner = routes.owner(record.subject_id(), self.index);
             }
-            stretch_owner = owner;
             at += record.len();
-        }
-        // Usually the whole frame has one owner, whose part ends with its records.
-        let alone = last && routes.data && routes.owners & !(1 << stretch_owner) == 0;
-        if start < bytes.len() {
-            match self.hand_over(
-                id,
-                routes,
-                stretch_owner,
-                frame,
-                alone,
-                &bytes[start..],
-                now,
-            ) {
-                Dealt::Whole => {}
-                Dealt::Waits(taken) => return Dealt::Waits(start + taken),
-                Dealt::Broken(error) => {
-                    return Dealt::Broken(PublishError {
-                        offset: error.offset + start,
-                        ..error
-                    });
-                }
+            if is_data {
+                routes.data = true;
+                stretch_owner = owner;
+            } else if let Err(fault) = self.define(id, routes, record) {
+                return Dealt::Broken(PublishError {
+                    fault,
+                    offset: start,
+                });
+            } else {
+                start = at;
             }
         }
-        if last {
-            self.end_frame(id, routes, frame, alone && start < bytes.len(), now);
+        let mut told = false;
+        if start < bytes.len() {
+            // Usually the whole frame has one owner, whose part ends with its records.
+            told = last && routes.owners & !(1 << stretch_owner) == 0;
+            let part = if told {
+                self.frame_end(id, frame, 1 << stretch_owner)
+            } else {
+                within
+            };
+            let rest = stretch(stretch_owner, start, bytes.len());
+            match self.hand_over(id, routes, part, rest, now) {
+                Dealt::Whole => {}
+                other => return other.behind(start),
+            }
+        }
+        if last && !self.end_frame(id, routes, frame, told, now) {
+            return Dealt::Waits(bytes.len());
         }
         Dealt::Whole
     }
 
-    /// The owner of a record; a definition is remembered.
-    fn route(&self, routes: &mut Routes, record: &RawRecord<'_>) -> u8 {
-        let subject = record.subject_id() as usize;
-        if record.kind() == Kind::Definition
-            && subject < self.plan.limits.session_subjects as usize
-            && let Ok(name) = std::str::from_utf8(record.body())
-        {
-            // Where no stream captures it, the home refuses it.
-            let owner = self.registry.owner(name).unwrap_or(self.index);
-            if routes.subjects.len() <= subject {
-                routes.subjects.resize_with(subject + 1, || None);
-            }
-            routes.subjects[subject] = Some(Route {
-                owner,
-                name: name.into(),
-            });
-            return owner;
+    /// Takes the end of a frame with a record over the limit, which the home refuses, whoever has what came before it. False: there is no room
+    /// for that yet.
+    pub(super) fn deal_oversized(
+        &mut self,
+        id: SessionId,
+        routes: &mut Routes,
+        oversized: &Oversized,
+    ) -> bool {
+        let owners = routes.owners | 1 << self.index;
+        let part = self.frame_end(id, oversized.frame, owners);
+        if self.shard.publish_oversized(id, part, oversized).full {
+            return false;
         }
-        routes
-            .subjects
-            .get(subject)
-            .and_then(Option::as_ref)
-            .map_or(self.index, |route| route.owner)
+        routes.end_frame();
+        self.expect(id, part, owners, false);
+        self.tell_end(id, part, owners & !(1 << self.index), routes.input);
+        true
+    }
+
+    /// A definition: the home takes it, and so does the owner of the subject's stream.
+    #[cold]
+    #[inline(never)]
+    fn define(
+        &mut self,
+        id: SessionId,
+        routes: &mut Routes,
+        record: RawRecord<'_>,
+    ) -> Result<(), PublishFault> {
+        let subject = record.subject_id();
+        // What is no subject, or one too many, is refused at home.
+        let Some(name) = self.shard.define(id, record)? else {
+            return Ok(());
+        };
+        if routes.knows(subject) {
+            return Ok(());
+        }
+        // Where no stream captures it, the home refuses it.
+        let owner = self.registry.owner(name).unwrap_or(self.index);
+        let name: Box<str> = name.into();
+        if owner != self.index {
+            self.define_at(owner, id, subject, &name);
+        }
+        let near_max = self.plan.limits.session_subjects;
+        routes.insert(subject, Route { owner, name }, near_max);
+        Ok(())
+    }
+
+    /// Tells another worker what a subject id means.
+    fn define_at(&mut self, owner: u8, session: SessionId, subject: u32, name: &str) {
+        let stamp = Stamp {
+            kind: Kind::Definition,
+            subject_id: subject,
+            ..Stamp::DATA
+        };
+        let mut bytes = vec![0; body_record_bytes(name.len())];
+        if encode(&mut bytes, &stamp, name.as_bytes()).is_ok() {
+            let bytes = bytes.into();
+            self.post.send(owner, Message::Define { session, bytes });
+        }
     }
 
     /// Streams came or went: subjects whose owner is another now are defined there.
-    fn look_up_again(&mut self, id: SessionId, routes: &mut Routes, now: Now) {
+    #[cold]
+    #[inline(never)]
+    fn look_up_again(&mut self, id: SessionId, routes: &mut Routes) {
         routes.version = self.registry.version();
-        for subject in 0..routes.subjects.len() {
-            let Some(route) = &mut routes.subjects[subject] else {
-                continue;
-            };
+        for (subject, route) in routes.all() {
             let owner = self.registry.owner(&route.name).unwrap_or(self.index);
-            if owner == route.owner {
-                continue;
+            if owner != route.owner && owner != self.index {
+                self.define_at(owner, id, subject, &route.name);
             }
             route.owner = owner;
-            let stamp = Stamp {
-                kind: Kind::Definition,
-                subject_id: subject as u32,
-                ..Stamp::DATA
-            };
-            let mut bytes = vec![0; body_record_bytes(route.name.len())];
-            if encode(&mut bytes, &stamp, route.name.as_bytes()).is_err() {
-                continue;
-            }
-            let frame = PublishFrame {
-                sequence: 0,
-                level: AckLevel::Stream,
-                expects_ack: false,
-                last: true,
-            };
-            if owner == self.index {
-                if let Ok(run) = Run::check(&bytes, self.plan.limits.payload_len_max()) {
-                    // A definition needs no room in a stream.
-                    let _defined = self.shard.publish(id, frame, run, now);
-                }
-            } else {
-                self.count_out(id, 1);
-                self.post.send(
-                    owner,
-                    Message::Publish {
-                        session: id,
-                        frame,
-                        bytes,
-                    },
-                );
-            }
         }
     }
 
     /// Gives a stretch to its owner.
-    #[allow(
-        clippy::too_many_arguments,
-        reason = "one call of a private step, spelled out"
-    )]
     fn hand_over(
         &mut self,
         id: SessionId,
         routes: &mut Routes,
-        owner: u8,
-        frame: FrameHeader,
-        last: bool,
-        bytes: &[u8],
+        frame: PublishFrame,
+        stretch: Stretch<'_>,
         now: Now,
     ) -> Dealt {
-        routes.owners |= 1 << owner;
-        let part = PublishFrame::new(frame, last);
+        let Stretch {
+            owner,
+            offset,
+            bytes,
+        } = stretch;
         if owner == self.index {
+            routes.owners |= 1 << owner;
             let Ok(run) = Run::check(bytes, self.plan.limits.payload_len_max()) else {
                 return Dealt::Whole;
             };
-            return match self.shard.publish(id, part, run, now) {
-                Ok(published) if published.full => Dealt::Waits(published.bytes),
-                Ok(_) => Dealt::Whole,
+            return match self.shard.publish(id, frame, run, now) {
+                Ok(published) => {
+                    routes.refused |= published.refused;
+                    if published.full {
+                        Dealt::Waits(published.bytes)
+                    } else {
+                        Dealt::Whole
+                    }
+                }
                 Err(error) => Dealt::Broken(error),
             };
         }
         if self.runs_out(id) >= RUNS_OUT_MAX {
             return Dealt::Waits(0);
         }
-        let mut buffer = self.relay.free.pop().unwrap_or_default();
-        buffer.clear();
+        routes.owners |= 1 << owner;
+        let mut buffer = self.relay.buffer();
         buffer.extend_from_slice(bytes);
-        self.count_out(id, 1);
-        self.post.send(
-            owner,
-            Message::Publish {
-                session: id,
-                frame: part,
-                bytes: buffer,
-            },
-        );
+        self.send_part(id, owner, frame, offset, buffer);
         Dealt::Whole
     }
 
-    /// Tells every owner that the frame has ended, unless the only one knows.
+    fn send_part(
+        &mut self,
+        session: SessionId,
+        owner: u8,
+        frame: PublishFrame,
+        offset: u64,
+        bytes: Vec<u8>,
+    ) {
+        self.count_out(session, 1);
+        let message = Message::Publish {
+            session,
+            frame,
+            offset,
+            bytes,
+        };
+        self.post.send(owner, message);
+    }
+
+    /// Tells every owner that the frame has ended, unless the only one knows. False: the home has no room for that yet.
     fn end_frame(
         &mut self,
         id: SessionId,
@@ -270,110 +382,122 @@ impl Node {
         frame: FrameHeader,
         told: bool,
         now: Now,
-    ) {
-        let part = PublishFrame::new(frame, true);
-        let without_data = !std::mem::take(&mut routes.data);
-        let owners = std::mem::take(&mut routes.owners)
-            | match (without_data, part.level) {
+    ) -> bool {
+        let without_data = !routes.data;
+        let owners = routes.owners
+            | match (without_data, frame.flags.ack_level()) {
                 (false, _) => 0,
                 // It ends at home,
                 (true, AckLevel::Stream) => 1 << self.index,
                 // or wherever a subject of the session is: it is a barrier.
                 (true, _) => routes.all_owners() | 1 << self.index,
             };
-        if part.expects_ack
-            && let Some(ledger) = self
-                .post
-                .sessions
-                .get(id)
-                .and_then(|session| session.ledger.as_mut())
+        let part = self.frame_end(id, frame, owners);
+        if !told && owners & 1 << self.index != 0 {
+            let ended = self.shard.publish(id, part, Run::EMPTY, now);
+            if ended.is_ok_and(|published| published.full) {
+                return false;
+            }
+        }
+        routes.end_frame();
+        self.expect(id, part, owners, without_data);
+        if !told {
+            self.tell_end(id, part, owners & !(1 << self.index), routes.input);
+        }
+        true
+    }
+
+    /// The end of a frame that these workers have part of.
+    fn frame_end(&mut self, id: SessionId, frame: FrameHeader, owners: u64) -> PublishFrame {
+        PublishFrame {
+            apart: !self
+                .ledger(id)
+                .is_some_and(|ledger| ledger.may_join(owners)),
+            ..PublishFrame::new(frame, true)
+        }
+    }
+
+    /// A frame was dealt out: it is answered when all its owners have answered.
+    fn expect(&mut self, id: SessionId, frame: PublishFrame, owners: u64, without_data: bool) {
+        if frame.expects_ack
+            && let Some(ledger) = self.ledger(id)
         {
             ledger.expect(frame.sequence, owners, without_data);
         }
-        if told {
-            return;
-        }
+    }
+
+    /// Tells other workers that a frame has ended.
+    fn tell_end(&mut self, id: SessionId, frame: PublishFrame, owners: u64, offset: u64) {
         for owner in (0..self.plan.workers.len() as u8).filter(|owner| owners & 1 << owner != 0) {
-            if owner == self.index {
-                let _ends_without_records = self.shard.publish(id, part, Run::EMPTY, now);
-            } else {
-                self.count_out(id, 1);
-                let buffer = self.relay.free.pop().map(|mut buffer| {
-                    buffer.clear();
-                    buffer
-                });
-                self.post.send(
-                    owner,
-                    Message::Publish {
-                        session: id,
-                        frame: part,
-                        bytes: buffer.unwrap_or_default(),
-                    },
-                );
-            }
+            let empty = self.relay.buffer();
+            self.send_part(id, owner, frame, offset, empty);
         }
+    }
+
+    fn ledger(&mut self, id: SessionId) -> Option<&mut Ledger> {
+        self.post.sessions.get(id)?.ledger.as_deref_mut()
     }
 
     fn runs_out(&mut self, id: SessionId) -> u32 {
-        self.post
-            .sessions
-            .get(id)
-            .and_then(|session| session.ledger.as_ref())
-            .map_or(0, |ledger| ledger.runs_out)
+        self.ledger(id).map_or(0, |ledger| ledger.runs_out)
     }
 
     fn count_out(&mut self, id: SessionId, runs: u32) {
-        if let Some(ledger) = self
-            .post
-            .sessions
-            .get(id)
-            .and_then(|session| session.ledger.as_mut())
-        {
+        if let Some(ledger) = self.ledger(id) {
             ledger.runs_out += runs;
         }
     }
 
+    /// A subject of another worker's session. Its home has checked it.
+    pub(super) fn on_define(&mut self, session: SessionId, bytes: &[u8]) {
+        let payload_max = self.plan.limits.payload_len_max();
+        if let Ok(Some(record)) = RawRecord::peek(bytes, payload_max) {
+            let _gone_with_its_session = self.shard.define(session, record);
+        }
+    }
+
     /// Records of another worker's session.
-    pub(super) fn on_publish(
-        &mut self,
-        session: SessionId,
-        frame: PublishFrame,
-        bytes: Vec<u8>,
-        now: Now,
-    ) {
+    pub(super) fn on_publish(&mut self, session: SessionId, part: Part, now: Now) {
         if let Some(waiting) = self.relay.waiting.get_mut(&session) {
-            waiting.push_back((frame, bytes));
+            waiting.push_back(part);
             return;
         }
-        if let Some(rest) = self.take(session, frame, bytes, now) {
-            self.relay
-                .waiting
-                .insert(session, VecDeque::from([(frame, rest)]));
+        if let Some(rest) = self.take(session, part, now) {
+            self.relay.waiting.insert(session, VecDeque::from([rest]));
         }
     }
 
     /// Takes a run of another worker's session, and gives its buffer back; or returns what has to wait.
-    fn take(
-        &mut self,
-        session: SessionId,
-        frame: PublishFrame,
-        mut bytes: Vec<u8>,
-        now: Now,
-    ) -> Option<Vec<u8>> {
-        let run = Run::check(&bytes, self.plan.limits.payload_len_max()).unwrap_or(Run::EMPTY);
-        match self.shard.publish(session, frame, run, now) {
+    fn take(&mut self, session: SessionId, mut part: Part, now: Now) -> Option<Part> {
+        let Part {
+            frame,
+            offset,
+            bytes,
+        } = &mut part;
+        let run = Run::check(bytes, self.plan.limits.payload_len_max()).unwrap_or(Run::EMPTY);
+        match self.shard.publish(session, *frame, run, now) {
             Ok(published) if published.full => {
                 bytes.drain(..published.bytes);
-                return Some(bytes);
+                *offset += published.bytes as u64;
+                return Some(part);
             }
-            Ok(_) => {}
-            // Where in the session's input it was, only its home could say.
-            Err(error) => self.post.end(
-                session,
-                &ErrorBody::new(error.code(), &error.to_string()),
-                frame.sequence,
-            ),
+            // Of one that broke the protocol nothing more is taken, and its home knows that it did.
+            Ok(_)
+            | Err(PublishError {
+                fault: PublishFault::NoSession,
+                ..
+            }) => {}
+            Err(error) => {
+                self.shard.close_session(session, now, &mut self.post);
+                let message = Message::Broke {
+                    session,
+                    error,
+                    offset: *offset + error.offset as u64,
+                };
+                self.post.send(session.worker(), message);
+            }
         }
+        let bytes = part.bytes;
         self.post
             .send(session.worker(), Message::Taken { session, bytes });
         None
@@ -387,17 +511,17 @@ impl Node {
         let mut work = 0;
         let sessions: Vec<SessionId> = self.relay.waiting.keys().copied().collect();
         for session in sessions {
-            while let Some((frame, bytes)) = self
+            while let Some(part) = self
                 .relay
                 .waiting
                 .get_mut(&session)
                 .and_then(VecDeque::pop_front)
             {
-                let before = bytes.len();
-                if let Some(rest) = self.take(session, frame, bytes, now) {
-                    work += usize::from(rest.len() < before);
+                let before = part.bytes.len();
+                if let Some(rest) = self.take(session, part, now) {
+                    work += usize::from(rest.bytes.len() < before);
                     if let Some(waiting) = self.relay.waiting.get_mut(&session) {
-                        waiting.push_front((frame, rest));
+                        waiting.push_front(rest);
                     }
                     break;
                 }

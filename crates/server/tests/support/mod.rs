@@ -23,6 +23,11 @@ streams:
 - {name: main, subjects: ['>'], segment: 1MiB, tail: 1MiB}
 ";
 
+/// A configuration with so many workers, whatever machine it is.
+pub(crate) fn with_workers(workers: usize, config: &str) -> String {
+    format!("workers: {workers}\n{config}")
+}
+
 /// What the binary printed and how it ended.
 pub(crate) struct Ran {
     pub(crate) code: i32,
@@ -47,6 +52,14 @@ pub(crate) fn trunkline(arguments: &[&str]) -> Command {
         .env_remove("TRUNKLINE_SERVER")
         .env_remove("TRUNKLINE_LOG");
     command
+}
+
+/// Why this machine has no io_uring, if it has none.
+pub(crate) fn uring_is_refused() -> Option<String> {
+    let data = tempfile::tempdir().unwrap();
+    let data = data.path().to_str().unwrap();
+    let doctor = run(&["doctor", "--json", "--data", data]).json();
+    doctor["io"]["refused"].as_str().map(str::to_owned)
 }
 
 /// Runs it to its end.

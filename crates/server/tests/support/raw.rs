@@ -32,6 +32,18 @@ pub(crate) struct Refused {
     pub(crate) message: String,
 }
 
+/// What a publisher is told.
+#[derive(Debug)]
+pub(crate) enum Said {
+    Ack {
+        frame: u16,
+        level: u8,
+        count: u32,
+        producer_sequence: u64,
+    },
+    Error(Refused),
+}
+
 pub(crate) const PING: u8 = 0x01;
 pub(crate) const PONG: u8 = 0x02;
 pub(crate) const HELLO: u8 = 0x04;
@@ -60,11 +72,23 @@ impl Raw {
 
     /// Connects and exchanges Hello.
     pub(crate) fn greeted(address: &str) -> Self {
+        Self::greet(address).0
+    }
+
+    /// The same where this worker has the connection: others are closed until it has one.
+    pub(crate) fn greeted_by(address: &str, worker: u64) -> Self {
+        let mut greeted = (0..500).map(|_| Self::greet(address));
+        let found = greeted.find(|(_, by)| *by == worker);
+        found.expect("every worker gets connections").0
+    }
+
+    fn greet(address: &str) -> (Self, u64) {
         let mut raw = Self::connect(address);
         raw.send(&hello(1));
         let answer = raw.frame().expect("a Hello");
         assert_eq!(answer.opcode, HELLO, "{answer:?}");
-        raw
+        // The session's number begins with that of its worker.
+        (raw, u64::from(answer.body[31]))
     }
 
     pub(crate) fn send(&mut self, bytes: &[u8]) {
@@ -154,6 +178,21 @@ impl Raw {
                 assert_eq!(next.opcode, ERROR, "{next:?}");
                 return Refused::read(&next);
             }
+        }
+    }
+
+    /// The next Ack or Error, of whichever frame.
+    pub(crate) fn said(&mut self) -> Said {
+        let next = self.answer().expect("an answer before the end");
+        match next.opcode {
+            ACK => Said::Ack {
+                frame: next.sequence,
+                level: next.body[0],
+                count: u32::from_le_bytes(next.body[4..8].try_into().unwrap()),
+                producer_sequence: u64::from_le_bytes(next.body[16..24].try_into().unwrap()),
+            },
+            ERROR => Said::Error(Refused::read(&next)),
+            _ => panic!("{next:?}"),
         }
     }
 

@@ -97,6 +97,8 @@ pub struct Sessions {
     pub frames: u64,
     /// What the owner was told of damaged records.
     pub damaged: Vec<(u64, u64)>,
+    /// Frames that were acknowledged in part.
+    pub in_part: Vec<u16>,
 }
 
 impl Sessions {
@@ -246,6 +248,11 @@ impl Out for Sessions {
             other => panic!("the broker sends no {other:?}"),
         };
         self.tell(session, got);
+    }
+
+    fn acked_in_part(&mut self, session: SessionId, frame: u16, ack: Ack) {
+        self.in_part.push(frame);
+        self.acked(session, frame, ack);
     }
 
     fn acked(&mut self, session: SessionId, frame: u16, ack: Ack) {
