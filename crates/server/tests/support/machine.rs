@@ -121,7 +121,7 @@ pub(crate) fn back_ends() -> &'static [&'static str] {
 pub(crate) fn has_io_uring() -> bool {
     let refused = AnyReactor::new(IoBackend::IoUring, &Config::default()).err();
     if let Some(error) = &refused {
-        skipped(format_args!("io_uring cannot be used here: {error}"));
+        skipped(error);
     }
     refused.is_none()
 }
