@@ -103,7 +103,7 @@ fn a_stop_that_the_disk_holds_up_for_too_long_tells_the_clients_and_ends_with_wh
     let Some(_) = injected("/".as_ref(), slow, &Command::new("true")) else {
         return;
     };
-    let config = SMALL.replace("limits: {", "limits: {drain_timeout: 500ms, ");
+    let config = SMALL.replace("limits: {", "workers: 1\nlimits: {drain_timeout: 500ms, ");
     let mut server = Server::inside(&config, |directory, mut serve| {
         serve.args(["--io", "epoll"]);
         let segment = directory.join("data/streams/main/0000000000000000.seg");
@@ -124,7 +124,7 @@ fn a_stop_that_the_disk_holds_up_for_too_long_tells_the_clients_and_ends_with_wh
 
 #[test]
 fn a_stop_that_a_client_holds_up_for_too_long_says_so() {
-    let config = SMALL.replace("limits: {", "limits: {drain_timeout: 100ms, ");
+    let config = SMALL.replace("limits: {", "workers: 1\nlimits: {drain_timeout: 100ms, ");
     let mut server = Server::with(&config);
     let asleep = sleeper(&server);
     // More than sockets take: a part of it waits to be sent.
