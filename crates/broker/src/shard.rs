@@ -265,6 +265,18 @@ impl Shard {
         })
     }
 
+    /// Records that were received and are not on the device yet, leaving out those that never will be.
+    pub fn unsynced(&self) -> u64 {
+        let streams = self.streams.iter().map(|(_, stream)| stream);
+        streams
+            .filter(|stream| !stream.internal && !stream.is_poisoned())
+            .map(|stream| {
+                let (received, synced) = (stream.log.received(), stream.log.synced());
+                received.sequence.saturating_sub(synced.sequence)
+            })
+            .sum()
+    }
+
     /// Whether everything is synced and every stream's files say so: see [`trunkline_log::Log::is_settled`].
     pub fn is_settled(&self) -> bool {
         self.is_synced()

@@ -43,7 +43,7 @@ pub struct ServerInfo {
     pub io: String,
     /// `spin`, `adaptive` or `park`.
     pub idle: String,
-    /// Connections at this moment.
+    /// Connections of all workers at this moment, the asking one included.
     pub connections: u64,
 }
 

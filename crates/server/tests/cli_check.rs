@@ -17,14 +17,15 @@ fn config(text: &str) -> (tempfile::TempDir, PathBuf) {
 
 #[test]
 fn a_valid_file_is_called_valid() {
-    let (_directory, path) =
-        config("streams:\n- {name: a, subjects: ['a.>']}\n- {name: b, subjects: ['b.>']}\n");
+    let (_directory, path) = config(
+        "workers: 2\nstreams:\n- {name: a, subjects: ['a.>']}\n- {name: b, subjects: ['b.>']}\n",
+    );
     let check = run(&["check", path.to_str().unwrap()]);
     assert_eq!(check.code, 0, "{}", check.err);
     assert!(
         check
             .out
-            .ends_with("trunkline.yaml is valid: 2 streams, 1 listener, 1 worker\n"),
+            .ends_with("trunkline.yaml is valid: 2 streams, 1 listener, 2 workers\n"),
         "{}",
         check.out
     );
@@ -143,6 +144,26 @@ fn an_exposed_address_is_refused_without_the_flag_that_says_so() {
         "{}",
         plan.out
     );
+}
+
+#[test]
+fn an_address_that_is_given_twice_is_refused_before_the_system_does() {
+    for (addresses, why) in [
+        (["127.0.0.1:7400"; 2], "127.0.0.1:7400 is listed twice"),
+        (
+            ["127.0.0.1:7400", "0.0.0.0:7400"],
+            "0.0.0.0:7400 overlaps 127.0.0.1:7400: one of them is enough",
+        ),
+    ] {
+        let [one, other] = addresses;
+        let flags = ["--listen", one, "--listen", other, "--insecure-listen"];
+        let plan = run(&[&["plan"], &flags[..]].concat());
+        assert_eq!(plan.code, 3, "{}", plan.out);
+        assert_eq!(plan.err, format!("error: --listen: {why}\n"));
+    }
+    // The system chooses another port for each.
+    let any = ["plan", "--listen", "127.0.0.1:0", "--listen", "127.0.0.1:0"];
+    assert_eq!(run(&any).code, 0);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use serde_json::Value;
 use support::machine::{contents, segment, segments};
 use support::{Ran, Server};
 
-const CONFIG: &str = "limits: {max_record: 16KiB}\nstreams:\n\
+const CONFIG: &str = "workers: 1\nlimits: {max_record: 16KiB}\nstreams:\n\
 - {name: main, subjects: ['a.>'], segment: 1MiB, tail: 1MiB}\n\
 - {name: logs, subjects: ['logs.>'], segment: 1MiB, tail: 1MiB}\n";
 

@@ -217,6 +217,26 @@ fn the_worst_case_is_the_sum_of_its_terms() {
 }
 
 #[test]
+fn a_connection_has_room_for_the_names_of_its_subjects() {
+    let bytes = |subjects: &str| {
+        let plan = plan(
+            &format!("limits: {{session_subjects: {subjects}}}\n"),
+            &Flags::default(),
+        );
+        let shard = plan.shard_limits();
+        let (_, all) = shard.terms()[1];
+        let mut terms = plan.memory().into_iter();
+        let term = terms.find(|term| term.name == "subjects of sessions (broker)");
+        assert_eq!(term.unwrap().each_bytes, all);
+        shard.session_subject_bytes
+    };
+    assert_eq!(bytes("4096"), 4096 * 64);
+    assert_eq!(bytes("100000"), 100_000 * 64);
+    // The longest name fits, and a few of them.
+    assert_eq!(bytes("1"), 4096);
+}
+
+#[test]
 fn a_stream_added_at_run_time_is_computed_as_one_of_the_file() {
     let limits = Plan::compute(None, &Flags::default(), &machine(2))
         .unwrap()

@@ -7,16 +7,17 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use rustix::process::Resource;
 use support::Server;
 use support::machine::{
-    Ext4, around, can_trace, descriptors, has_direct_writes, injected, limit, traced,
+    Ext4, around, back_ends, can_trace, descriptors, has_direct_writes, injected, limit, traced,
     turn_read_only,
 };
 use support::raw::{ACK, DELIVER, ERROR, EXPECTS_RESPONSE, PUBLISH, Raw, Refused, SUBSCRIBE, data};
 use support::raw::{definition, frame, payloads, subscribe};
 
 /// Two streams on the same worker and disk.
-const TWO: &str = "limits: {max_record: 64KiB}\nstreams:\n\
+const TWO: &str = "workers: 1\nlimits: {max_record: 64KiB}\nstreams:\n\
 - {name: main, subjects: ['a.>'], segment: 1MiB, tail: 1MiB, ack: LEVEL}\n\
 - {name: other, subjects: ['b.>'], segment: 1MiB, tail: 1MiB, ack: synced}\n";
 const REFUSED: i32 = 5;
@@ -221,14 +222,14 @@ fn writes_and_synced_writes_that_are_interrupted_are_made_again() {
 /// The system takes the first bytes of a write, and refuses the rest: what a process may write to one file ends there.
 #[test]
 fn a_write_that_is_cut_short_and_then_refused_is_never_taken_for_a_whole_one() {
-    for io in ["epoll", "io_uring"] {
+    for &io in back_ends() {
         let mut ignoring = Command::new("sh");
         ignoring.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]);
         let server = Server::inside(&two("stored"), |_, mut serve| {
             serve.args(["--io", io]);
             around(ignoring, &serve)
         });
-        limit(server.pid(), "--fsize=300001:unlimited");
+        limit(server.pid(), Resource::Fsize, 300_001, None);
         ends_read_only(server, "File too large", 1000);
     }
 }
@@ -265,7 +266,7 @@ fn a_commit_past_the_page_cache_that_is_cut_short_is_never_taken_for_a_whole_one
         around(ignoring, &traced(&serve, "pwritev2", trace.path()))
     });
     // Commits are of five pages, so most ends of pages are within one.
-    limit(server.pid(), "--fsize=307200:unlimited");
+    limit(server.pid(), Resource::Fsize, 307_200, None);
     ends_read_only(server, "fewer bytes written than asked", 17_000);
     let trace = std::fs::read_to_string(trace.path()).unwrap();
     // The commit at 290816: four pages of five were written before the limit.
@@ -277,7 +278,7 @@ fn a_commit_past_the_page_cache_that_is_cut_short_is_never_taken_for_a_whole_one
 /// A real ext4 turns read-only under the stream that lies on it, as one does that finds an error in itself.
 #[test]
 fn a_file_system_that_turns_read_only_refuses_its_own_stream_and_loses_nothing_acknowledged() {
-    for io in ["epoll", "io_uring"] {
+    for &io in back_ends() {
         let mut server = Server::with(&two("synced"));
         let main = server.data().join("streams/main");
         assert_eq!(server.end("TERM"), 0, "{}", server.log());
@@ -310,7 +311,12 @@ fn a_file_system_that_turns_read_only_refuses_its_own_stream_and_loses_nothing_a
 fn crowd(server: &Server) -> Vec<Raw> {
     let spare = 4;
     let most = descriptors(server.pid()) + spare;
-    limit(server.pid(), &format!("--nofile={most}:{most}"));
+    limit(
+        server.pid(),
+        Resource::Nofile,
+        most as u64,
+        Some(most as u64),
+    );
     let crowd = (0..spare + 4)
         .map(|_| Raw::connect(&server.address))
         .collect();
@@ -364,8 +370,8 @@ fn without_descriptors_nothing_is_lost_and_everything_goes_on_when_there_are_som
 
 #[test]
 fn a_read_without_descriptors_waits_and_keeps_no_core_busy() {
-    for io in ["epoll", "io_uring"] {
-        let config = "limits: {max_record: 64KiB}\nstreams:\n- {name: main, subjects: ['>'], segment: 256KiB, tail: 256KiB}\n";
+    for &io in back_ends() {
+        let config = "workers: 1\nlimits: {max_record: 64KiB}\nstreams:\n- {name: main, subjects: ['>'], segment: 256KiB, tail: 256KiB}\n";
         let mut server = Server::with_flags(config, &["--io", io, "--idle", "park"]);
         let mut publisher = Publisher::new(&server, "a");
         for _ in 0..500 {

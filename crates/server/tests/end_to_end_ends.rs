@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{ErrorKind, Write};
 use std::net::TcpStream;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
-use support::machine::{can_trace, traced};
+use support::machine::{can_trace, injected, traced};
 use support::raw::{Raw, data, definition, sleeper};
 use support::{SMALL, Server, finish, send_signal};
 use trunkline_client::{
@@ -94,6 +94,47 @@ fn sigterm_ends_a_server_under_load_soon_and_without_loss() {
     assert!(run.acknowledged > 0);
     server.restart();
     ledger.check(&server, run);
+}
+
+/// What a server that may stop for half a second and has a slow disk says, and what is there afterwards.
+#[test]
+fn a_stop_that_the_disk_holds_up_for_too_long_tells_the_clients_and_ends_with_what_is_left() {
+    let slow = "fdatasync:delay_enter=6s";
+    let Some(_) = injected("/".as_ref(), slow, &Command::new("true")) else {
+        return;
+    };
+    let config = SMALL.replace("limits: {", "workers: 1\nlimits: {drain_timeout: 500ms, ");
+    let mut server = Server::inside(&config, |directory, mut serve| {
+        serve.args(["--io", "epoll"]);
+        let segment = directory.join("data/streams/main/0000000000000000.seg");
+        injected(&segment, slow, &serve).expect("it worked before")
+    });
+    let mut client = Raw::greeted(&server.address);
+    client.publish(1, &[definition(1, "a"), data(1, 1, b"x")].concat());
+    send_signal(server.pid(), "TERM");
+    let refusal = client.refusal();
+    assert_eq!((refusal.code, refusal.closing), (30, true), "{refusal:?}");
+    client.expect_end();
+    assert_eq!(server.ended(), 1, "{}", server.log());
+    let left = "the stop ran out of its drain_timeout of 500ms: 1 record not synced, 1 connection not closed;";
+    assert!(server.log().contains(left), "{}", server.log());
+    server.restart();
+    assert_eq!(server.everything("a", 1).out, "x\n");
+}
+
+#[test]
+fn a_stop_that_a_client_holds_up_for_too_long_says_so() {
+    let config = SMALL.replace("limits: {", "workers: 1\nlimits: {drain_timeout: 100ms, ");
+    let mut server = Server::with(&config);
+    let asleep = sleeper(&server);
+    // More than sockets take: a part of it waits to be sent.
+    let lines: String = (0..400).map(|line| format!("{line:<60000}\n")).collect();
+    let published = server.feed(&["pub", "a", "--lines"], lines.as_bytes());
+    assert_eq!(published.code, 0, "{}", published.err);
+    assert_eq!(server.end("TERM"), 1, "{}", server.log());
+    let left = "the stop ran out of its drain_timeout of 100ms: 1 connection not closed;";
+    assert!(server.log().contains(left), "{}", server.log());
+    drop(asleep);
 }
 
 #[test]

@@ -15,7 +15,7 @@ use support::raw::{
 };
 use support::{Server, finish};
 
-const SMALL_SEGMENTS: &str = "limits: {max_record: 64KiB}\nstreams:\n- {name: main, subjects: ['>'], segment: 256KiB, tail: 256KiB}\n";
+const SMALL_SEGMENTS: &str = "workers: 1\nlimits: {max_record: 64KiB}\nstreams:\n- {name: main, subjects: ['>'], segment: 256KiB, tail: 256KiB}\n";
 
 #[test]
 fn a_full_disk_refuses_publishes_serves_reads_and_is_over_when_there_is_space() {
@@ -234,8 +234,9 @@ fn a_subscriber_whose_reader_sleeps_for_a_while_gets_everything() {
 
 #[test]
 fn a_sleeping_subscriber_does_not_keep_publishers_waiting_and_gets_everything_when_it_wakes() {
+    // Of another worker's stream it would be let go.
     let server = Server::with(
-        "limits: {max_record: 16KiB, send_timeout: 60s}\nstreams:\n- {name: main, subjects: ['>'], segment: 1MiB, tail: 256KiB}\n",
+        "workers: 1\nlimits: {max_record: 16KiB, send_timeout: 60s}\nstreams:\n- {name: main, subjects: ['>'], segment: 1MiB, tail: 256KiB}\n",
     );
     let mut asleep = sleeper(&server);
     // Slowly enough that the sleeper is handed the tail itself, until it takes no more; and then many times the tail.

@@ -374,7 +374,7 @@ fn a_worker_that_cannot_start_ends_the_server_before_it_says_that_it_listens() {
     let (data, ready) = (base.path().join("data"), base.path().join("ready"));
     let mut serve = trunkline(&["serve", "--listen", "127.0.0.1:0", "--io", "epoll"]);
     serve
-        .arg("--data")
+        .args(["--workers", "1", "--data"])
         .arg(&data)
         .arg("--ready-file")
         .arg(&ready);

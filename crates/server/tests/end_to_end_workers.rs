@@ -9,9 +9,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use support::machine::back_ends;
 use support::raw::{
-    ACK, DELIVER, EXPECTS_RESPONSE, PUBLISH, Raw, SUBSCRIBE, SUBSCRIBED, data, definition, frame,
-    payloads, subscribe,
+    ACK, DELIVER, EXPECTS_RESPONSE, PUBLISH, RPC_CALL, RPC_RESPONSE, Raw, SUBSCRIBE, SUBSCRIBED,
+    call, data, definition, frame, hello, payloads, subscribe,
 };
 use support::{Ran, Server, finish};
 use trunkline_client::{
@@ -302,6 +303,55 @@ fn eventually_heard(server: &Server, arguments: &[&str]) -> Ran {
 }
 
 #[test]
+fn the_server_counts_the_connections_of_all_workers() {
+    let server = Server::with(&config());
+    let mut connections = Vec::new();
+    let mut homes = [0; 2];
+    while homes.contains(&0) {
+        assert!(connections.len() < 200, "{homes:?}");
+        let mut raw = Raw::connect(&server.address);
+        raw.send(&hello(1));
+        let hello = raw.frame().expect("a Hello");
+        // The number of a session begins with that of its worker.
+        homes[usize::from(hello.body[31])] += 1;
+        connections.push(raw);
+    }
+    let count = connections.len();
+    for raw in &mut connections {
+        let request = call(1000, "$sys.server.info", b"");
+        raw.send(&frame(RPC_CALL, 0, 1, &request));
+        let answer = raw.answer().expect("an answer");
+        assert_eq!(answer.opcode, RPC_RESPONSE, "{answer:?}");
+        let info: Value = serde_json::from_slice(&answer.body).unwrap();
+        assert_eq!(info["connections"], count, "{homes:?}: {info}");
+    }
+}
+
+#[test]
+fn a_connection_has_as_many_subjects_as_the_limit_says() {
+    for workers in [1, 2] {
+        let config = config().replace("workers: 2", &format!("workers: {workers}"));
+        let server = Server::with(&config);
+        let client = Client::connect(&server.address).unwrap();
+        let publisher = client.publisher();
+        let patience = Duration::from_secs(20);
+        // Names of the length that is planned for, to streams of all workers.
+        for nth in 0..4096 {
+            let subject = format!("t{}.{nth:061}", nth % STREAMS);
+            publisher.publish(&subject, b"x").unwrap();
+        }
+        let flushed = publisher.flush(patience);
+        flushed.unwrap_or_else(|error| panic!("{workers} workers: {error}"));
+        // Of several workers each counts what goes to its streams.
+        if workers == 1 {
+            let more = publisher.publish_acked("t0.x", b"x").unwrap();
+            let refused = more.wait(patience).unwrap_err().to_string();
+            assert!(refused.contains("(error 8)"), "{refused}");
+        }
+    }
+}
+
+#[test]
 fn flushing_to_synced_waits_for_the_streams_of_all_workers() {
     let server = Server::with(&config());
     assert!(workers_of(&server).contains(&0) && workers_of(&server).contains(&1));
@@ -329,7 +379,7 @@ fn flushing_to_synced_waits_for_the_streams_of_all_workers() {
 #[test]
 fn subscribers_get_as_much_as_they_asked_for_at_once_from_the_files_of_another_worker() {
     const RECORDS: u64 = 12_000;
-    for io in ["epoll", "io_uring"] {
+    for &io in back_ends() {
         let mut server = Server::with_flags(&config(), &["--io", io]);
         let client = Client::connect(&server.address).unwrap();
         let publisher = client.publisher();

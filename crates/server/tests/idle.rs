@@ -1,11 +1,11 @@
-//! What a server costs that nobody uses: next to no processor time, and little memory. With the defaults.
+//! What a server costs that nobody uses: next to no processor time, and little memory. With the defaults, as they are on two cores.
 
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// A server with its defaults but for the address, so that it does not meet another one.
+/// A server with its defaults but for the address, so that it does not meet another one, and for the workers, of which more cores have more.
 struct Server {
     process: Child,
     _directory: tempfile::TempDir,
@@ -16,7 +16,14 @@ impl Server {
         let directory = tempfile::tempdir().unwrap();
         let ready = directory.path().join("ready");
         let process = Command::new(env!("CARGO_BIN_EXE_trunkline"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+            .args([
+                "serve",
+                "--listen",
+                "127.0.0.1:0",
+                "--workers",
+                "1",
+                "--data",
+            ])
             .arg(directory.path().join("data"))
             .arg("--ready-file")
             .arg(&ready)

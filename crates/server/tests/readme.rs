@@ -20,6 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const INSTALL: &str = "cargo install --path crates/server";
 const LIVE: &str = "trunkline sub 'pkg.>' --raw --count";
 const KILL: &str = "kill -9";
+/// What the tour calls a large real log has at least so many.
+const LINES: usize = 20_000;
 
 #[test]
 fn the_tour_works_as_pasted() {
@@ -47,6 +49,10 @@ fn the_tour_works_as_pasted() {
         if let Some((begin, part, wanted)) = wanted {
             assert!(said.contains(wanted), "$ {line}\n{said}");
             seen.push((begin, part));
+        }
+        if line == "wc -l cargo.log" {
+            let lines = number_before(&said, " cargo.log");
+            assert!(lines >= LINES, "the tour's log has {lines} lines only");
         }
         if line.contains(KILL) {
             stored_before_the_kill = number_before(&said, " records stored, ");

@@ -27,7 +27,7 @@ fn a_worker_makes_no_call_that_waits_for_the_disk() {
     if !can_trace() {
         return;
     }
-    let config = "io: epoll\nlimits: {max_record: 64KiB}\nstreams:\n\
+    let config = "io: epoll\nworkers: 1\nlimits: {max_record: 64KiB}\nstreams:\n\
         - {name: main, subjects: ['>'], ack: synced, segment: 1MiB, tail: 512KiB, retention: {bytes: 4MiB}}\n";
     let trace = tempfile::NamedTempFile::new().unwrap();
     let calls = WAITING.map(|call| format!("?{call}")).join(",");
@@ -72,7 +72,7 @@ fn a_lone_record_is_acknowledged_by_three_calls() {
     if !can_trace() {
         return;
     }
-    let config = "io: epoll\nidle: park\nstreams: [{name: main, subjects: ['>'], ack: stored}]\n";
+    let config = "io: epoll\nidle: park\nworkers: 1\nstreams: [{name: main, subjects: ['>'], ack: stored}]\n";
     let trace = tempfile::NamedTempFile::new().unwrap();
     let calls = "recvfrom,pwrite64,sendto,epoll_wait";
     let mut server = Server::inside(config, |_, serve| traced(&serve, calls, trace.path()));

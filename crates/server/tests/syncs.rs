@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use support::Server;
 use support::machine::{can_trace, traced};
 
-const CONFIG: &str = "limits: {max_record: 64KiB}\nstreams:\n\
+const CONFIG: &str = "workers: 1\nlimits: {max_record: 64KiB}\nstreams:\n\
     - {name: main, subjects: ['main.>'], segment: 1MiB, tail: 512KiB, retention: {bytes: 4MiB}}\n";
 
 #[test]

@@ -29,11 +29,17 @@ macro_rules! on_every_backend {
 
             #[test]
             fn on_io_uring() {
+                if !crate::machine::has_io_uring() {
+                    return;
+                }
                 super::$name(Bed::new(trunkline_reactor::IoBackend::IoUring, &config()));
             }
 
             #[test]
             fn on_io_uring_with_queued_sends_and_everything_registered() {
+                if !crate::machine::has_io_uring() {
+                    return;
+                }
                 let mut config = config();
                 config.uring.registered_files = true;
                 config.uring.registered_buffers = true;

@@ -2,6 +2,8 @@
 
 mod bed;
 mod files;
+#[path = "../machine/mod.rs"]
+mod machine;
 mod receiving;
 mod sending;
 mod sockets;

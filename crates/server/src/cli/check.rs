@@ -210,6 +210,10 @@ fn limits(plan: &Plan, output: &mut Output) -> Outcome {
         grouped(limits.session_subjects.into()),
     );
     row(
+        "their names",
+        Bytes(limits.session_subject_bytes.into()).to_string(),
+    );
+    row(
         "subjects of a stream",
         grouped(limits.stream_subjects.into()),
     );

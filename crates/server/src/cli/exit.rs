@@ -3,7 +3,7 @@
 //! | code | |
 //! |---|---|
 //! | 0 | done; for `sub --count N`: N records came |
-//! | 1 | what was waited for did not come: `sub` ran out of time, nobody answered a `request` or its responder failed, a `bench` lost records; `log` found acknowledged data damaged |
+//! | 1 | what was waited for did not come: `sub` ran out of time, nobody answered a `request` or its responder failed, a `bench` lost records, `serve` could not stop within `drain_timeout`; `stream rm` was not confirmed; `log` found acknowledged data damaged |
 //! | 2 | the command line is wrong |
 //! | 3 | the configuration is refused |
 //! | 4 | no connection to the server, it was lost, or the server does not answer |
@@ -11,7 +11,8 @@
 //! | 6 | this machine refused: a file, an address, a limit |
 //! | 130 | Ctrl-C before it was done |
 //!
-//! Why is said on standard error, so that standard output has results and nothing else: as text, or with `--json` as one line of JSON.
+//! Why is said on standard error, so that standard output has results and nothing else: as text, or with `--json` as one line of JSON. (130 needs
+//! no words, and what `check --json` finds wrong is its result.)
 
 use std::fmt;
 use std::io;

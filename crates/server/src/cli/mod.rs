@@ -124,12 +124,14 @@ Examples:
 `trunkline COMMAND --help` has more examples.
 
 With --json a command prints its results as JSON on standard output. When it fails, the last line on standard error is \
-{\"error\": TEXT, \"code\": EXIT CODE}; a command line that is not understood is answered in text.
+{\"error\": TEXT, \"code\": EXIT CODE}. Exceptions: a command line that is not understood is answered in text, what `check` finds wrong is \
+its result, and Ctrl-C is not remarked on.
 
 Exit codes:
   0    done; for `sub --count N`: N records came
   1    what was waited for did not come: `sub` ran out of time, nobody
-       answered a `request`; or acknowledged data is damaged: `log`
+       answered a `request`, `serve` could not stop in time; or `stream rm`
+       was not confirmed; or acknowledged data is damaged: `log`
   2    the command line is wrong
   3    the configuration is refused
   4    no connection to the server, it was lost, or the server does not answer

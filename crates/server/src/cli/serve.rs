@@ -8,6 +8,7 @@ use super::exit::{Failure, Outcome};
 use crate::config::{File, Idle, Io, Workers};
 use crate::logging::{self, LogFormat};
 use crate::plan::{Flags, Machine, Plan};
+use crate::serve::Error;
 
 /// Run the server (also what happens without a command)
 #[derive(Debug, Args)]
@@ -19,7 +20,8 @@ Examples:
   trunkline serve --listen 127.0.0.1:0 --ready-file /run/trunkline.addr
   trunkline serve --idle spin --workers 2 # lowest latency, two busy cores
 
-SIGTERM and Ctrl-C stop cleanly: no new connections, everything written and synced, clients told. \
+SIGTERM and Ctrl-C stop cleanly: no new connections, everything written and synced, clients told. A stop that needs more than \
+limits.drain_timeout (10s) says what is left and ends with code 1. \
 SIGHUP reads the configuration again: new streams are added, and what else differs is named and waits for the next start.")]
 pub(super) struct Serve {
     #[command(flatten)]
@@ -117,7 +119,10 @@ impl Serve {
     pub(super) fn run(self) -> Outcome {
         let plan = self.source.plan(self.ready_file)?;
         logging::start(&self.log, self.log_format).map_err(Failure::Usage)?;
-        crate::serve::run(plan).map_err(|error| Failure::Machine(error.to_string()))
+        crate::serve::run(plan).map_err(|error| match error {
+            Error::Unfinished { .. } => Failure::Absent(error.to_string()),
+            _ => Failure::Machine(error.to_string()),
+        })
     }
 }
 

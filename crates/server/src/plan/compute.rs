@@ -9,7 +9,7 @@ use trunkline_wire::frame::FRAME_BYTES_MAX;
 
 use super::{
     BUFFER_BYTES, DEFAULT_ADDRESS, DEFAULT_DATA_DIR, Limits, ListenerPlan, Machine, Plan,
-    StreamPlan, WorkerPlan,
+    SUBJECT_BYTES, StreamPlan, WorkerPlan,
 };
 use crate::config::{
     self, Bytes, Config, File, Idle, Io, Pin, Place, Problem, Problems, Span, SyncedWrites,
@@ -149,7 +149,10 @@ impl Draft<'_> {
         if !self.flags.listen.is_empty() {
             for text in &self.flags.listen {
                 match listener(text, self.flags.insecure_listen, "give --insecure-listen") {
-                    Ok(listener) => listeners.push(listener),
+                    Ok(one) => match collision(&one, &listeners) {
+                        Some(message) => self.refuse_flag("--listen", message),
+                        None => listeners.push(one),
+                    },
                     Err(message) => self.refuse_flag("--listen", message),
                 }
             }
@@ -170,13 +173,10 @@ impl Draft<'_> {
                 "write `{{ address: '{text}', insecure: true }}` or give --insecure-listen"
             );
             match listener(text, allowed, &remedy) {
-                Ok(one)
-                    if one.address.port() != 0
-                        && listeners.iter().any(|other| other.address == one.address) =>
-                {
-                    self.refuse(entry, format!("{} is listed twice", one.address));
-                }
-                Ok(one) => listeners.push(one),
+                Ok(one) => match collision(&one, &listeners) {
+                    Some(message) => self.refuse(entry, message),
+                    None => listeners.push(one),
+                },
                 Err(message) => self.refuse(entry, message),
             }
         }
@@ -256,6 +256,13 @@ impl Draft<'_> {
             self.bytes(&written.max_record, "max_record", 1 << 20, 128, 16 << 20) as u32;
         // The largest record with its header, and the definition of its subject before it.
         let frame_min = u64::from(max_record_bytes) + 1024;
+        let session_subjects = self.count(
+            &written.session_subjects,
+            "session_subjects",
+            4096,
+            1,
+            1 << 20,
+        );
         let limits = Limits {
             max_record_bytes,
             max_frame_bytes: self.bytes(
@@ -267,13 +274,10 @@ impl Draft<'_> {
             ) as u32,
             connections: self.count(&written.connections, "connections", 1024, 1, 1 << 20),
             subscriptions: self.count(&written.subscriptions, "subscriptions", 256, 1, 65_535),
-            session_subjects: self.count(
-                &written.session_subjects,
-                "session_subjects",
-                4096,
-                1,
-                1 << 20,
-            ),
+            session_subjects,
+            session_subject_bytes: session_subjects
+                .saturating_mul(SUBJECT_BYTES)
+                .max(SUBJECT_BYTES_MIN),
             stream_subjects: self.count(
                 &written.stream_subjects,
                 "stream_subjects",
@@ -518,7 +522,27 @@ fn listener(text: &str, allowed: bool, remedy: &str) -> Result<ListenerPlan, Str
     Ok(ListenerPlan { address, exposed })
 }
 
+/// Why one address cannot be listened on beside others; none if it can.
+fn collision(one: &ListenerPlan, others: &[ListenerPlan]) -> Option<String> {
+    let address = one.address;
+    let mut others = others.iter().map(|other| other.address);
+    let other = others.find(|other| {
+        let is_any = address.ip().is_unspecified() || other.ip().is_unspecified();
+        let same_place =
+            address.ip() == other.ip() || is_any && address.is_ipv4() == other.is_ipv4();
+        // For port 0 the system chooses another one each time.
+        address.port() != 0 && address.port() == other.port() && same_place
+    })?;
+    Some(if other == address {
+        format!("{address} is listed twice")
+    } else {
+        format!("{address} overlaps {other}: one of them is enough")
+    })
+}
+
 const SECOND: u64 = 1_000_000_000;
 const HOUR: u64 = 3600 * SECOND;
+/// The names of a few subjects fit, however long they are.
+const SUBJECT_BYTES_MIN: u32 = 4 << 10;
 /// Streams of one configuration; each costs a tail.
 const MAX_STREAMS: usize = 4096;

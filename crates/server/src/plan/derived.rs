@@ -24,6 +24,7 @@ impl Plan {
             streams: self.streams_per_worker() + STREAMS_ADDED_MAX,
             session_subscriptions: limits.subscriptions,
             session_subjects: limits.session_subjects,
+            session_subject_bytes: limits.session_subject_bytes,
             session_calls: limits.calls,
             run_bytes: default.run_bytes.min(limits.max_frame_bytes),
             call_bytes: self.wire_limits().call_bytes_max(),

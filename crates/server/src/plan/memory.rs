@@ -109,6 +109,16 @@ impl Plan {
                 false,
             ));
         }
+        // Where a connection's worker sends the records of each of its subjects; the largest name.
+        if workers > 1 {
+            terms.push(term(
+                "workers of subjects of connections",
+                connections,
+                u64::from(limits.session_subjects) * (2 * 24 + 255),
+                "limits.connections, limits.session_subjects, workers",
+                false,
+            ));
+        }
         // One ring in each direction between two workers.
         terms.push(term(
             "mesh",

@@ -85,6 +85,8 @@ pub struct Limits {
     pub subscriptions: u32,
     /// Subjects that one connection publishes to. Default 4096.
     pub session_subjects: u32,
+    /// Bytes of their names: [`SUBJECT_BYTES`] for each, 4 KiB at least.
+    pub session_subject_bytes: u32,
     /// Subjects that one stream holds. Default 65,536.
     pub stream_subjects: u32,
     /// Requests of one connection that wait for their answer. Default 256.
@@ -147,6 +149,8 @@ fn worker_of(stream: &str, workers: usize) -> usize {
 pub const BUFFER_BYTES: u64 = 64 << 10;
 /// A tail holds at least this many of the largest records, so that one can be written while others are sent.
 pub const RECORDS_PER_TAIL: u64 = 4;
+/// What a name of a subject may have on average when a connection has all the subjects that it may have. The longest have 255.
+pub const SUBJECT_BYTES: u32 = 64;
 /// Where the server listens when nobody says otherwise.
 pub const DEFAULT_ADDRESS: &str = "127.0.0.1:7400";
 /// Where the data is when nobody says otherwise.

@@ -404,10 +404,10 @@ impl Node {
         self.sweep_ns
     }
 
-    /// Tells every session that the server stops. Returns how many there are.
-    pub(super) fn say_goodbye(&mut self) -> usize {
+    /// Tells every session that the server stops.
+    pub(super) fn say_goodbye(&mut self) {
         let peers: Vec<Peer> = self.post.sessions.peers().collect();
-        for &peer in &peers {
+        for peer in peers {
             if let Some(session) = self.post.sessions.peer(peer) {
                 let id = session.id;
                 self.post.end(
@@ -417,7 +417,6 @@ impl Node {
                 );
             }
         }
-        peers.len()
     }
 
     /// The peer said that it goes.

@@ -143,25 +143,24 @@ impl Node {
                 configured,
                 asked,
             } => self.finish_add(*opened, configured, asked, now, reactor),
-            Message::List {
+            Message::Gather {
                 session,
                 correlation,
+                asks,
             } => {
-                let streams = self.stream_list();
-                self.post.send(
-                    from,
-                    Message::Listed {
-                        session,
-                        correlation,
-                        streams,
-                    },
-                );
+                let part = self.part(asks);
+                let message = Message::Part {
+                    session,
+                    correlation,
+                    part,
+                };
+                self.post.send(from, message);
             }
-            Message::Listed {
+            Message::Part {
                 session,
                 correlation,
-                streams,
-            } => self.on_listed(session, correlation, streams),
+                part,
+            } => self.on_part(session, correlation, part, now),
 
             Message::Taken { session, bytes } => {
                 self.relay.keep(bytes);
@@ -248,7 +247,12 @@ impl Node {
                 request,
                 result,
             } => self.part_answered(session, from, request, result, now),
-            Message::Drain | Message::Drained | Message::Listening | Message::Ready => {}
+            Message::Drain
+            | Message::Drained
+            | Message::GiveUp
+            | Message::Left(_)
+            | Message::Listening
+            | Message::Ready => {}
         }
     }
 }

@@ -10,8 +10,9 @@ use trunkline_ring::Pinned;
 use trunkline_wire::{Ack, ErrorCode, FrameHeader};
 
 use super::ledger::Refused;
+use super::stop::Left;
 use super::streams::Opened;
-use crate::system;
+use super::system_calls::{Asks, Part};
 
 /// One message.
 pub(super) enum Message {
@@ -19,6 +20,10 @@ pub(super) enum Message {
     Drain,
     /// Worker → control thread: nothing is left to lose.
     Drained,
+    /// Control thread → worker: the time for that is over: tell the clients, and say what is left.
+    GiveUp,
+    /// Worker → control thread: what is left.
+    Left(Left),
     /// Worker → control thread: it accepts connections.
     Listening,
 
@@ -174,15 +179,16 @@ pub(super) enum Message {
         request: u16,
         result: Result<u32, (ErrorCode, Box<str>)>,
     },
-    /// Owner → home: its part of a list of streams.
-    Listed {
+    /// Home → all: asks for what only all of them know.
+    Gather {
         session: SessionId,
         correlation: u16,
-        streams: Vec<system::StreamInfo>,
+        asks: Asks,
     },
-    /// Home → all: asks for it.
-    List {
+    /// Any → home: its part.
+    Part {
         session: SessionId,
         correlation: u16,
+        part: Part,
     },
 }

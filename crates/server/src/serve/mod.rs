@@ -25,6 +25,7 @@ mod reload;
 mod removal;
 mod session;
 mod start;
+mod stop;
 mod streams;
 mod system_calls;
 mod tag;
@@ -45,6 +46,8 @@ use trunkline_log::OpenError;
 use trunkline_reactor::Workers;
 
 use self::message::Message;
+use self::stop::Said;
+use crate::config::Span;
 use crate::plan::Plan;
 use crate::storage::StorageError;
 
@@ -82,6 +85,13 @@ pub enum Error {
     Streams {
         /// What is wrong with each.
         troubles: Vec<String>,
+    },
+    /// A stop that ran out of time.
+    Unfinished {
+        /// What was left, in words.
+        left: String,
+        /// The time that it had.
+        drain_timeout_ns: u64,
     },
     /// A worker ended, and nobody had asked it to.
     Worker {
@@ -146,6 +156,14 @@ impl fmt::Display for Error {
                 path: None,
                 reason,
             } => write!(f, "stream {name} cannot be opened: {reason}"),
+            Self::Unfinished {
+                left,
+                drain_timeout_ns,
+            } => write!(
+                f,
+                "the stop ran out of its drain_timeout of {}: {left}; what was acknowledged as stored is there at the next start",
+                Span(*drain_timeout_ns)
+            ),
             Self::Worker { error } => write!(
                 f,
                 "a worker cannot go on, and the server ends with it: {error}; what was acknowledged as stored is there at the next start"
@@ -292,27 +310,29 @@ impl Server {
     /// Stops cleanly: accepts nothing more, writes and syncs everything, tells the clients.
     ///
     /// # Errors
-    /// A worker's, if one ended with an error; streams that were not served, or had become read-only.
+    /// A worker's, if one ended with an error; streams that were not served, or had become read-only; what could not be done in
+    /// time.
     pub fn stop(mut self) -> Result<(), Error> {
-        let deadline = Instant::now() + Duration::from_nanos(self.plan.limits.drain_timeout_ns);
+        let drain_timeout_ns = self.plan.limits.drain_timeout_ns;
+        let mut said = Said::default();
+        self.ask(
+            || Message::Drain,
+            Duration::from_nanos(drain_timeout_ns),
+            &mut said,
+        );
         let count = self.workers.outside.workers();
-        for worker in 0..count {
-            // A full ring means that the worker is far behind; it is stopped below all the same.
-            let _sent = self.workers.outside.send(worker, Message::Drain);
-        }
-        self.workers.outside.flush();
-        let mut drained = 0;
-        while drained < count && Instant::now() < deadline && !self.workers.has_ended() {
-            self.workers.outside.receive(64, |_, message| {
-                drained += usize::from(matches!(message, Message::Drained))
-            });
-            std::thread::sleep(POLL);
+        if said.drained < count {
+            self.ask(|| Message::GiveUp, FAREWELL, &mut said);
         }
         if self.workers.has_ended() {
             return Err(self.end());
         }
-        if drained < count {
-            tracing::warn!("not everything could be written and synced in time");
+        let unfinished = said.unfinished(count).map(|left| Error::Unfinished {
+            left,
+            drain_timeout_ns,
+        });
+        if let Some(error) = &unfinished {
+            tracing::error!(%error, "not everything could be written and synced in time");
         }
         self.workers.stop();
         self.workers.join().map_err(|error| Error::System {
@@ -321,11 +341,28 @@ impl Server {
         })?;
         forget_ready_file(&self.plan);
         tracing::info!("stopped");
-        let troubles: Vec<String> = self.registry.troubles().values().cloned().collect();
+        let mut troubles: Vec<String> = self.registry.troubles().values().cloned().collect();
         if troubles.is_empty() {
-            Ok(())
-        } else {
-            Err(Error::Streams { troubles })
+            return unfinished.map_or(Ok(()), Err);
+        }
+        troubles.extend(unfinished.map(|error| error.to_string()));
+        Err(Error::Streams { troubles })
+    }
+
+    /// Asks something of all workers, and waits until they have drained, one has ended, or time is up.
+    fn ask(&mut self, message: impl Fn() -> Message, time: Duration, said: &mut Said) {
+        let deadline = Instant::now() + time;
+        let count = self.workers.outside.workers();
+        for worker in 0..count {
+            // A full ring means that the worker is far behind: it does not answer, and is stopped all the same.
+            let _sent = self.workers.outside.send(worker, message());
+        }
+        self.workers.outside.flush();
+        while said.drained < count && Instant::now() < deadline && !self.workers.has_ended() {
+            self.workers
+                .outside
+                .receive(64, |_, message| said.hear(&message));
+            std::thread::sleep(POLL);
         }
     }
 }
@@ -337,5 +374,7 @@ fn forget_ready_file(plan: &Plan) {
     }
 }
 
+/// What clients have to take their farewell, and workers to close the connections, when the time for a stop is over.
+const FAREWELL: Duration = Duration::from_secs(2);
 /// How often a worker's answer is looked for where one is waited for.
 const POLL: Duration = Duration::from_millis(2);

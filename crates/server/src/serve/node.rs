@@ -20,8 +20,9 @@ use super::outbox::SLICES_PER_SEND;
 use super::post::{Bounds, Post};
 use super::registry::Registry;
 use super::relay::Relay;
+use super::stop::Left;
 use super::streams::{Opened, broker_plan};
-use super::system_calls::{Asked, Job, List};
+use super::system_calls::{Asked, Gathered, Job};
 use super::tag::{Peer, Tag};
 use super::unopened::Unopened;
 use super::volumes::{Answer, Volumes};
@@ -50,8 +51,8 @@ pub(super) struct Node {
     pub(super) asked: Vec<Asked>,
     /// Streams that are being made or removed on the pool.
     pub(super) jobs: Vec<Option<Job>>,
-    /// Lists of streams that other workers are adding to.
-    pub(super) lists: Vec<List>,
+    /// Answers that other workers are adding to.
+    pub(super) gathered: Vec<Gathered>,
     pub(super) listeners: Vec<SocketId>,
     /// Numbers of listeners whose accept failed, for the next sweep.
     pub(super) not_accepting: Vec<u32>,
@@ -119,7 +120,7 @@ impl Node {
             registry,
             asked: Vec::new(),
             jobs: Vec::new(),
-            lists: Vec::new(),
+            gathered: Vec::new(),
             listeners: Vec::new(),
             not_accepting: Vec::new(),
             deaf: false,
@@ -204,6 +205,15 @@ impl Node {
         for socket in self.listeners.drain(..) {
             let _closed_in_time =
                 reactor.stage(Op::Close { socket }, Tag::Accept(u32::MAX >> 4).word());
+        }
+    }
+
+    /// What a stop would leave undone now.
+    pub(super) fn left(&self) -> Left {
+        Left {
+            records: self.shard.unsynced(),
+            connections: self.post.sessions.count() as u64,
+            is_unsettled: !self.shard.is_settled(),
         }
     }
 

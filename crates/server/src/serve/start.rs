@@ -329,6 +329,7 @@ fn work(
     let mut listeners = seed.listeners;
     let mut failed = None;
     let mut drain = Drain::No;
+    let (mut gives_up, mut left) = (false, None);
     // Workers whose shards can be asked for everything.
     let (mut ready, mut told) = (0, false);
     let mut tells_listening = false;
@@ -340,6 +341,7 @@ fn work(
         let Worker { mesh, reactor, .. } = worker;
         let mut work = mesh.receive(MESSAGES_PER_TURN, |from, message| match message {
             Message::Drain => drain = Drain::Begin,
+            Message::GiveUp => gives_up = true,
             Message::Ready => ready += 1,
             message => node.on_message(from, message, now, reactor),
         });
@@ -394,6 +396,20 @@ fn work(
                 }
             }
             Drain::Leaving => {}
+        }
+        if std::mem::take(&mut gives_up) {
+            left = Some(node.left());
+            work += 1;
+            if !matches!(drain, Drain::Leaving | Drain::Done) {
+                node.stop_listening(&mut worker.reactor);
+                node.say_goodbye();
+                drain = Drain::Leaving;
+            }
+        }
+        if let Some(said) = left
+            && worker.mesh.send(outside, Message::Left(said)).is_ok()
+        {
+            left = None;
         }
         Turn {
             work,

@@ -42,21 +42,8 @@ impl Node {
             return;
         }
         let answer = match subject {
-            system::STREAM_LIST if self.plan.workers.len() > 1 => {
-                self.lists.push(List {
-                    session,
-                    correlation,
-                    waiting: self.plan.workers.len(),
-                    streams: Vec::new(),
-                });
-                self.post.send_to_others(|| Message::List {
-                    session,
-                    correlation,
-                });
-                let own = self.stream_list();
-                self.on_listed(session, correlation, own);
-                return;
-            }
+            system::STREAM_LIST => return self.gather(session, correlation, Asks::Streams, now),
+            system::SERVER_INFO => return self.gather(session, correlation, Asks::Server, now),
             system::STREAM_ADD => match self.begin_add(session, correlation, payload, reactor) {
                 Ok(()) => return,
                 Err(refusal) => Err(refusal),
@@ -67,10 +54,6 @@ impl Node {
                     Err(refusal) => Err(refusal),
                 }
             }
-            system::SERVER_INFO => to_json(&self.server_info(now)),
-            system::STREAM_LIST => to_json(&system::StreamList {
-                streams: self.stream_list(),
-            }),
             system::STREAM_INFO => self.stream_info(payload).and_then(|info| to_json(&info)),
             _ => Err(Refusal::new(
                 ErrorCode::NOBODY_LISTENS,
@@ -236,7 +219,68 @@ impl Node {
         }
     }
 
-    fn server_info(&self, now: Now) -> system::ServerInfo {
+    /// Asks all workers for what only all of them know; the last answer completes that to the call.
+    fn gather(&mut self, session: SessionId, correlation: u16, asks: Asks, now: Now) {
+        self.gathered.push(Gathered {
+            session,
+            correlation,
+            waiting: self.plan.workers.len(),
+            asks,
+            parts: Part::default(),
+        });
+        self.post.send_to_others(|| Message::Gather {
+            session,
+            correlation,
+            asks,
+        });
+        let own = self.part(asks);
+        self.on_part(session, correlation, own, now);
+    }
+
+    /// What this worker knows.
+    pub(super) fn part(&self, asks: Asks) -> Part {
+        match asks {
+            Asks::Streams => Part {
+                streams: self.stream_list(),
+                ..Part::default()
+            },
+            Asks::Server => Part {
+                connections: self.post.sessions.count() as u64,
+                ..Part::default()
+            },
+        }
+    }
+
+    /// What a worker knows; the last part completes the answer.
+    pub(super) fn on_part(&mut self, session: SessionId, correlation: u16, part: Part, now: Now) {
+        let mut gathered = self.gathered.iter();
+        let Some(index) = gathered.position(|gathered| {
+            gathered.session == session && gathered.correlation == correlation
+        }) else {
+            return;
+        };
+        let gathered = &mut self.gathered[index];
+        gathered.parts.streams.extend(part.streams);
+        gathered.parts.connections += part.connections;
+        gathered.waiting -= 1;
+        if gathered.waiting > 0 {
+            return;
+        }
+        let Gathered { asks, parts, .. } = self.gathered.swap_remove(index);
+        let json = match asks {
+            Asks::Streams => {
+                let mut streams = parts.streams;
+                streams.sort_by(|a, b| a.name.cmp(&b.name));
+                to_json(&system::StreamList { streams })
+            }
+            Asks::Server => to_json(&self.server_info(parts.connections, now)),
+        };
+        if let Ok(json) = json {
+            self.respond_with(session, correlation, &json);
+        }
+    }
+
+    fn server_info(&self, connections: u64, now: Now) -> system::ServerInfo {
         system::ServerInfo {
             server: SERVER_NAME.to_owned(),
             pid: std::process::id(),
@@ -250,46 +294,18 @@ impl Node {
                 Idle::Park => "park",
             }
             .to_owned(),
-            connections: self.post.sessions.count() as u64,
+            connections,
         }
     }
 
     /// This worker's streams.
-    pub(super) fn stream_list(&self) -> Vec<system::StreamInfo> {
+    fn stream_list(&self) -> Vec<system::StreamInfo> {
         let served = self.streams.iter().map(|served| &served.plan.name);
         let unopened = self.unopened.iter().map(|unopened| &unopened.plan.name);
         let infos = served
             .chain(unopened)
             .filter_map(|name| self.describe(name));
-        let mut streams: Vec<_> = infos.collect();
-        streams.sort_by(|a, b| a.name.cmp(&b.name));
-        streams
-    }
-
-    /// A worker's part of a list; the last one completes the answer.
-    pub(super) fn on_listed(
-        &mut self,
-        session: SessionId,
-        correlation: u16,
-        streams: Vec<system::StreamInfo>,
-    ) {
-        let Some(index) = self
-            .lists
-            .iter()
-            .position(|list| list.session == session && list.correlation == correlation)
-        else {
-            return;
-        };
-        let list = &mut self.lists[index];
-        list.streams.extend(streams);
-        list.waiting -= 1;
-        if list.waiting == 0 {
-            let mut streams = self.lists.swap_remove(index).streams;
-            streams.sort_by(|a, b| a.name.cmp(&b.name));
-            if let Ok(json) = to_json(&system::StreamList { streams }) {
-                self.respond_with(session, correlation, &json);
-            }
-        }
+        infos.collect()
     }
 
     fn stream_info(&self, name: &[u8]) -> Result<system::StreamInfo, Refusal> {
@@ -335,12 +351,30 @@ pub(super) struct Adding {
     made: Made,
 }
 
-/// A list of streams that all workers add to.
-pub(super) struct List {
+/// What all workers are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asks {
+    /// [`system::STREAM_LIST`].
+    Streams,
+    /// [`system::SERVER_INFO`].
+    Server,
+}
+
+/// What one of them knows of it, or several.
+#[derive(Default)]
+pub(super) struct Part {
+    streams: Vec<system::StreamInfo>,
+    connections: u64,
+}
+
+/// An answer that waits for some of them.
+pub(super) struct Gathered {
     session: SessionId,
     correlation: u16,
+    /// How many.
     waiting: usize,
-    streams: Vec<system::StreamInfo>,
+    asks: Asks,
+    parts: Part,
 }
 
 /// Where the pool leaves what it made.

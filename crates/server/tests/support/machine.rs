@@ -7,8 +7,11 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use super::Server;
+use rustix::process::{Resource, Rlimit, prlimit};
+use trunkline_reactor::{AnyReactor, Config, IoBackend};
+
 use super::skipped::skipped;
+use super::{Server, pid};
 
 /// The segment files of stream `main`, oldest first.
 pub(crate) fn segments(server: &Server) -> Vec<PathBuf> {
@@ -106,6 +109,23 @@ pub(crate) fn traced(command: &Command, calls: &str, trace: &Path) -> Command {
     around(outer, command)
 }
 
+/// The io back-ends that servers can be started with here, by name; says so where io_uring is none of them.
+pub(crate) fn back_ends() -> &'static [&'static str] {
+    match has_io_uring() {
+        true => &["epoll", "io_uring"],
+        false => &["epoll"],
+    }
+}
+
+/// Whether a worker can have io_uring here; says so if not. Whether it should, the reactor's tests ask the kernel itself.
+pub(crate) fn has_io_uring() -> bool {
+    let refused = AnyReactor::new(IoBackend::IoUring, &Config::default()).err();
+    if let Some(error) = &refused {
+        skipped(error);
+    }
+    refused.is_none()
+}
+
 /// Whether system calls can be seen and changed here; says so if not.
 pub(crate) fn can_trace() -> bool {
     let tried = Command::new("strace")
@@ -166,13 +186,13 @@ pub(crate) fn around(mut outer: Command, command: &Command) -> Command {
     outer
 }
 
-/// Has a process's limit changed while it runs, as `prlimit` names it.
-pub(crate) fn limit(process: u32, what: &str) {
-    let status = Command::new("prlimit")
-        .args(["--pid", &process.to_string(), what])
-        .status()
-        .unwrap();
-    assert!(status.success(), "{what}");
+/// Has a limit of a process changed while it runs: the soft one, and the hard one or none.
+pub(crate) fn limit(process: u32, what: Resource, current: u64, maximum: Option<u64>) {
+    let limit = Rlimit {
+        current: Some(current),
+        maximum,
+    };
+    prlimit(Some(pid(process)), what, limit).unwrap();
 }
 
 /// Open files of a process.

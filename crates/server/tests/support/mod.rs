@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 /// One stream of small segments, so that tests see several.
@@ -401,11 +402,16 @@ fn launch(mut command: Command, directory: &Path) -> (Child, String) {
 
 /// Sends a signal to a process of ours; after `STOP` it has stopped.
 pub(crate) fn send_signal(process: u32, signal: &str) {
-    let status = Command::new("kill")
-        .args(["-s", signal, &process.to_string()])
-        .status()
-        .unwrap();
-    assert!(status.success());
+    let number = match signal {
+        "CONT" => Signal::CONT,
+        "HUP" => Signal::HUP,
+        "INT" => Signal::INT,
+        "KILL" => Signal::KILL,
+        "STOP" => Signal::STOP,
+        "TERM" => Signal::TERM,
+        _ => panic!("no test sends SIG{signal}"),
+    };
+    kill_process(pid(process), number).unwrap();
     // On a busy machine threads run on for a while after the signal was sent.
     let end = Instant::now() + Duration::from_secs(20);
     while signal == "STOP" && !has_stopped(process) {
@@ -415,6 +421,12 @@ pub(crate) fn send_signal(process: u32, signal: &str) {
         );
         std::thread::sleep(Duration::from_millis(1));
     }
+}
+
+/// A process as system calls name it.
+pub(crate) fn pid(process: u32) -> Pid {
+    let id = i32::try_from(process).ok();
+    id.and_then(Pid::from_raw).expect("the number of a process")
 }
 
 /// Whether every thread of a process has stopped.
