@@ -8,7 +8,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use support::machine::{Ext4, mount_namespace, mounted, segment};
+use support::machine::{Ext4, back_ends, mount_namespace, mounted, segment};
 use support::raw::{
     ACK, DELIVER, ERROR, EXPECTS_RESPONSE, PING, PONG, PUBLISH, Raw, Refused, data, definition,
     frame, payloads, sleeper,
@@ -233,20 +233,25 @@ fn a_subscriber_whose_reader_sleeps_for_a_while_gets_everything() {
 }
 
 #[test]
-fn a_sleeping_subscriber_does_not_keep_publishers_waiting_and_gets_everything_when_it_wakes() {
-    // Of another worker's stream it would be let go.
-    let server = Server::with(
-        "workers: 1\nlimits: {max_record: 16KiB, send_timeout: 60s}\nstreams:\n- {name: main, subjects: ['>'], segment: 1MiB, tail: 256KiB}\n",
-    );
-    let mut asleep = sleeper(&server);
-    // Slowly enough that the sleeper is handed the tail itself, until it takes no more; and then many times the tail.
-    let lines = many_lines();
-    assert!(lines.len() > 8 * (256 << 10));
-    let published = server.feed(&["pub", "a", "--lines", "--rate", "6000"], lines.as_bytes());
-    assert_eq!(published.code, 0, "{}", published.err);
-    assert_eq!(server.stream("main")["subscribers"].as_u64(), Some(1));
-    let came = deliveries(&mut asleep, 12_000);
-    assert!(came == lines, "{} of {} bytes", came.len(), lines.len());
+fn sleeping_subscribers_do_not_keep_publishers_waiting_and_get_everything_when_they_wake() {
+    let back_ends = back_ends().iter();
+    for (workers, io) in back_ends.flat_map(|io| [(1, io), (2, io)]) {
+        let server = Server::with(&format!(
+            "workers: {workers}\nio: {io}\nlimits: {{max_record: 16KiB, send_timeout: 60s}}\nstreams:\n- {{name: main, subjects: ['>'], segment: 1MiB, tail: 256KiB}}\n"
+        ));
+        // Some of these are another worker's than the stream.
+        let mut asleep = [0; 4].map(|_| sleeper(&server));
+        // Slowly enough that the sleepers are handed the tail itself, until they take no more; and then many times the tail.
+        let lines = many_lines();
+        assert!(lines.len() > 8 * (256 << 10));
+        let published = server.feed(&["pub", "a", "--lines", "--rate", "6000"], lines.as_bytes());
+        assert_eq!(published.code, 0, "{}", published.err);
+        assert_eq!(server.stream("main")["subscribers"].as_u64(), Some(4));
+        for asleep in &mut asleep {
+            let came = deliveries(asleep, 12_000);
+            assert!(came == lines, "{} of {} bytes", came.len(), lines.len());
+        }
+    }
 }
 
 fn deliveries_to_the_end(raw: &mut Raw) -> String {

@@ -3,13 +3,14 @@
 //! A connection's slot is free again only when the reactor has closed its socket: until then a send may still read its memory.
 
 use tracing::field::display;
-use trunkline_broker::Now;
+use trunkline_broker::{Now, SessionId};
 use trunkline_reactor::{AnyReactor, CancelTarget, Completion, Op, Reactor, SocketId};
 use trunkline_wire::{self as wire, ErrorBody, ErrorCode};
 
 use super::inlet::Inlet;
 use super::message::Message;
 use super::node::{Fed, Node, SERVER_NAME};
+use super::outbox::Held;
 use super::post::{CLOSING_NS, NOT_TAKEN};
 use super::session::{Phase, Session};
 use super::tag::{Peer, Tag};
@@ -243,15 +244,45 @@ impl Node {
     /// Makes room in the tails that publishers wait for: what sessions were handed and do not take is copied.
     pub(super) fn reclaim(&mut self, reactor: &mut AnyReactor) {
         while let Some(id) = self.post.reclaims.pop() {
-            let peer = Peer::of(id);
-            match self.post.sessions.peer(peer) {
-                Some(session) if session.outbox.is_sending() => {
-                    session.reclaiming = true;
-                    reactor.cancel(CancelTarget::UserData(Tag::Send(peer).word()));
-                }
-                Some(_) => self.copy_records(peer),
-                None => {}
+            self.copy_soon(Peer::of(id), reactor);
+        }
+        while let Some((session, hold)) = self.post.lent.pop() {
+            if let Some(bytes) = self.shard.bytes_of(hold) {
+                let bytes = bytes.into();
+                let message = Message::TakeBack {
+                    session,
+                    hold,
+                    bytes,
+                };
+                self.post.send(session.worker(), message);
             }
+        }
+    }
+
+    /// Another worker wants memory back that it lent to a session of this one; `bytes` is what lies there.
+    pub(super) fn take_back(
+        &mut self,
+        id: SessionId,
+        held: Held,
+        bytes: Box<[u8]>,
+        reactor: &mut AnyReactor,
+    ) {
+        let peer = Peer::of(id);
+        if let Some(session) = self.post.sessions.peer(peer) {
+            session.copies.push((held, bytes));
+            self.copy_soon(peer, reactor);
+        }
+    }
+
+    /// Copies the records that wait for a session, as soon as the kernel has none of them.
+    fn copy_soon(&mut self, peer: Peer, reactor: &mut AnyReactor) {
+        let Some(session) = self.post.sessions.peer(peer) else {
+            return;
+        };
+        if !session.outbox.is_sending() {
+            self.copy_records(peer);
+        } else if !std::mem::replace(&mut session.reclaiming, true) {
+            reactor.cancel(CancelTarget::UserData(Tag::Send(peer).word()));
         }
     }
 
@@ -261,17 +292,27 @@ impl Node {
         let Some(session) = post.sessions.peer(peer) else {
             return;
         };
+        let copies = std::mem::take(&mut session.copies);
+        let bytes_of = |held: Held| {
+            if held.0 == index {
+                return shard.bytes_of(held.1);
+            }
+            let copy = copies.iter().find(|(own, _)| *own == held);
+            copy.map(|(_, bytes)| &**bytes)
+        };
         let mut copied = Vec::new();
         let fits = post.arena.used_bytes() < ARENA_BYTES_MAX as usize
-            && session.outbox.copy_records(
-                &mut post.arena,
-                |(worker, hold)| shard.bytes_of(hold).filter(|_| worker == index),
-                |(_, hold)| copied.push(hold),
-            );
-        for hold in copied {
-            shard.on_copied(hold);
-        }
+            && session
+                .outbox
+                .copy_records(&mut post.arena, bytes_of, |held| copied.push(held));
         let id = session.id;
+        for (worker, hold) in copied {
+            if worker == index {
+                shard.on_copied(hold);
+            } else {
+                post.send(worker, Message::Copied(hold));
+            }
+        }
         if !fits {
             post.end(id, &ErrorBody::new(ErrorCode::SLOW_CONSUMER, NOT_TAKEN), 0);
         }

@@ -132,6 +132,12 @@ impl Node {
             }
             Message::Sent(hold) => self.shard.on_sent(hold),
             Message::Dropped(hold) => self.shard.on_dropped(hold),
+            Message::Copied(hold) => self.shard.on_copied(hold),
+            Message::TakeBack {
+                session,
+                hold,
+                bytes,
+            } => self.take_back(session, (from, hold), bytes, reactor),
             Message::System {
                 session,
                 correlation,

@@ -101,6 +101,14 @@ pub(super) enum Message {
     Sent(HoldId),
     /// Home → owner: a delivery never will, because its session ends.
     Dropped(HoldId),
+    /// Home → owner: what it wanted back was copied; [`Message::Sent`] or [`Message::Dropped`] is still to come.
+    Copied(HoldId),
+    /// Owner → home: the memory of this delivery is wanted back; what lies there.
+    TakeBack {
+        session: SessionId,
+        hold: HoldId,
+        bytes: Box<[u8]>,
+    },
     /// Home → owner: a call below `$sys.` that only it can answer.
     System {
         session: SessionId,

@@ -124,6 +124,8 @@ pub(super) struct Post {
     worker: u8,
     /// Sessions of this worker that hold records which publishers wait for.
     pub(super) reclaims: Vec<SessionId>,
+    /// Deliveries to sessions of other workers that publishers of this one wait for.
+    pub(super) lent: Vec<(SessionId, HoldId)>,
     /// Records that readers cannot be given, first and last, to be told of.
     pub(super) damaged: Vec<(LogId, u64, u64)>,
     /// Read buffers that are free again.
@@ -148,6 +150,7 @@ impl Post {
             mail: (0..=workers).map(|_| VecDeque::new()).collect(),
             worker,
             reclaims: Vec::new(),
+            lent: Vec::new(),
             damaged: Vec::new(),
             released: Vec::new(),
             rejected: Vec::new(),
@@ -545,10 +548,9 @@ impl Out for Post {
         }
     }
 
-    fn reclaim(&mut self, id: SessionId, _hold: HoldId) {
+    fn reclaim(&mut self, id: SessionId, hold: HoldId) {
         if id.worker() != self.worker {
-            // Its records cannot be copied here, and not there either, where this worker's memory is only lent to the kernel.
-            self.close(id, ErrorCode::SLOW_CONSUMER, NOT_TAKEN);
+            self.lent.push((id, hold));
         } else if !self.reclaims.contains(&id) {
             self.reclaims.push(id);
         }

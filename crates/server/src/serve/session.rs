@@ -7,7 +7,7 @@ use trunkline_broker::SessionId;
 use trunkline_reactor::SocketId;
 
 use super::ledger::Ledger;
-use super::outbox::Outbox;
+use super::outbox::{Held, Outbox};
 use super::tag::Peer;
 
 /// One connection.
@@ -30,6 +30,8 @@ pub(super) struct Session {
     pub(super) ledger: Option<Box<Ledger>>,
     /// Its send is being taken back, so that records which publishers wait for can be copied.
     pub(super) reclaiming: bool,
+    /// What other workers lent it and want back, as it was there.
+    pub(super) copies: Vec<(Held, Box<[u8]>)>,
     /// Whether it is in the worker's list of sessions with something to send.
     pub(super) listed: bool,
 }
@@ -67,6 +69,7 @@ impl Session {
             pinged: false,
             ledger: None,
             reclaiming: false,
+            copies: Vec::new(),
             listed: false,
         }
     }

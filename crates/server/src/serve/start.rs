@@ -302,7 +302,7 @@ fn work(
         workers: plan.workers.len() as u8,
         limits: plan.shard_limits(),
         seed: entropy()? as u64,
-        reclaim_after_ns: reclaim_after_ns(plan),
+        reclaim_after_ns: RECLAIM_AFTER_NS,
         ..ShardConfig::default()
     });
     let facts = Facts {
@@ -478,15 +478,8 @@ fn pinning(plan: &Plan) -> Pinning {
     }
 }
 
-/// How long a subscriber may hold memory that publishers wait for. One worker then copies what is not taken. Among several, a subscriber of another
-/// one is disconnected: long enough for a process that was not scheduled for a while, shorter than what publishers wait for an answer.
-fn reclaim_after_ns(plan: &Plan) -> u64 {
-    if plan.workers.len() == 1 {
-        20_000_000
-    } else {
-        2_000_000_000
-    }
-}
+/// How long a subscriber may hold memory that publishers wait for; then what it has not taken is copied.
+const RECLAIM_AFTER_NS: u64 = 20_000_000;
 
 const MESSAGES_PER_TURN: usize = 64;
 /// The segments that a stream keeps open, one that is being prepared, its directory.
