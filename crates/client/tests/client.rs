@@ -4,29 +4,11 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use support::TestServer;
+use support::{LONG, TestServer, client, eventually};
 use trunkline_client::{
     AckLevel, Answer, Client, Error, ErrorCode, Idle, Publication, PublishError, Start,
     Subscription, Unacknowledged,
 };
-
-const LONG: Duration = Duration::from_secs(10);
-
-fn client(server: &TestServer) -> Client {
-    Client::builder(&server.address())
-        .backoff_max(Duration::from_millis(40))
-        .connect()
-        .unwrap()
-}
-
-/// Waits for something that another thread does.
-fn eventually(mut condition: impl FnMut() -> bool) {
-    let end = Instant::now() + LONG;
-    while !condition() {
-        assert!(Instant::now() < end, "it did not happen in time");
-        std::thread::yield_now();
-    }
-}
 
 #[test]
 fn a_client_that_closes_is_done_when_its_server_has_closed_too() {

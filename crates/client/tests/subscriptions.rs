@@ -2,28 +2,8 @@
 
 mod support;
 
-use std::time::{Duration, Instant};
-
-use support::TestServer;
+use support::{LONG, TestServer, client, eventually};
 use trunkline_client::{Client, ErrorCode, Start, Subscriber, Subscription};
-
-const LONG: Duration = Duration::from_secs(10);
-
-fn client(server: &TestServer) -> Client {
-    Client::builder(&server.address())
-        .backoff_max(Duration::from_millis(40))
-        .connect()
-        .unwrap()
-}
-
-/// Waits for something that another thread does.
-fn eventually(mut condition: impl FnMut() -> bool) {
-    let end = Instant::now() + LONG;
-    while !condition() {
-        assert!(Instant::now() < end, "it did not happen in time");
-        std::thread::yield_now();
-    }
-}
 
 #[test]
 fn a_subscription_that_has_lost_its_cursor_ends_and_does_not_take_it_back() {

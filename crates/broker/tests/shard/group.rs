@@ -18,6 +18,23 @@ fn worlds() -> [World; 2] {
     [World::with_main(), World::with_volatile_main()]
 }
 
+/// A world in which a member may have four ranges of records that are not confirmed.
+fn with_four_ranges() -> World {
+    let limits = Limits {
+        unconfirmed_ranges: 4,
+        ..Limits::default()
+    };
+    let mut world = World::with_limits(limits);
+    world.add(
+        "main",
+        0,
+        &[">"],
+        AckLevel::Stored,
+        small_log(Storage::Files),
+    );
+    world
+}
+
 fn join(world: &mut World, slots: std::ops::Range<u32>, pattern: &str) -> Vec<SessionId> {
     slots
         .map(|slot| {
@@ -203,18 +220,7 @@ fn what_is_dropped_before_a_session_ends_goes_to_the_other() {
 
 #[test]
 fn a_member_that_had_too_many_ranges_under_way_goes_on_when_they_have_left() {
-    let limits = Limits {
-        unconfirmed_ranges: 4,
-        ..Limits::default()
-    };
-    let mut world = World::with_limits(limits);
-    world.add(
-        "main",
-        0,
-        &[">"],
-        AckLevel::Stored,
-        small_log(Storage::Files),
-    );
+    let mut world = with_four_ranges();
     let (producer, slow) = (world.open(1), world.open(10));
     let subscribe = Subscribe {
         flags: SubscribeFlags::empty(),
@@ -250,18 +256,7 @@ fn a_member_without_credit_keeps_nobody_waiting() {
 
 #[test]
 fn a_member_that_confirms_nothing_is_given_only_so_much() {
-    let limits = Limits {
-        unconfirmed_ranges: 4,
-        ..Limits::default()
-    };
-    let mut world = World::with_limits(limits);
-    world.add(
-        "main",
-        0,
-        &[">"],
-        AckLevel::Stored,
-        small_log(Storage::Files),
-    );
+    let mut world = with_four_ranges();
     let (producer, lazy) = (world.open(1), world.open(10));
     world.subscribe_with(lazy, &member("x")).unwrap();
     for nth in 0..20 {

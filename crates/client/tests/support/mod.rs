@@ -7,13 +7,34 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use trunkline_client::Client;
 use trunkline_wire::{
     Ack, AckLevel, Body, ErrorBody, ErrorCode, ErrorFlags, Event, FrameEncoder, FrameFlags, Kind,
     Limits, Opcode, PROTOCOL_VERSION, RawRecord, Run, Server, ServerHello, Session, Stamp, Start,
     SubscribeFlags, Subscribed, record,
 };
+
+/// What comes, comes sooner.
+pub const LONG: Duration = Duration::from_secs(10);
+
+/// A client that comes back at once.
+pub fn client(server: &TestServer) -> Client {
+    Client::builder(&server.address())
+        .backoff_max(Duration::from_millis(40))
+        .connect()
+        .unwrap()
+}
+
+/// Waits for something that another thread does.
+pub fn eventually(mut condition: impl FnMut() -> bool) {
+    let end = Instant::now() + LONG;
+    while !condition() {
+        assert!(Instant::now() < end, "it did not happen in time");
+        std::thread::yield_now();
+    }
+}
 
 /// Dropped, it stops listening and breaks its connections.
 pub struct TestServer {

@@ -82,7 +82,8 @@ impl Plan {
             "limits.connections, limits.send_queue",
             false,
         ));
-        // Records that were picked out of runs for a narrow pattern; others leave from the tails.
+        // Records that were picked out of runs for a narrow pattern, or are copied for another worker's session that stands in publishers' way; others
+        // leave from the tails.
         let shard = self.shard_limits();
         terms.push(term(
             "copied records of connections",
