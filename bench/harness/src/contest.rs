@@ -5,6 +5,7 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use crate::interrupt::Interrupt;
 use crate::results::{Line, Results, Run};
 use crate::row::{Contender, Effort, Row};
 use crate::summary::Standing;
@@ -15,6 +16,9 @@ pub struct Contest {
     group: &'static str,
     options: Options,
     results: Results,
+    interrupt: Interrupt,
+    /// Rows that were wanted so far.
+    wanted: usize,
 }
 
 impl Contest {
@@ -41,6 +45,8 @@ impl Contest {
             group,
             options: options.clone(),
             results,
+            interrupt: Interrupt::install()?,
+            wanted: 0,
         })
     }
 
@@ -128,6 +134,7 @@ impl Contest {
             .filter_map(|row| self.wanted(row))
             .collect();
         let of = rows.len();
+        self.wanted += of;
         rows.iter().try_for_each(Row::check)?;
         for (index, row) in rows.into_iter().enumerate() {
             let title = format!("{} · row {} of {of} · {}", self.group, index + 1, row.name);
@@ -175,6 +182,10 @@ impl Contest {
                 let contender = &mut row.contenders[index];
                 if failed.iter().any(|(failed, _)| *failed == contender.name) {
                     continue;
+                }
+                if let Err(why) = self.interrupt.check() {
+                    progress.clear();
+                    return Err(why);
                 }
                 progress.show(&contender.name, round, row.effort);
                 let name = contender.name.clone();
@@ -224,6 +235,12 @@ impl Contest {
 
     /// Says how it went, to the caller of the program too. Failures that were kept count.
     pub fn finish(self) -> ExitCode {
+        if self.wanted == 0 {
+            eprintln!(
+                "{}: no row is called that, or nobody who takes part in one: --list names them",
+                self.group
+            );
+        }
         let failures = self.results.failures(self.group);
         if failures.is_empty() {
             return ExitCode::SUCCESS;

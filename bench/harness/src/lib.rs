@@ -26,6 +26,7 @@ pub mod cores;
 pub mod figure;
 pub mod flushes;
 pub mod installed;
+pub mod interrupt;
 pub mod latency;
 pub mod limits;
 pub mod machine;

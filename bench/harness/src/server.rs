@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -45,6 +46,8 @@ impl Server {
         let said = File::create(folder.path().join(SAID)).map_err(failed)?;
         let also = said.try_clone().map_err(failed)?;
         command.stdin(Stdio::null()).stdout(said).stderr(also);
+        // A Ctrl-C is for who measures, and who ends it when the sample is complete.
+        command.process_group(0);
         // A process runs where the thread that starts it may run.
         let child = cores::on_core(core, || command.spawn()).map_err(failed)?;
         Ok(Self {

@@ -297,8 +297,13 @@ impl Standing {
         figure: Figure,
         place: Place,
     ) -> Option<(Spread, &Summary)> {
-        let mut sorted = self.sorted(place, figure).into_iter();
-        let best = sorted.find(|own| counts(own) && own.figures.contains_key(&figure))?;
+        let mut sorted = self.sorted(place, figure);
+        sorted.retain(|own| counts(own) && own.figures.contains_key(&figure));
+        // One lucky sample is not the best beside those who have enough of them.
+        let most = sorted.iter().map(|own| own.samples).max()?;
+        let best = sorted
+            .into_iter()
+            .find(|own| own.samples >= most.min(ENOUGH))?;
         Some((best.figures[&figure], best))
     }
 
@@ -400,7 +405,7 @@ fn table(sorted: &[&Summary], shows: &[Figure]) -> Vec<String> {
 }
 
 /// Samples from which on a spread says something.
-const ENOUGH: usize = 3;
+pub const ENOUGH: usize = 3;
 
 /// What became of a bar.
 #[derive(Clone, Debug)]
@@ -666,6 +671,20 @@ mod tests {
             verdicts[0].text,
             "the best of ours, time ≤ 1 × the best peer: none of ours has a sample that counts"
         );
+    }
+
+    #[test]
+    fn one_lucky_sample_is_not_the_best() {
+        let own = standing([
+            ("trunkline, lucky", 1.0, 0.0),
+            ("trunkline", 5.0, 0.0),
+            ("trunkline", 5.0, 0.0),
+            ("trunkline", 5.0, 0.0),
+            ("peer", 3.0, 0.0),
+        ]);
+        let best = Bar::times_best(BEST_OF_OURS, Figure::Ns, 1.0);
+        let verdict = &own.verdicts(&best)[0];
+        assert_eq!(verdict.result, Met::No, "{verdict}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
 
-use bench_harness::summary::{Spread, Standing, Summary};
+use bench_harness::summary::{ENOUGH, Spread, Standing, Summary};
 use bench_harness::{Figure, Place};
 
 use crate::report::{Report, Row};
@@ -196,6 +196,7 @@ impl Pair {
                     figure: *figure,
                     before: *a,
                     after: *b,
+                    few: before.samples.min(after.samples) < ENOUGH,
                 });
             }
         }
@@ -242,6 +243,8 @@ struct Change {
     figure: Figure,
     before: Spread,
     after: Spread,
+    /// One of them has fewer samples than a verdict takes.
+    few: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -252,11 +255,11 @@ enum Word {
 }
 
 impl Change {
-    /// Nothing is said of what lies within the samples' spreads, or within three percent.
+    /// Nothing is said of what lies within the samples' spreads, or within three percent, or has few samples, whose spread nobody knows.
     fn verdict(&self) -> Word {
         let apart = self.before.high < self.after.low || self.after.high < self.before.low;
         let ratio = self.after.median / self.before.median;
-        if !apart || !ratio.is_finite() || (0.97..=1.03).contains(&ratio) {
+        if self.few || !apart || !ratio.is_finite() || (0.97..=1.03).contains(&ratio) {
             Word::Same
         } else if (ratio > 1.0) == self.figure.more_is_better() {
             Word::Better
@@ -271,6 +274,7 @@ impl fmt::Display for Change {
         let (a, b, figure) = (&self.before, &self.after, self.figure);
         let word = match self.verdict() {
             Word::Better => "  better",
+            Word::Same if self.few => "  (few samples)",
             Word::Same => "",
             Word::Worse => "  WORSE",
         };
@@ -306,6 +310,7 @@ mod tests {
             figure,
             before: spread(before),
             after: spread(after),
+            few: false,
         }
         .verdict()
     }
@@ -333,14 +338,18 @@ mod tests {
     /// A contender, a time, and a distance.
     type Took<'a> = (&'a str, f64, f64);
 
-    /// A run of rows.
+    /// A run of rows, of which everybody has enough samples.
     fn report(rows: &[(&str, &[Took<'_>])], more: Vec<Line>) -> Report {
+        report_of(ENOUGH, rows, more)
+    }
+
+    fn report_of(samples: usize, rows: &[(&str, &[Took<'_>])], more: Vec<Line>) -> Report {
         let mut lines = Vec::new();
         for (name, contenders) in rows {
             lines.push(row("rings", name));
             for (who, ns, far) in *contenders {
                 lines.push(contender("rings", name, who));
-                lines.push(sample("rings", name, who, *ns, *far));
+                lines.extend((0..samples).map(|_| sample("rings", name, who, *ns, *far)));
             }
         }
         lines.extend(more);
@@ -393,6 +402,16 @@ mod tests {
                 "1 got worse",
             ],
         );
+    }
+
+    #[test]
+    fn few_samples_say_nothing() {
+        let compared = |samples: usize| {
+            let took = |ns: f64| report_of(samples, &[("one", &[("a", ns, 0.0)])], Vec::new());
+            text(&took(1.0), &took(9.0))
+        };
+        says(&compared(ENOUGH - 1), &["(few samples)", "0 got worse"]);
+        says(&compared(ENOUGH), &["1 got worse"]);
     }
 
     #[test]

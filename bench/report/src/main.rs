@@ -44,6 +44,12 @@ fn main() -> ExitCode {
 
 fn write(results: &Path) -> Result<(), Failure> {
     let report = Report::read(results)?;
+    if report.rows.is_empty() {
+        return Err(format!(
+            "{}: nothing was measured, as no row and contender are called what was asked for",
+            results.display()
+        ));
+    }
     let folder = results.parent().unwrap_or(Path::new("."));
     let keep = |name: &str, text: String| {
         let path = folder.join(name);

@@ -58,6 +58,10 @@ pub(crate) enum Why {
     Over { payload_len: u32, payload_max: u32 },
     /// What the stream's disk answered.
     Disk(DiskError),
+    /// The session has all the subjects that it may have: so many, whose names have at most so many bytes.
+    SessionSubjects { subjects: u32, bytes: u32 },
+    /// So has this stream.
+    StreamSubjects { stream: Key },
     /// The subject is one of those that the server answers itself.
     Reserved,
     /// The stream of this number could not be opened.
@@ -317,6 +321,17 @@ fn refuse<'s>(
             "the stream is full, and its next segment cannot be made: {error}"
         )),
         Why::Disk(error) => Some(format!("{}: {error}", code.description())),
+        Why::SessionSubjects { subjects, bytes } => Some(format!(
+            "this connection has published to as many subjects as it may (`limits.session_subjects`: {subjects}, names of {bytes} bytes in all); \
+             further ones need another connection"
+        )),
+        Why::StreamSubjects { stream: key } => stream(key).map(|stream| {
+            format!(
+                "stream {} has as many subjects as it may (`limits.stream_subjects`: {})",
+                stream.plan.name,
+                stream.log.config().subjects_max
+            )
+        }),
         Why::Reserved => Some(format!(
             "{}: those below `{SYSTEM_PREFIX}` are the server's own, and nobody can publish to them",
             code.description()

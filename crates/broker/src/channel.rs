@@ -23,6 +23,8 @@ pub(crate) struct Channel {
     pub(crate) explicit: bool,
     /// What was delivered and is not confirmed, if it tracks.
     pub(crate) unconfirmed: Ranges,
+    /// It was too slow, and its session is to end.
+    pub(crate) hopeless: bool,
 }
 
 impl Channel {

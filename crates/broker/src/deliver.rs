@@ -95,6 +95,7 @@ impl Shard {
             None => {
                 let window = window_bytes(&limits, &stream.log);
                 if let Some((first, last)) = policy::leave_out(feed, &stream.log, visible, window) {
+                    stream.skipped += last - first + 1;
                     hand.gap(first, last, GapReason::SlowConsumer);
                 }
                 feed.cursor
@@ -307,6 +308,9 @@ pub(crate) fn lost<O: Out>(
         if first <= last {
             feed.again.remove(first, last);
         }
+    }
+    if reason == GapReason::SlowConsumer && first <= last {
+        stream.skipped += last - first + 1;
     }
     hand.gap(first, last, reason);
 }

@@ -97,13 +97,7 @@ impl SessionId {
 
 impl fmt::Debug for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "session {}.{}.{}",
-            self.worker(),
-            self.slot(),
-            self.generation()
-        )
+        write!(f, "{}.{}.{}", self.worker(), self.slot(), self.generation())
     }
 }
 

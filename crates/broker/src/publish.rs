@@ -280,13 +280,25 @@ impl Shard {
                 }
                 known => known,
             },
-            None if session.subjects.overflowed() => Meaning::Refused(ErrorCode::TOO_MANY),
+            None if session.subjects.overflowed() => {
+                let (subjects, bytes) = session.subjects.limits();
+                let why = Why::SessionSubjects { subjects, bytes };
+                refuse(open, ErrorCode::TOO_MANY, record.sequence(), 1, why);
+                records.next();
+                return Ok(Stretch::Refused);
+            }
             None => return Err(PublishFault::Undefined { subject_id: id }),
         };
         let (stream_key, subject) = match meaning {
             Meaning::Subject { stream, subject } => (stream, subject),
             Meaning::Refused(code) => {
                 refuse(open, code, record.sequence(), 1, Why::Code);
+                records.next();
+                return Ok(Stretch::Refused);
+            }
+            Meaning::Full(stream) => {
+                let why = Why::StreamSubjects { stream };
+                refuse(open, ErrorCode::TOO_MANY, record.sequence(), 1, why);
                 records.next();
                 return Ok(Stretch::Refused);
             }
@@ -564,7 +576,7 @@ pub(crate) fn resolve(
             stream: key,
             subject,
         },
-        None => Meaning::Refused(ErrorCode::TOO_MANY),
+        None => Meaning::Full(key),
     }
 }
 

@@ -62,6 +62,10 @@ pub struct StreamInfo {
     /// Records that readers could not be given because the files are damaged, first and last of each range: what was met since the stream was opened
     /// and retention has not removed, 64 ranges at most.
     pub damaged: Vec<(u64, u64)>,
+    /// Records that subscribers were not given because they were too slow, once for each subscriber, since the stream was opened.
+    pub skipped: u64,
+    /// Subscribers that were disconnected because they were too slow, since the stream was opened.
+    pub disconnected: u64,
 }
 
 /// A stream of a shard.
@@ -95,6 +99,10 @@ pub(crate) struct Stream {
     pub(crate) listed: bool,
     /// What readers came upon.
     pub(crate) damage: Damage,
+    /// Records left out for subscribers that were too slow.
+    pub(crate) skipped: u64,
+    /// Subscribers disconnected for the same.
+    pub(crate) disconnected: u64,
 }
 
 impl Stream {
@@ -118,6 +126,8 @@ impl Stream {
             pressed: false,
             listed: false,
             damage: Damage::default(),
+            skipped: 0,
+            disconnected: 0,
             log,
         };
         let mut id = 0;
@@ -200,6 +210,8 @@ impl Stream {
             subscribers,
             cursors,
             damaged: self.damage.since(first.sequence),
+            skipped: self.skipped,
+            disconnected: self.disconnected,
         }
     }
 }

@@ -42,6 +42,8 @@ pub(crate) enum Meaning {
     Subject { stream: Key, subject: u32 },
     /// Records of it are refused.
     Refused(ErrorCode),
+    /// Likewise: this stream has all the subjects that it may have.
+    Full(Key),
     /// Likewise: it is the server's own.
     Reserved,
     /// Likewise: the stream of this number that captures it could not be opened.
@@ -117,9 +119,14 @@ impl SubjectTable {
             .unwrap_or_default()
     }
 
-    /// What records are refused with that use an id that is not known.
+    /// Whether an id that is not known may be one of those that were over a limit.
     pub(crate) fn overflowed(&self) -> bool {
         self.overflowed
+    }
+
+    /// How many there may be, and how many bytes their names may have together.
+    pub(crate) fn limits(&self) -> (u32, u32) {
+        (self.len_max, self.names_max)
     }
 
     /// Takes a definition. Saying the same again is fine.

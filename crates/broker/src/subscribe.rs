@@ -259,6 +259,7 @@ impl Shard {
             tracks: !subscription.group.is_empty() || durable != Key::NONE,
             explicit: subscription.is_explicit(),
             unconfirmed: Ranges::default(),
+            hopeless: false,
         };
         let Ok(key) = self.channels.insert(channel) else {
             return;

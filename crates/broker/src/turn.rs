@@ -175,7 +175,7 @@ impl Shard {
 
     /// Closes sessions whose policy says so.
     fn disconnect_hopeless(&mut self, key: Key, out: &mut impl Out) {
-        let Some(stream) = self.streams.at(key) else {
+        let Some(stream) = self.streams.at_mut(key) else {
             return;
         };
         if stream.disconnecting == 0 {
@@ -189,15 +189,17 @@ impl Shard {
             if !policy::is_hopeless(feed, stream.visible, window) {
                 continue;
             }
-            let members = || {
-                feed.members
-                    .iter()
-                    .filter_map(|member| self.channels.at(*member))
-            };
-            if members().any(|channel| channel.credit > 0) {
+            let channels = &mut self.channels;
+            let reads = |member: &Key| channels.at(*member).is_some_and(|one| one.credit > 0);
+            if feed.members.iter().any(reads) {
                 continue;
             }
-            for channel in members() {
+            for member in &feed.members {
+                let Some(channel) = channels.at_mut(*member).filter(|one| !one.hopeless) else {
+                    continue;
+                };
+                channel.hopeless = true;
+                stream.disconnected += 1;
                 out.close(
                     channel.id,
                     ErrorCode::SLOW_CONSUMER,

@@ -312,6 +312,15 @@ fn a_slow_subscription_that_drops_is_told_what_does_not_come() {
         if keeps_the_last {
             while number(&next(&coming)) != FLOOD {}
         }
+        let (first, _) = gap.split_once(" to ").unwrap();
+        let skipped = last - first.parse::<usize>().unwrap() + 1;
+        let counted = server.run(&["stream", "info", "main", "--json"]).json();
+        assert!(
+            counted["skipped"].as_u64().unwrap() >= skipped as u64,
+            "{counted}"
+        );
+        let info = server.run(&["stream", "info", "main"]);
+        assert!(info.out.contains("records not delivered"), "{}", info.out);
         assert_eq!(sub.interrupt().code, 0, "{policy}");
     }
 }
@@ -326,4 +335,7 @@ fn a_slow_subscription_that_asks_for_it_is_ended() {
     assert!(ended.out.lines().count() < FLOOD);
     let said = format!("error: {} closed the connection: ", server.address);
     assert!(ended.err.starts_with(&said), "{}", ended.err);
+    let info = server.run(&["stream", "info", "main"]);
+    let said = "too slow        1 subscriber disconnected\n";
+    assert!(info.out.contains(said), "{}", info.out);
 }

@@ -156,6 +156,10 @@ fn wrong_units_are_answered_with_the_right_ones() {
         "t.yaml:2:15: `MB` is not a unit of a size; did you mean 1MiB? (units: B, KiB, MiB, GiB, TiB)",
     );
     refused(
+        "limits:\n  max_record: 1.5MiB\n",
+        "t.yaml:2:15: `1.5MiB` is not a whole number; write a size such as 64MiB, in a smaller unit if need be (units: B, KiB, MiB, GiB, TiB)",
+    );
+    refused(
         "limits:\n  max_record: 1048576\n",
         "t.yaml:2:15: `1048576` has no unit; write a size such as 64MiB",
     );

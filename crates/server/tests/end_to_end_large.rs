@@ -309,5 +309,10 @@ fn a_list_of_many_streams_comes_through() {
         let list = server.run(&["stream", "ls", "--json"]);
         assert!(list.out.len() > 256 << 10, "{} bytes", list.out.len());
         assert_eq!(list.json()["streams"].as_array().unwrap().len(), 200);
+        let fits = server.feed(&["pub", &format!("{subject}.0.a")], b"x");
+        assert_eq!(fits.code, 0, "{}", fits.err);
+        let over = server.feed(&["pub", &format!("{subject}.0.b")], b"x");
+        let said = "stream stream-0 has as many subjects as it may (`limits.stream_subjects`: 1)";
+        assert!(over.code == 5 && over.err.contains(said), "{}", over.err);
     }
 }

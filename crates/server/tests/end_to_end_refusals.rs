@@ -75,6 +75,12 @@ fn what_is_refused_leaves_the_connection_open(workers: usize, worker: u64) {
             (sequence, code, false),
             "{refusal:?}"
         );
+        if code == 8 {
+            assert!(
+                refusal.message.contains("`limits.session_subjects`: 3"),
+                "{refusal:?}"
+            );
+        }
         raw.publish(10, &data(1, 2, b"goes on"));
     };
     // What is not answered is not named: the number of a channel may be that of a frame that waits for its answer.

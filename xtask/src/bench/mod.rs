@@ -9,6 +9,11 @@ mod options;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use signal_hook::consts::SIGINT;
+use signal_hook::flag;
 
 use self::options::{Options, Task};
 use crate::{Outcome, shell, workspace};
@@ -73,6 +78,12 @@ pub(crate) fn run(arguments: &[&str]) -> Outcome {
 
 fn measure(options: &Options) -> Outcome {
     let groups = wanted(options)?;
+    if let Some(server) = options.server.as_ref().filter(|server| !server.is_file()) {
+        return Err(format!(
+            "--server {}: there is no such file",
+            server.display()
+        ));
+    }
     let peers = if options.peers {
         Some(install::peers(options.install)?)
     } else {
@@ -101,7 +112,14 @@ fn measure(options: &Options) -> Outcome {
         eprintln!("\nxtask: results go to {}", folder.display());
     }
     let mut failed = Vec::new();
+    let interrupted = Arc::new(AtomicBool::new(false));
+    flag::register_conditional_shutdown(SIGINT, 130, interrupted.clone())
+        .and_then(|_| flag::register(SIGINT, interrupted.clone()))
+        .map_err(|error| format!("cannot listen to signals: {error}"))?;
     for group in &groups {
+        if interrupted.load(Ordering::Relaxed) {
+            break;
+        }
         let mut command = program(group.name);
         if let Some(folder) = &folder {
             command.arg("--out").arg(folder.join(RESULTS));
@@ -122,8 +140,16 @@ fn measure(options: &Options) -> Outcome {
             failed.push(why);
         }
     }
-    if let Some(folder) = &folder {
-        report(folder)?;
+    if let Some(folder) = folder.as_ref().filter(|own| own.join(RESULTS).exists())
+        && let Err(why) = report(folder)
+    {
+        failed.push(why);
+    }
+    if let (true, Some(folder)) = (interrupted.load(Ordering::Relaxed), &folder) {
+        return Err(format!(
+            "interrupted; the same command goes on with what is complete when it has `--out {}` (`--resume`, where that is the newest run)",
+            folder.display()
+        ));
     }
     if failed.is_empty() {
         Ok(())

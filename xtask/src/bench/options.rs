@@ -30,6 +30,7 @@ pub(super) fn parse(words: &[&str]) -> Result<Task, String> {
     match words {
         ["compare", before, after] => return Ok(Task::Compare(before.into(), after.into())),
         ["compare", ..] => return Err("compare takes two results: compare A B".into()),
+        ["report"] => return Err("report takes the folder of a run: report FOLDER".into()),
         ["report", folder] => return Ok(Task::Report(folder.into())),
         ["help" | "--help" | "-h", ..] => return Ok(Task::Help),
         _ => {}
@@ -70,7 +71,7 @@ Usage: cargo xtask bench [OPTIONS]
        cargo xtask bench report FOLDER    writes the report of a run again
 
 Without options: our own contenders only. Results, a Markdown table and an HTML page go to a folder below the target
-directory, which is named at the start and at the end.
+directory, which is named at the start and at the end. Ctrl-C ends it after the sample that is being taken.
 
   --peers              the peers too, those that are installed; says which are not
   --install            --peers, and gets what is missing, into a folder of its own below the cache directory; Aeron is

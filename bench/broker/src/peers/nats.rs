@@ -103,7 +103,7 @@ impl Peer for Nats {
         let stream = match self.mode {
             Mode::Core => String::new(),
             _ => format!(
-                "; stream {}; at most {WINDOW} publishes unacknowledged, of all publishers together",
+                "; stream {}; a push consumer without acknowledgements, its state in memory; at most {WINDOW} publishes unacknowledged, of all publishers together",
                 stream_request()
             ),
         };

@@ -105,7 +105,7 @@ impl Rows {
                 });
                 let mut row = self.row(
                     format!("throughput {publishers}→{subscribers}, {}", size(bytes)),
-                    "nobody syncs; 1 MiB under way at most; the rate is that of each subscriber",
+                    "nobody syncs before it answers; 1 MiB under way at most; the rate is that of each subscriber",
                     &[Figure::PerSecond, Figure::CpuUs, Figure::RssMib],
                     flow,
                     self.everybody(),
@@ -124,7 +124,7 @@ impl Rows {
         });
         rows.push(self.unpinned().row(
             "throughput 1→1, 64 B, unpinned".into(),
-            "nobody syncs; 1 MiB under way at most",
+            "nobody syncs before it answers; 1 MiB under way at most",
             &[Figure::PerSecond, Figure::CpuUs, Figure::RssMib],
             flow,
             self.everybody(),

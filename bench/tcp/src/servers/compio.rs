@@ -15,6 +15,7 @@ pub fn serve(listener: TcpListener, connections: usize) {
         let mut tasks = Vec::new();
         for _ in 0..connections {
             let (mut stream, _) = listener.accept().await.unwrap();
+            stream.set_nodelay(true).unwrap();
             tasks.push(compio::runtime::spawn(async move {
                 let mut buffer = Vec::with_capacity(READ_BYTES);
                 loop {

@@ -80,6 +80,12 @@ fn story(world: &mut World, session: trunkline_broker::SessionId) -> Vec<String>
     story
 }
 
+/// Records left out and subscribers disconnected, as the stream tells it.
+fn counted(world: &World) -> (u64, u64) {
+    let info = world.shard.stream_info("main").unwrap();
+    (info.skipped, info.disconnected)
+}
+
 const ALL: [Policy; 5] = [
     Policy::Block,
     Policy::DropNewest,
@@ -209,6 +215,7 @@ fn drop_newest_delivers_its_window_and_leaves_out_what_came_after() {
     let last: u64 = story[0].strip_prefix("2..=").unwrap().parse().unwrap();
     assert!((10..=12).contains(&last), "{story:?}");
     assert_eq!(story[1], format!("gap {}..=101 SlowConsumer", last + 1));
+    assert_eq!(counted(&world), (101 - last, 0));
     world.fill(producer, "a", 1, 10);
     assert_eq!(world.sequences(subscriber), [102], "and it goes on");
 }
@@ -224,6 +231,7 @@ fn drop_oldest_goes_on_half_a_window_behind_the_end() {
     let first: u64 = story[1].strip_suffix("..=101").unwrap().parse().unwrap();
     assert!((95..=99).contains(&first), "{story:?}");
     assert_eq!(story[0], format!("gap 2..={} SlowConsumer", first - 1));
+    assert_eq!(counted(&world), (first - 2, 0));
 }
 
 #[test]
@@ -235,7 +243,8 @@ fn disconnect_ends_the_connection_of_one_that_is_further_behind_than_its_window(
     assert_eq!(story(&mut world, subscriber), Vec::<String>::new());
     world.fill(producer, "a", 9, 1000);
     let told = story(&mut world, subscriber);
-    assert_eq!(told[0], format!("closed {}", ErrorCode::SLOW_CONSUMER.0));
+    assert_eq!(told, [format!("closed {}", ErrorCode::SLOW_CONSUMER.0)]);
+    assert_eq!(counted(&world), (0, 1));
     world.close(subscriber);
     world.fill(producer, "a", 9, 1000);
     assert_eq!(world.sequences(other).len(), 27);

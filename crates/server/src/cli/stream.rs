@@ -296,15 +296,29 @@ fn info(name: &str, common: &Common) -> Outcome {
         ("synced up to", reached(stream.synced_sequence)),
         ("subjects seen", subjects_seen),
         ("subscribers", grouped(stream.subscribers)),
+        ("too slow", too_slow(stream.skipped, stream.disconnected)),
         ("worker", stream.worker.to_string()),
         ("origin", origin.to_owned()),
         ("state", state),
+        ("damaged", damaged),
     ];
-    let damaged = (!damaged.is_empty()).then_some(("damaged", damaged));
-    for (what, value) in rows.into_iter().chain(damaged) {
+    for (what, value) in rows {
+        // What is damaged, and who was too slow: mostly there is nothing to say.
+        if value.is_empty() {
+            continue;
+        }
         output.line(&format!("{what:<16}{value}"))?;
     }
     output.flush()
+}
+
+/// What became of subscribers that did not keep up; empty if all did.
+fn too_slow(skipped: u64, disconnected: u64) -> String {
+    let skipped = (skipped > 0).then(|| format!("{} not delivered", counted(skipped, "record")));
+    let disconnected =
+        (disconnected > 0).then(|| format!("{} disconnected", counted(disconnected, "subscriber")));
+    let said: Vec<String> = skipped.into_iter().chain(disconnected).collect();
+    said.join(", ")
 }
 
 /// A number of a stream, unless it could not be opened: then nobody knows.
@@ -326,7 +340,7 @@ fn damaged(ranges: &[(u64, u64)], stream: &str) -> String {
         .iter()
         .map(|(first, last)| format!("{first} to {last}"));
     format!(
-        "{}, which readers do not get: {}; `trunkline log verify {stream}` looks at everything",
+        "{}, which readers do not get: {}; `trunkline log verify {stream}`, with the server's --data, looks at everything",
         counted(records, "record"),
         spelled.collect::<Vec<_>>().join(", ")
     )

@@ -112,6 +112,12 @@ fn parse(text: &str, units: &[(&str, u64)], what: &str, example: &str) -> Result
             names()
         ));
     }
+    if unit.starts_with(['.', ',']) {
+        return Err(format!(
+            "`{text}` is not a whole number; write {what} such as {example}, in a smaller unit if need be (units: {})",
+            names()
+        ));
+    }
     let Some(&(_, scale)) = units.iter().find(|known| known.0 == unit) else {
         let close = units
             .iter()

@@ -355,8 +355,8 @@ fn volatile_cache(device: u64) -> Option<bool> {
     Some(text.trim() == "write back")
 }
 
-const BUFFERED: &str = "buffered write, fdatasync";
-const DIRECT: &str = "O_DIRECT write with RWF_DSYNC";
+pub(super) const BUFFERED: &str = "buffered write, fdatasync";
+pub(super) const DIRECT: &str = "O_DIRECT write with RWF_DSYNC";
 const NETWORK: [&str; 7] = ["nfs", "nfs4", "cifs", "smb3", "9p", "ceph", "fuse.sshfs"];
 const SMALL: usize = 4 << 10;
 const LARGE: usize = 64 << 10;

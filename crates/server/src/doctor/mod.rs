@@ -98,15 +98,20 @@ fn levels(disk: Option<&DiskReport>) -> Vec<Level> {
             micros(disk.write_ns_p50)
         )
     });
-    let picked = disk.and_then(|disk| {
-        let mut methods = disk.methods.iter();
-        methods.find(|method| method.name == disk.picked)?.ns_p50
-    });
-    let synced = picked.map_or_else(unknown, |ns| {
-        format!(
-            "one commit, {}, shared by all records that arrived meanwhile",
-            micros(ns)
-        )
+    let synced = disk.map_or_else(unknown, |disk| {
+        let took = |name: &str| {
+            let mut methods = disk.methods.iter();
+            let ns = methods.find(|method| method.name == name)?.ns_p50?;
+            Some(micros(ns))
+        };
+        let took = match (took(disk::BUFFERED), took(disk::DIRECT)) {
+            (Some(buffered), Some(direct)) => {
+                format!("{buffered} by default, {direct} with `synced_writes: direct`")
+            }
+            (Some(buffered), None) => buffered,
+            (None, _) => return "it does not work here".to_owned(),
+        };
+        format!("one commit, {took}, shared by all records that arrived meanwhile")
     });
     let volatile = disk.is_some_and(|disk| disk.memory_backed);
     vec![

@@ -509,7 +509,7 @@ fn listener(text: &str, allowed: bool, remedy: &str) -> Result<ListenerPlan, Str
     }
     .map_err(|_| {
         format!(
-            "`{text}` is not an address: write IP:PORT, such as {DEFAULT_ADDRESS} or [::1]:7400"
+            "`{text}` is not an address: write IP:PORT, such as {DEFAULT_ADDRESS} or [::1]:7400, or localhost:PORT, with a port up to 65535"
         )
     })?;
     let exposed = !address.ip().to_canonical().is_loopback();

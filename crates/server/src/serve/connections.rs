@@ -57,7 +57,7 @@ impl Node {
         let share = (limits.connections as usize).div_ceil(self.plan.workers.len());
         let refusal = if self.post.sessions.count() > share {
             Some(format!(
-                "the server has its {} connections",
+                "the server has as many connections as it may (`limits.connections`: {})",
                 limits.connections
             ))
         } else {

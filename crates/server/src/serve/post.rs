@@ -557,6 +557,7 @@ impl Out for Post {
     }
 
     fn close(&mut self, id: SessionId, code: ErrorCode, message: &str) {
+        tracing::info!(session = ?id, message, "connection closed");
         self.end(id, &ErrorBody::new(code, message), 0);
     }
 

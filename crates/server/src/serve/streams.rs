@@ -112,6 +112,8 @@ pub(super) fn describe(
         reason: reason(info.state),
         retention_held: info.clock_held,
         damaged: info.damaged.clone(),
+        skipped: info.skipped,
+        disconnected: info.disconnected,
         ..describe_plan(plan, configured)
     }
 }

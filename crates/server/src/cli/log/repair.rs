@@ -323,9 +323,8 @@ impl Stream {
             let but = match self.lost_records {
                 0 => String::new(),
                 count => format!(
-                    "; {} in it {} damaged: `trunkline log verify` names them",
-                    counted(count, "record"),
-                    if count == 1 { "is" } else { "are" }
+                    "; readers are told of {} in it that cannot be had back, and nothing more can be done",
+                    counted(count, "damaged record")
                 ),
             };
             return output.line(&format!("{}: can be served as it is{but}", self.name));

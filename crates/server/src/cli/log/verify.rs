@@ -6,7 +6,7 @@ use trunkline_log::{Damage, SegmentReport, Verified, verify};
 
 use super::{Selection, machine, progress, told, unread};
 use crate::cli::exit::{Failure, Outcome};
-use crate::cli::output::{Output, Table, grouped, time};
+use crate::cli::output::{Output, Table, counted, grouped, time};
 use crate::storage::{StorageError, View};
 
 /// Which streams, and how it is told.
@@ -150,8 +150,9 @@ impl Verify {
             false => format!("; not everything can be read: {}", unread.join("; ")),
         };
         Err(Failure::Absent(format!(
-            "acknowledged data is damaged in {}; `trunkline log repair --dry-run` says what can be done{beside}",
-            damaged.join(", ")
+            "acknowledged data is damaged in {}; `trunkline log repair --dry-run --data {}` says whether it can be served, and what can be done{beside}",
+            damaged.join(", "),
+            self.selection.data.display()
         )))
     }
 
@@ -302,10 +303,10 @@ impl Stream {
             }
         };
         output.line(&format!(
-            "{}: {} records{range} in {} segments, {} bytes, synced up to {}: {verdict}",
+            "{}: {} records{range} in {}, {} bytes, synced up to {}: {verdict}",
             self.name,
             grouped(self.records),
-            self.segments.len(),
+            counted(self.segments.len() as u64, "segment"),
             grouped(self.bytes),
             grouped(self.synced_sequence),
         ))?;
