@@ -62,7 +62,8 @@ pub struct StreamInfo {
     /// Records that readers could not be given because the files are damaged, first and last of each range: what was met since the stream was opened
     /// and retention has not removed, 64 ranges at most.
     pub damaged: Vec<(u64, u64)>,
-    /// Records that subscribers were not given because they were too slow, once for each subscriber, since the stream was opened.
+    /// Records that were passed over for subscribers that were too slow, of whatever subject, once for each subscriber, since the stream was opened. They
+    /// are counted when the subscriber takes records again.
     pub skipped: u64,
     /// Subscribers that were disconnected because they were too slow, since the stream was opened.
     pub disconnected: u64,
@@ -99,7 +100,7 @@ pub(crate) struct Stream {
     pub(crate) listed: bool,
     /// What readers came upon.
     pub(crate) damage: Damage,
-    /// Records left out for subscribers that were too slow.
+    /// Records passed over for subscribers that were too slow.
     pub(crate) skipped: u64,
     /// Subscribers disconnected for the same.
     pub(crate) disconnected: u64,

@@ -29,6 +29,7 @@ use crate::config::Config;
 use crate::idle::{Idle, Idler};
 use crate::jobs::{Jobs, jobs};
 use crate::mesh::{MeshEnd, mesh};
+use crate::op::Wait;
 use crate::reactor::Reactor;
 use crate::topology::{Topology, pin_current_thread};
 use crate::waker::Waker;
@@ -318,10 +319,13 @@ impl<M: 'static> Worker<M> {
                 work += self.jobs.steal();
             }
             self.mesh.flush();
-            let wait = self
-                .idler
-                .next(work, expects, now.mono_ns)
-                .before(deadline_ns);
+            let wait = if self.leaves {
+                // Nobody will wake one who is to end.
+                Wait::Poll
+            } else {
+                let idle = self.idler.next(work, expects, now.mono_ns);
+                idle.before(deadline_ns)
+            };
             self.reactor.submit_and_wait(1, wait)?;
         }
         Ok(())

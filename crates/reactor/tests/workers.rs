@@ -168,6 +168,41 @@ fn a_worker_that_leaves_ends_alone_and_is_seen_to_have_ended() {
 }
 
 #[test]
+fn a_worker_that_leaves_waits_for_nobody_to_wake_it() {
+    // One wake may be good for two turns: one of these is the last that any wake is for.
+    for last in 1..=6 {
+        leaves_in_turn(last);
+    }
+}
+
+fn leaves_in_turn(last: usize) {
+    let turns = Arc::new(AtomicUsize::new(0));
+    let counted = turns.clone();
+    let workers = Workers::builder()
+        .workers(WorkerStrategy::Fixed(1))
+        .idle(Idle::Park)
+        .start::<(), _>(move |mut worker| {
+            worker.run(|worker, _| {
+                if counted.fetch_add(1, Ordering::AcqRel) + 1 == last {
+                    worker.leave();
+                }
+                Turn::default()
+            })
+        })
+        .unwrap();
+    let patience = Instant::now() + Duration::from_secs(10);
+    while !workers.has_ended() && Instant::now() < patience {
+        if turns.load(Ordering::Acquire) < last {
+            workers.wakers()[0].wake();
+        }
+        // It parks between two wakes.
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(workers.has_ended(), "it was to leave in turn {last}");
+    workers.join().unwrap();
+}
+
+#[test]
 fn no_workers_is_refused() {
     let refused = Workers::builder()
         .workers(WorkerStrategy::Fixed(0))

@@ -94,7 +94,8 @@ pub struct StreamInfo {
     /// Records that are damaged, as `[first, last]` of each range: what readers have come upon since the start and did not get, 64 ranges at most. Only
     /// `trunkline log verify` looks at everything.
     pub damaged: Vec<(u64, u64)>,
-    /// Records that subscribers were not given because they were too slow, once for each subscriber, since the server was started.
+    /// Records that were passed over for subscribers that were too slow, of whatever subject, once for each subscriber, since the server was started. They
+    /// are counted when the subscriber takes records again.
     pub skipped: u64,
     /// Subscribers that were disconnected because they were too slow, since then.
     pub disconnected: u64,

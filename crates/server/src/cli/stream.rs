@@ -314,7 +314,7 @@ fn info(name: &str, common: &Common) -> Outcome {
 
 /// What became of subscribers that did not keep up; empty if all did.
 fn too_slow(skipped: u64, disconnected: u64) -> String {
-    let skipped = (skipped > 0).then(|| format!("{} not delivered", counted(skipped, "record")));
+    let skipped = (skipped > 0).then(|| format!("{} passed over", counted(skipped, "record")));
     let disconnected =
         (disconnected > 0).then(|| format!("{} disconnected", counted(disconnected, "subscriber")));
     let said: Vec<String> = skipped.into_iter().chain(disconnected).collect();
