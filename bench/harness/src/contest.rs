@@ -17,8 +17,8 @@ pub struct Contest {
     options: Options,
     results: Results,
     interrupt: Interrupt,
-    /// Rows that were wanted so far.
-    wanted: usize,
+    /// How many rows were wanted so far.
+    rows: usize,
 }
 
 impl Contest {
@@ -46,7 +46,7 @@ impl Contest {
             options: options.clone(),
             results,
             interrupt: Interrupt::install()?,
-            wanted: 0,
+            rows: 0,
         })
     }
 
@@ -134,7 +134,7 @@ impl Contest {
             .filter_map(|row| self.wanted(row))
             .collect();
         let of = rows.len();
-        self.wanted += of;
+        self.rows += of;
         rows.iter().try_for_each(Row::check)?;
         for (index, row) in rows.into_iter().enumerate() {
             let title = format!("{} · row {} of {of} · {}", self.group, index + 1, row.name);
@@ -183,10 +183,7 @@ impl Contest {
                 if failed.iter().any(|(failed, _)| *failed == contender.name) {
                     continue;
                 }
-                if let Err(why) = self.interrupt.check() {
-                    progress.clear();
-                    return Err(why);
-                }
+                self.interrupt.check().inspect_err(|_| progress.clear())?;
                 progress.show(&contender.name, round, row.effort);
                 let name = contender.name.clone();
                 let took = (contender.run)();
@@ -235,7 +232,7 @@ impl Contest {
 
     /// Says how it went, to the caller of the program too. Failures that were kept count.
     pub fn finish(self) -> ExitCode {
-        if self.wanted == 0 {
+        if self.rows == 0 {
             eprintln!(
                 "{}: no row is called that, or nobody who takes part in one: --list names them",
                 self.group

@@ -36,3 +36,16 @@ impl Interrupt {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signal_is_heard_and_ends_nothing() {
+        let interrupt = Interrupt::install().unwrap();
+        assert!(interrupt.check().is_ok());
+        signal_hook::low_level::raise(SIGTERM).unwrap();
+        assert_eq!(interrupt.check(), Err("interrupted".to_owned()));
+    }
+}

@@ -280,54 +280,37 @@ impl Shard {
                 }
                 known => known,
             },
-            None if session.subjects.overflowed() => {
-                let (subjects, bytes) = session.subjects.limits();
-                let why = Why::SessionSubjects { subjects, bytes };
-                refuse(open, ErrorCode::TOO_MANY, record.sequence(), 1, why);
-                records.next();
-                return Ok(Stretch::Refused);
-            }
+            None if session.subjects.overflowed() => Meaning::Over,
             None => return Err(PublishFault::Undefined { subject_id: id }),
         };
-        let (stream_key, subject) = match meaning {
-            Meaning::Subject { stream, subject } => (stream, subject),
-            Meaning::Refused(code) => {
-                refuse(open, code, record.sequence(), 1, Why::Code);
-                records.next();
-                return Ok(Stretch::Refused);
+        let found = match meaning {
+            Meaning::Subject { stream, subject } => match self.streams.at_mut(stream) {
+                None => Err((ErrorCode::NO_STREAM, Why::Code)),
+                Some(own) if own.can_give(frame.level) => Ok((stream, subject, own)),
+                Some(_) => Err((ErrorCode::LEVEL, Why::Volatile { stream })),
+            },
+            Meaning::Refused(code) => Err((code, Why::Code)),
+            Meaning::Over => {
+                let (subjects, bytes) = session.subjects.limits();
+                Err((
+                    ErrorCode::TOO_MANY,
+                    Why::SessionSubjects { subjects, bytes },
+                ))
             }
-            Meaning::Full(stream) => {
-                let why = Why::StreamSubjects { stream };
-                refuse(open, ErrorCode::TOO_MANY, record.sequence(), 1, why);
-                records.next();
-                return Ok(Stretch::Refused);
-            }
-            Meaning::Reserved => {
-                let why = Why::Reserved;
-                refuse(open, ErrorCode::SUBJECT, record.sequence(), 1, why);
-                records.next();
-                return Ok(Stretch::Refused);
-            }
-            Meaning::Unopened(number) => {
-                let why = Why::Unopened { number };
-                refuse(open, ErrorCode::READ_ONLY, record.sequence(), 1, why);
-                records.next();
-                return Ok(Stretch::Refused);
-            }
+            Meaning::Full(stream) => Err((ErrorCode::TOO_MANY, Why::StreamSubjects { stream })),
+            Meaning::Reserved => Err((ErrorCode::SUBJECT, Why::Reserved)),
+            Meaning::Unopened(number) => Err((ErrorCode::READ_ONLY, Why::Unopened { number })),
             // `resolve` gives one of the others.
             Meaning::Unknown => return Err(PublishFault::Undefined { subject_id: id }),
         };
-        let Some(stream) = self.streams.at_mut(stream_key) else {
-            refuse(open, ErrorCode::NO_STREAM, record.sequence(), 1, Why::Code);
-            records.next();
-            return Ok(Stretch::Refused);
+        let (stream_key, subject, stream) = match found {
+            Ok(found) => found,
+            Err((code, why)) => {
+                refuse(open, code, record.sequence(), 1, why);
+                records.next();
+                return Ok(Stretch::Refused);
+            }
         };
-        if !stream.can_give(frame.level) {
-            let why = Why::Volatile { stream: stream_key };
-            refuse(open, ErrorCode::LEVEL, record.sequence(), 1, why);
-            records.next();
-            return Ok(Stretch::Refused);
-        }
 
         let first = record.sequence();
         let known = Known {

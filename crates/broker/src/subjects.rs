@@ -42,6 +42,8 @@ pub(crate) enum Meaning {
     Subject { stream: Key, subject: u32 },
     /// Records of it are refused.
     Refused(ErrorCode),
+    /// Likewise: the session has all the subjects that it may have, and this may be one more.
+    Over,
     /// Likewise: this stream has all the subjects that it may have.
     Full(Key),
     /// Likewise: it is the server's own.

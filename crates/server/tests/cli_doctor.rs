@@ -100,6 +100,15 @@ fn the_disk_alone_is_measured_and_what_the_server_does_is_held_against_the_faste
     };
     assert_eq!(report["disk"]["pick"], pick, "{report}");
     assert_eq!(report["disk"]["picked"], method, "{report}");
+    let levels = report["levels"].as_array().unwrap();
+    let synced = levels.iter().find(|own| own["level"] == "synced").unwrap();
+    let costs = synced["costs"].as_str().unwrap();
+    let both = " by default, ";
+    assert_eq!(
+        costs.contains(both),
+        median(direct, "ns_p50").is_some(),
+        "{costs}"
+    );
     let why = report["disk"]["why"].as_str().unwrap();
     assert!(why.contains("for 64 KiB"), "{why}");
     assert!(report["cpu"].is_null(), "{report}");

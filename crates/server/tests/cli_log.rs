@@ -76,7 +76,8 @@ fn damage_is_named_counted_and_left_as_it_is() {
         named.out
     );
     assert!(
-        named.err.contains("acknowledged data is damaged in main"),
+        named.err.contains("acknowledged data is damaged in main")
+            && named.err.contains("repair --dry-run --data "),
         "{}",
         named.err
     );

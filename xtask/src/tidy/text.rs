@@ -1,6 +1,7 @@
 //! Rules that read the files.
 
 use super::{SourceFile, Tree};
+use crate::workspace;
 
 /// Runs all of them.
 pub(super) fn check(tree: &Tree, complaints: &mut Vec<String>) {
@@ -14,6 +15,7 @@ pub(super) fn check(tree: &Tree, complaints: &mut Vec<String>) {
             module_doc(file, complaints);
         } else {
             whitespace(file, complaints);
+            links(file, complaints);
         }
     }
     forbids_unsafe(tree, complaints);
@@ -212,6 +214,28 @@ fn stray(file: &SourceFile, complaints: &mut Vec<String>) {
         .map(|part| part.as_os_str().to_string_lossy());
     if depth > 1 && !ROOT_FOLDERS.contains(&&*first.unwrap_or_default()) {
         complaints.push(format!("{path}: is not in one of the root's folders"));
+    }
+}
+
+/// What a page links to in the repository is there.
+fn links(file: &SourceFile, complaints: &mut Vec<String>) {
+    let page = file.path.extension().is_some_and(|own| own == "md");
+    let (true, Some(text)) = (page, file.text.as_deref()) else {
+        return;
+    };
+    let folder = workspace::root().join(&file.path);
+    for (index, line) in text.lines().enumerate() {
+        let targets = line.split("](").skip(1);
+        let targets = targets.filter_map(|rest| rest.split([')', '#']).next());
+        for target in targets.filter(|own| !own.is_empty() && !own.contains("://")) {
+            if !folder.with_file_name(target).exists() {
+                complaints.push(format!(
+                    "{}:{}: links to {target}, which is not there",
+                    file.path.display(),
+                    index + 1
+                ));
+            }
+        }
     }
 }
 

@@ -1,10 +1,9 @@
 //! Queue groups: each record to one member.
 
 use trunkline_broker::{Limits, SessionId};
-use trunkline_log::Storage;
-use trunkline_wire::{AckLevel, Start, Subscribe, SubscribeFlags};
+use trunkline_wire::{Start, Subscribe, SubscribeFlags};
 
-use crate::world::{World, request, small_log};
+use crate::world::{World, request};
 
 fn member<'a>(pattern: &'a str) -> Subscribe<'a> {
     Subscribe {
@@ -24,15 +23,7 @@ fn with_four_ranges() -> World {
         unconfirmed_ranges: 4,
         ..Limits::default()
     };
-    let mut world = World::with_limits(limits);
-    world.add(
-        "main",
-        0,
-        &[">"],
-        AckLevel::Stored,
-        small_log(Storage::Files),
-    );
-    world
+    World::with_main_and(limits)
 }
 
 fn join(world: &mut World, slots: std::ops::Range<u32>, pattern: &str) -> Vec<SessionId> {

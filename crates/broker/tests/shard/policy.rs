@@ -114,17 +114,10 @@ fn within_its_window_no_policy_leaves_anything_out() {
 #[test]
 fn a_replay_is_not_slow_under_any_policy() {
     for policy in ALL {
-        let mut world = World::with_limits(Limits {
+        let mut world = World::with_main_and(Limits {
             window_bytes: 10_000,
             ..Limits::default()
         });
-        world.add(
-            "main",
-            0,
-            &[">"],
-            AckLevel::Stored,
-            small_log(Storage::Files),
-        );
         let (producer, subscriber) = (world.open(1), world.open(2));
         world.fill(producer, "a", 600, 1000);
         let subscribe = Subscribe {

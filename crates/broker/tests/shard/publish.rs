@@ -398,17 +398,10 @@ fn a_record_over_the_streams_limit_is_refused() {
 
 #[test]
 fn more_subjects_than_a_session_may_have_are_refused_and_known_ones_go_on() {
-    let mut world = World::with_limits(Limits {
+    let mut world = World::with_main_and(Limits {
         session_subjects: 2,
         ..Limits::default()
     });
-    world.add(
-        "main",
-        0,
-        &[">"],
-        AckLevel::Stored,
-        small_log(Storage::Files),
-    );
     let producer = world.open(1);
     world.publish(producer, &[("a", b"1"), ("b", b"2")]);
     let over = world.publish(producer, &[("c", b"3")]);
@@ -487,17 +480,10 @@ fn a_full_stream_takes_no_more_until_the_disk_has_answered_and_then_goes_on_wher
 
 #[test]
 fn too_many_frames_that_wait_for_acks_make_publishing_wait() {
-    let mut world = World::with_limits(Limits {
+    let mut world = World::with_main_and(Limits {
         session_acks: 8,
         ..Limits::default()
     });
-    world.add(
-        "main",
-        0,
-        &[">"],
-        AckLevel::Stored,
-        small_log(Storage::Files),
-    );
     let producer = world.open(1);
     let mut frames = 0;
     loop {

@@ -90,7 +90,12 @@ impl World {
 
     /// A world with one stream `main` that captures everything, visible when stored.
     pub fn with_main() -> Self {
-        let mut world = Self::new();
+        Self::with_main_and(Limits::default())
+    }
+
+    /// The same with limits.
+    pub fn with_main_and(limits: Limits) -> Self {
+        let mut world = Self::with_limits(limits);
         world.add(
             "main",
             0,

@@ -3,7 +3,7 @@
 //! A connection's slot is free again only when the reactor has closed its socket: until then a send may still read its memory.
 
 use tracing::field::display;
-use trunkline_broker::{Now, SessionId};
+use trunkline_broker::{Now, Out as _, SessionId};
 use trunkline_reactor::{AnyReactor, CancelTarget, Completion, Op, Reactor, SocketId};
 use trunkline_wire::{self as wire, ErrorBody, ErrorCode};
 
@@ -11,7 +11,7 @@ use super::inlet::Inlet;
 use super::message::Message;
 use super::node::{Fed, Node, SERVER_NAME};
 use super::outbox::Held;
-use super::post::{CLOSING_NS, NOT_TAKEN};
+use super::post::CLOSING_NS;
 use super::session::{Phase, Session};
 use super::tag::{Peer, Tag};
 use crate::plan::ARENA_BYTES_MAX;
@@ -314,7 +314,9 @@ impl Node {
             }
         }
         if !fits {
-            post.end(id, &ErrorBody::new(ErrorCode::SLOW_CONSUMER, NOT_TAKEN), 0);
+            // Nobody has room for its records.
+            let message = "a delivery was not taken in time";
+            post.close(id, ErrorCode::SLOW_CONSUMER, message);
         }
     }
 

@@ -259,8 +259,7 @@ impl Post {
             let message = format!(
                 "{waiting} bytes of answers wait, which is more than a session's send queue has: read them while you ask for more"
             );
-            tracing::info!(session = ?id, message, "connection closed");
-            self.end(id, &ErrorBody::new(ErrorCode::SLOW_CONSUMER, &message), 0);
+            self.close(id, ErrorCode::SLOW_CONSUMER, &message);
         }
     }
 
@@ -565,9 +564,6 @@ impl Out for Post {
         self.released.push(buffer);
     }
 }
-
-/// Why a subscriber is disconnected whose records nobody has room for.
-pub(super) const NOT_TAKEN: &str = "a delivery was not taken in time";
 
 /// Queues bytes in two parts, both or none.
 fn push(outbox: &mut Outbox, arena: &mut Arena, parts: [&[u8]; 2], whose: Whose) -> bool {
